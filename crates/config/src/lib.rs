@@ -1,0 +1,2 @@
+//! Reads a configuration tree into the command stream.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! Failures, commands, answers and time to decisions.

@@ -1,0 +1,2 @@
+//! Makes the kernel and the action commands match the bans.
+#![forbid(unsafe_code)]

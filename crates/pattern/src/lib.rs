@@ -1,0 +1,2 @@
+//! Python's regular expressions, exact and bounded.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! stockade
+fn main() {}

@@ -1,0 +1,2 @@
+//! Journal of decisions and the original's database.
+#![forbid(unsafe_code)]

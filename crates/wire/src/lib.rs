@@ -1,0 +1,2 @@
+//! Every format that another program reads.
+#![forbid(unsafe_code)]
