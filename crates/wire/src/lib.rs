@@ -1,2 +1,6 @@
 //! Every format that another program reads.
 #![forbid(unsafe_code)]
+
+pub mod value;
+
+pub use value::{Command, Value};
