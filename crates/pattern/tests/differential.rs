@@ -5,11 +5,19 @@
 //! `STOCKADE_FAIL2BAN` naming a fail2ban configuration tree, the patterns of
 //! its filters take part, as written and damaged. `STOCKADE_PYTHON` names the
 //! interpreter; without one the test says that it skipped.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic and print"
+)]
 
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use stockade_pattern::{Error, Flags, Outcome, Regex, Scratch, Slots};
+use stockade_pattern::{Flags, Outcome, Regex, Scratch, Slots};
 
 mod dialect;
 use dialect::{Case, Dialect};
@@ -162,9 +170,14 @@ struct Tally {
     shown: usize,
 }
 
-/// Where we are known to differ in the words of an error.
-fn same_error(ours: &Error, message: &str, position: Option<usize>) -> bool {
-    ours.message == message && ours.position == position
+/// Differences that are known and wanted.
+///
+/// CPython 3.11 still knows the flag `t`; later ones, and we, do not.
+fn is_listed(pattern: &str) -> bool {
+    pattern.match_indices("(?").any(|(at, _)| {
+        let letters = pattern[at + 2..].trim_start_matches(|c: char| "aiLmsux-".contains(c));
+        letters.starts_with('t')
+    })
 }
 
 impl Tally {
@@ -192,12 +205,13 @@ impl Tally {
             (_, Verdict::Unknown) => return,
             (Err(ours), Verdict::Refused(message, position)) => {
                 self.refused += 1;
-                if !same_error(&ours, &message, position) {
+                if (&ours.message, ours.position) != (&message, position) && !is_listed(&case.pattern) {
                     self.other_message += 1;
                     self.complain(format_args!("{:?}: {ours} / {message} at {position:?}", case.pattern));
                 }
                 return;
             }
+            (Err(_), Verdict::Answers(_)) if is_listed(&case.pattern) => return,
             (Err(ours), Verdict::Answers(_)) => {
                 self.differences += 1;
                 self.complain(format_args!("{:?}: we refuse: {ours}", case.pattern));

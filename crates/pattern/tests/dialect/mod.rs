@@ -464,7 +464,8 @@ impl Dialect {
                 self.count("lazy");
                 text.push('?');
             }
-            2 => {
+            // CPython 3.11 mixes up the groups of a body that is repeated possessively.
+            2 if !has_group(&part) => {
                 self.count("possessive");
                 text.push('+');
             }
@@ -633,6 +634,16 @@ impl Dialect {
                 _ => {}
             },
         }
+    }
+}
+
+fn has_group(part: &Part) -> bool {
+    match part {
+        Part::Group(..) => true,
+        Part::Seq(parts) | Part::Alt(parts) => parts.iter().any(has_group),
+        Part::Repeat(body, ..) | Part::Wrap(_, body, _) | Part::Ahead(body) => has_group(body),
+        Part::Cond(_, _, yes, no) => has_group(yes) || no.as_ref().is_some_and(|no| has_group(no)),
+        Part::One(..) | Part::Nothing(_) | Part::Backref(..) => false,
     }
 }
 
