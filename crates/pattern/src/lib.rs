@@ -19,9 +19,11 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod first;
 mod parse;
 mod plain;
 mod regex;
+mod required;
 mod scan;
 mod search;
 mod set;
@@ -30,5 +32,7 @@ mod tree;
 mod width;
 
 pub use error::Error;
+pub use first::ByteSet;
 pub use regex::{Flags, Regex};
+pub use required::{Hole, LiteralSet};
 pub use search::{Outcome, Scratch, Slots};

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 use crate::error::Error;
+use crate::first::{ByteSet, first_bytes};
 use crate::parse::{self, parse};
-use crate::plain::Plain;
+use crate::plain::{Plain, is_anchored};
+use crate::required::{Hole, LiteralSet, required};
 use crate::search::{NONE, Outcome, Scratch, Slots, Text};
 
 /// Flags given beside a pattern, like the `flags` of `re.compile`.
@@ -30,6 +32,7 @@ struct Inner {
     flags: Flags,
     groups: usize,
     names: Vec<(Arc<str>, usize)>,
+    first_bytes: Option<ByteSet>,
     program: OnceLock<Option<Plain>>,
 }
 
@@ -56,6 +59,7 @@ impl Regex {
             flags,
             groups: tree.groups as usize,
             names,
+            first_bytes: if is_anchored(&tree.root) { first_bytes(&tree.root) } else { None },
             program: OnceLock::from(Some(Plain::new(&tree))),
         };
         Ok(Regex { inner: Arc::new(inner) })
@@ -79,6 +83,25 @@ impl Regex {
     /// The named groups with their numbers, in order of the numbers.
     pub fn group_names(&self) -> &[(Arc<str>, usize)] {
         &self.inner.names
+    }
+
+    /// What a text must begin with to match at all, for patterns anchored at its start.
+    ///
+    /// Nothing for other patterns, and where an empty match or any first byte is possible.
+    /// A text whose first byte is not in the set, and the empty text, have no match.
+    pub fn first_bytes(&self) -> Option<ByteSet> {
+        self.inner.first_bytes
+    }
+
+    /// Sets of literals, each of which alone tells where to look: every text that matches
+    /// contains at least one literal of each set.
+    ///
+    /// In order of the pattern, not ranked; may be empty. Computed anew on each call.
+    pub fn required(&self, hole: Hole) -> Vec<LiteralSet> {
+        match parse(&self.inner.pattern, parser_flags(self.inner.flags)) {
+            Ok(tree) => required(&tree.root, hole),
+            Err(_) => Vec::new(),
+        }
     }
 
     /// Finds the leftmost match, like `search(text, pos, endpos)` of a Python pattern.
