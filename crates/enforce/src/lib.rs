@@ -12,6 +12,7 @@ mod error;
 mod kernel;
 mod layout;
 mod lift;
+pub mod link;
 mod netlink;
 mod nft;
 mod owner;

@@ -272,6 +272,12 @@ impl Writer {
         self.pad();
     }
 
+    /// Bytes as they are: the fixed part inside a nested attribute.
+    pub(crate) fn raw(&mut self, value: &[u8]) {
+        self.bytes.extend_from_slice(value);
+        self.pad();
+    }
+
     /// An attribute with a big-endian number.
     pub(crate) fn be32(&mut self, kind: u16, value: u32) {
         self.bytes(kind, &value.to_be_bytes());
