@@ -264,3 +264,25 @@ fn a_new_layout_leaves_no_gap_and_nothing_behind() {
         assert!(!run("nft", &["list", "table", "inet", "stockade"]).contains("set "));
     });
 }
+
+#[test]
+fn established_connections_of_a_banned_address_end() {
+    in_namespace("established_connections_of_a_banned_address_end", || {
+        let mut attacker = Attacker::start();
+        common::echo_service(8000);
+        let mut kernel = open(Layout::new([block("web", "8000", "tcp"), block("other", "9000", "tcp")]));
+        for (from, to) in [("10.9.0.1", TARGET4), ("2001:db8:9::1", TARGET6), ("10.9.1.1", TARGET4)] {
+            let whom = if from == "10.9.1.1" { "10.9.1.0/24" } else { from };
+            assert_eq!(attacker.connect(from, to, 8000), "open");
+            assert_eq!(attacker.ask("talk"), "alive");
+            apply(&mut kernel, &[ban("other", whom)]);
+            assert_eq!(kernel.end_connections().unwrap(), 0);
+            assert_eq!(attacker.ask("talk"), "alive", "another port");
+            apply(&mut kernel, &[ban("web", whom)]);
+            assert_eq!(attacker.ask("talk"), "silent", "packets of the standing connection are dropped");
+            assert_eq!(kernel.end_connections().unwrap(), 1);
+            assert_eq!(attacker.ask("talk"), "ended");
+            assert_eq!(kernel.end_connections().unwrap(), 0);
+        }
+    });
+}
