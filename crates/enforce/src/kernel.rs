@@ -30,11 +30,14 @@ pub struct Options {
     pub table: String,
     /// Change nothing, only keep account.
     pub dry_run: bool,
+    /// Do without what Linux got in 6.3 (removing what may be absent) and 6.9
+    /// (tables with an owner that outlive it), as on older kernels; for tests.
+    pub as_old_kernel: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { table: "stockade".to_owned(), dry_run: false }
+        Options { table: "stockade".to_owned(), dry_run: false, as_old_kernel: false }
     }
 }
 
@@ -211,7 +214,7 @@ impl Kernel {
         let (backend, watch, why) = if options.dry_run {
             (Backend::Dry, None, "a dry run was asked for".to_owned())
         } else {
-            let nft = Nft::open(&options.table)?;
+            let nft = Nft::open(&options.table, options.as_old_kernel)?;
             let owned = nft.features().owned;
             let why = if owned {
                 format!("table inet {}, which nobody else can change and which outlives us", options.table)
