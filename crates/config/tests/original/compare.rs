@@ -60,56 +60,64 @@ impl Differences {
                 (Some(_), true) => Vec::new(),
                 (Some(error), false) => self.not_refused(error, version),
                 _ => {
+                    // They left the jail out in which we found something worse.
+                    let theirs = original["stream"].as_array().unwrap().iter();
+                    let mut left_out = theirs.filter(|c| is_refused_for(std::slice::from_ref(*c), "?family"));
+                    if left_out.next().is_some() && self.note("conditional-argument", version) {
+                        return Vec::new();
+                    }
                     let why = ours.diagnostics.iter().filter(|d| d.severity == stockade_config::Severity::Error);
                     let why: Vec<String> = why.map(ToString::to_string).collect();
                     vec![format!("the original accepts what we refuse: {why:#?}")]
                 }
             };
         }
-        let theirs = original["stream"].as_array().unwrap();
-        let ours_list: Vec<Json> =
-            ours.original().map(|command| serde_json::from_str(&command_json(command)).unwrap()).collect();
+        let theirs = Parts::of(original["stream"].as_array().unwrap().clone());
+        let ours_list = ours.original().map(|command| serde_json::from_str(&command_json(command)).unwrap());
+        let mine = Parts::of(ours_list.collect());
         let mut wrong = Vec::new();
-        let mut skipped: Vec<&str> = Vec::new();
-        let mut theirs = theirs.iter().peekable();
-        for command in &ours_list {
-            if command[0] == "config-error" && Some(&command) != theirs.peek() && is_no_logs(command) {
-                // They have the jail's commands, up to the next jail's.
-                let Some(jail) = theirs.peek().filter(|c| c[0] == "add").and_then(|c| c[1].as_str()) else {
-                    wrong.push(format!("ours only: {command}"));
-                    continue;
-                };
-                if !self.note("skip-if-nologs", version) {
-                    wrong.push(format!("ours only: {command}"));
-                }
-                skipped.push(jail);
-                while theirs.peek().is_some_and(|c| c[1] == jail && c[0] != "start") {
-                    theirs.next();
-                }
-                continue;
-            }
-            while theirs.peek().is_some_and(|c| c[0] == "start" && skipped.iter().any(|j| c[1] == *j)) {
-                theirs.next();
-            }
-            let Some(other) = theirs.next() else {
-                wrong.push(format!("ours only: {command}"));
-                continue;
-            };
-            if command != other && !self.explains(other, command, version) {
-                wrong.push(format!("theirs: {other}\n  ours: {command}"));
-                break;
-            }
+        self.compare_lists(&theirs.general, &mine.general, version, &mut wrong);
+        let names = |parts: &Parts| parts.jails.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        if names(&theirs) != names(&mine) {
+            wrong.push(format!("jails: {:?} against {:?}", names(&theirs), names(&mine)));
         }
-        wrong.extend(
-            theirs
-                .filter(|c| c[0] != "start" || !skipped.iter().any(|j| c[1] == *j))
-                .take(1)
-                .map(|c| format!("theirs only: {c}")),
-        );
-        if wrong.is_empty() && skipped.is_empty() && original["good"] != ours.is_startable() {
+        let mut special = Vec::new();
+        for ((name, a), (_, b)) in theirs.jails.iter().zip(&mine.jails) {
+            if is_refused_for(a, "?family") && a != b && self.note("conditional-argument", version)
+                || is_refused_for(b, "Have not found any log file") && self.note("skip-if-nologs", version)
+            {
+                special.push(name.clone());
+                continue;
+            }
+            self.compare_lists(a, b, version, &mut wrong);
+        }
+        let started = |parts: &Parts| {
+            let all = parts.starts.iter().filter(|name| !special.contains(name));
+            all.cloned().collect::<Vec<_>>()
+        };
+        if started(&theirs) != started(&mine) {
+            wrong.push(format!("starts: {:?} against {:?}", theirs.starts, mine.starts));
+        }
+        if wrong.is_empty() && special.is_empty() && original["good"] != ours.is_startable() {
             wrong.push(format!("good for the original: {}, for us: {}", original["good"], ours.is_startable()));
         }
         wrong
+    }
+
+    /// The first difference of two lists of commands.
+    fn compare_lists(&mut self, theirs: &[Json], ours: &[Json], version: &str, wrong: &mut Vec<String>) {
+        for (a, b) in theirs.iter().zip(ours) {
+            if a != b && !self.explains(a, b, version) {
+                wrong.push(format!("theirs: {a}\n  ours: {b}"));
+                return;
+            }
+        }
+        if let Some(more) = theirs.get(ours.len()) {
+            wrong.push(format!("theirs only: {more}"));
+        }
+        if let Some(more) = ours.get(theirs.len()) {
+            wrong.push(format!("ours only: {more}"));
+        }
     }
 
     fn not_refused(&mut self, error: &str, version: &str) -> Vec<String> {
@@ -153,6 +161,39 @@ fn mentions_conditional(a: &[Json], b: &[Json]) -> bool {
     a.iter().zip(b).any(|(x, y)| x != y && x[0].as_str().is_some_and(|k| k.contains('?')))
 }
 
-fn is_no_logs(command: &Json) -> bool {
-    command[1].as_str().is_some_and(|text| text.contains("Have not found any log file"))
+/// A stream taken apart.
+#[derive(Default)]
+struct Parts {
+    general: Vec<Json>,
+    jails: Vec<(String, Vec<Json>)>,
+    starts: Vec<String>,
+}
+
+impl Parts {
+    fn of(stream: Vec<Json>) -> Self {
+        let mut parts = Parts::default();
+        for command in stream {
+            let first = command[0].as_str().unwrap_or("").to_owned();
+            let second = command[1].as_str().unwrap_or("").to_owned();
+            match first.as_str() {
+                "start" => parts.starts.push(second),
+                "add" => parts.jails.push((second, vec![command])),
+                "config-error" => {
+                    let name =
+                        second.strip_prefix("Jail '").and_then(|t| t.split_once("' skipped")).map_or("", |t| t.0);
+                    parts.jails.push((name.to_owned(), vec![command]));
+                }
+                _ => match parts.jails.last_mut() {
+                    Some((_, list)) => list.push(command),
+                    None => parts.general.push(command),
+                },
+            }
+        }
+        parts
+    }
+}
+
+/// Is the jail left out, with these words in the reason?
+fn is_refused_for(commands: &[Json], words: &str) -> bool {
+    matches!(commands, [one] if one[0] == "config-error" && one[1].as_str().is_some_and(|t| t.contains(words)))
 }
