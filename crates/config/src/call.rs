@@ -149,6 +149,7 @@ pub(crate) fn split(text: &str) -> Option<Vec<&str>> {
         return None;
     }
     let mut calls = Vec::new();
+    let mut splitter = Splitter { text, failed: HashSet::new(), steps: 0 };
     let mut at = skip_space(text, 0);
     while at < text.len() {
         let name = text.get(at..)?.find(|c| c == '[' || is_space(c)).map_or(text.len(), |n| at + n);
@@ -156,7 +157,7 @@ pub(crate) fn split(text: &str) -> Option<Vec<&str>> {
         let mut end = None;
         if name > at {
             if char_at(text, bracket) == Some('[') {
-                end = Splitter { text, failed: HashSet::new(), steps: 0 }.items(skip_space(text, bracket + 1));
+                end = splitter.items(skip_space(text, bracket + 1));
             }
             if end.is_none() && is_end(text, name) {
                 end = Some(name);
@@ -177,12 +178,13 @@ fn is_end(text: &str, at: usize) -> bool {
 /// of the original's regular expression.
 struct Splitter<'a> {
     text: &'a str,
+    /// Places from which there is no way to the end.
     failed: HashSet<usize>,
     steps: usize,
 }
 
-/// Readings tried before a call is taken to be malformed.
-const MAX_STEPS: usize = 200_000;
+/// Characters looked at, again and again, before all calls are taken to be malformed.
+const MAX_STEPS: usize = 10_000_000;
 
 impl Splitter<'_> {
     /// The end of the brackets, read from `start` (an item or the closing bracket).
@@ -211,7 +213,7 @@ impl Splitter<'_> {
     }
 
     /// All places at which the reading can go on behind an item at `at`, best first.
-    fn after_item(&self, at: usize) -> Vec<usize> {
+    fn after_item(&mut self, at: usize) -> Vec<usize> {
         let Some(key) = key_end(self.text, at) else { return Vec::new() };
         let from = key + 1;
         let mut places = Vec::new();
@@ -226,6 +228,7 @@ impl Splitter<'_> {
         self.after_value(end, &mut places);
         // A shorter bare value helps only if a key follows it.
         let bare = self.text.get(from..end).unwrap_or("");
+        self.steps += bare.len();
         for (offset, _) in bare.char_indices().rev().filter(|(_, c)| is_key(*c)) {
             if key_end(self.text, from + offset).is_some() {
                 places.push(from + offset);

@@ -1,12 +1,14 @@
 //! Findings beyond the original's: things that are allowed but hardly meant.
 
+use std::collections::HashSet;
+
 use crate::diagnostic::{Findings, Problem, Severity, Spot};
 use crate::ini::{Cell, Entry, Table};
 use crate::load::{Context, FilterTexts};
 use crate::options::{ACTION, DAEMON, FILTER, JAIL, Kind, OLD_JAILS, OLD_OPTIONS, OptionRow};
 use crate::ordered::Ordered;
 use crate::resource::{Reader, Resource};
-use crate::text::nearest;
+use crate::text::{lower, nearest};
 
 /// Findings about one value of a known option.
 pub(crate) fn check_option(row: &OptionRow, entry: &Entry, section: &str, findings: &mut Findings) {
@@ -66,42 +68,56 @@ fn check_entities(name: &str, entry: &Entry, jail: Option<&str>, findings: &mut 
     }
 }
 
-/// Findings about the names in a jail's section: options that look misspelt.
-pub(crate) fn check_names(section: &str, table: &Table, resource: &Resource, findings: &mut Findings) {
-    let jail = (section != "DEFAULT" && section != "Definition").then_some(section);
-    let daemon = section == "Definition";
-    let rows = || if daemon { DAEMON.iter().chain(&[]) } else { JAIL.iter().chain(FILTER) };
-    for (key, entry) in table.iter() {
-        if key.starts_with("known/") || rows().any(|row| row.name == &**key) || key.starts_with("stockade.") {
-            continue;
-        }
-        let spot = entry.origin.name_spot();
-        if let Some((_, new)) = OLD_OPTIONS.iter().find(|(old, _)| *old == &**key) {
-            let problem = Problem::new(format!("option '{key}' is unknown and has no effect")).at(spot);
-            findings.add(Severity::Warning, jail, problem.help(format!("it is called {new}")));
-            continue;
-        }
-        if is_used(key, resource) {
-            continue;
-        }
-        let names = rows().map(|row| row.name);
-        if let Some(near) = nearest(key, names) {
-            let problem = Problem::new(format!("option '{key}' is unknown and has no effect")).at(spot);
-            findings.add(Severity::Warning, jail, problem.help(format!("did you mean {near}?")));
-        }
-    }
+/// More names than this in one section are not looked at.
+const MAX_NAMES: usize = 300;
+
+/// Looks for options that seem misspelt.
+pub(crate) struct NameCheck {
+    /// Names that are mentioned as `%(name)s` or `%(section/name)s` anywhere.
+    mentioned: HashSet<String>,
 }
 
-/// Is the option mentioned as `%(name)s` somewhere?
-fn is_used(key: &str, resource: &Resource) -> bool {
-    let reference = format!("%({key})s");
-    let mut tables = std::iter::once(&resource.defaults).chain(resource.sections.iter().map(|(_, table)| table));
-    tables.any(|table| {
-        table.iter().any(|(_, entry)| match &entry.value {
-            Cell::Text(text) => text.contains(&reference) || text.contains(&format!("/{key})s")),
-            _ => false,
-        })
-    })
+impl NameCheck {
+    /// Notes what the values of a resource mention.
+    pub(crate) fn new(resource: &Resource) -> Self {
+        let mut mentioned = HashSet::new();
+        let tables = std::iter::once(&resource.defaults).chain(resource.sections.iter().map(|(_, table)| table));
+        for (_, entry) in tables.flat_map(Table::iter) {
+            let mut rest = entry.value.as_text().unwrap_or("");
+            while let Some(at) = rest.find("%(") {
+                rest = rest.get(at + 2..).unwrap_or("");
+                let end = rest.char_indices().take(100).find(|(_, c)| *c == ')').map(|(at, _)| at);
+                if let Some(name) = end.and_then(|end| rest.get(..end)) {
+                    mentioned.insert(lower(name.rsplit('/').next().unwrap_or(name)).into_owned());
+                }
+            }
+        }
+        NameCheck { mentioned }
+    }
+
+    /// Findings about the names in one section.
+    pub(crate) fn check(&self, section: &str, table: &Table, findings: &mut Findings) {
+        let jail = (section != "DEFAULT" && section != "Definition").then_some(section);
+        let rows = || if section == "Definition" { DAEMON.iter().chain(&[]) } else { JAIL.iter().chain(FILTER) };
+        for (key, entry) in table.iter().take(MAX_NAMES) {
+            if key.starts_with("known/") || key.starts_with("stockade.") || rows().any(|row| row.name == &**key) {
+                continue;
+            }
+            let spot = entry.origin.name_spot();
+            let renamed =
+                OLD_OPTIONS.iter().find(|(old, _)| *old == &**key).map(|(_, new)| format!("it is called {new}"));
+            let help = match renamed {
+                Some(help) => help,
+                None if self.mentioned.contains(&**key) => continue,
+                None => match nearest(key, rows().map(|row| row.name)) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => continue,
+                },
+            };
+            let problem = Problem::new(format!("option '{key}' is unknown and has no effect")).at(spot);
+            findings.add(Severity::Warning, jail, problem.help(help));
+        }
+    }
 }
 
 /// What to say of a filter or action that is not there.

@@ -11,7 +11,7 @@ use crate::diagnostic::{Diagnostic, Problem, Severity};
 use crate::ini::{Cell, Entry};
 use crate::interpolate::computed;
 use crate::jail::{Failed, JailCommands, JailReader, OwnValues, is_enabled};
-use crate::lint;
+use crate::lint::NameCheck;
 use crate::options::{OLD_JAILS, Scope};
 use crate::origin::{self, OriginRow};
 use crate::own::{self, Profile, is_own};
@@ -217,7 +217,8 @@ fn load_into(
     jails.defaults.put("fail2ban_version", computed(Cell::text(version)));
     jails.defaults.put("fail2ban_confpath", computed(Cell::text(reader.tree.base())));
     own::check_names(&jails, Scope::Jail, reader);
-    lint::check_names("DEFAULT", &jails.defaults, &jails, &mut reader.findings);
+    let names_check = NameCheck::new(&jails);
+    names_check.check("DEFAULT", &jails.defaults, &mut reader.findings);
     let context = Context { missing_logs: options.missing_logs, journal: options.journal, checker: options.checker };
     let names: Vec<Arc<str>> = match options.only {
         None => jails.section_names().filter(|name| &***name != "INCLUDES").cloned().collect(),
@@ -229,7 +230,9 @@ fn load_into(
     for name in &names {
         match is_enabled(&jails, name, reader) {
             Ok(None) => {}
-            Ok(Some(first)) => read.push((Arc::clone(name), read_jail(&mut jails, name, &first, profile, reader))),
+            Ok(Some(first)) => {
+                read.push((Arc::clone(name), read_jail(&mut jails, name, &first, profile, &names_check, reader)))
+            }
             Err(problem) => read.push((Arc::clone(name), Err(Failed::Fatal(problem)))),
         }
     }
@@ -289,10 +292,11 @@ fn read_jail(
     name: &Arc<str>,
     first: &crate::ordered::Ordered<Entry>,
     profile: Profile,
+    names: &NameCheck,
     reader: &mut Reader,
 ) -> ReadJail {
     if let Some(table) = jails.sections.get(name) {
-        lint::check_names(name, table, jails, &mut reader.findings);
+        names.check(name, table, &mut reader.findings);
     }
     if name.chars().count() > 25 {
         let problem = Problem::new("the name is longer than 25 characters; firewalls may cut or refuse it");
@@ -317,7 +321,7 @@ fn read_daemon(
     loaded.refused |= resource.broken;
     own::check_names(&resource, Scope::Daemon, reader);
     if let Some(table) = resource.sections.get("Definition") {
-        lint::check_names("Definition", table, &resource, &mut reader.findings);
+        NameCheck::new(&resource).check("Definition", table, &mut reader.findings);
     }
     let overrides = Overrides::default();
     let (daemon, mut stream) = daemon::read(&resource, options.overrides.unwrap_or(&overrides), reader)?;

@@ -145,13 +145,10 @@ impl Reader {
             resource.broken = true;
         }
         for path in &all {
-            match self.file(path) {
-                Ok(file) => {
-                    resource.broken |= !file.problems.is_empty();
-                    resource.files.push(path.as_str().into());
-                    resource.merge(&file);
-                }
-                Err(why) => resource.broken |= why == Unreadable::TooLarge,
+            if let Ok(file) = self.file(path) {
+                resource.broken |= !file.problems.is_empty();
+                resource.files.push(path.as_str().into());
+                resource.merge(&file);
             }
         }
         let mut whole = !resource.files.is_empty() || resource.broken;
@@ -174,14 +171,10 @@ impl Reader {
             return known.clone();
         }
         let parsed = self.tree.read(path).map(|text| Rc::new(crate::ini::parse(&text, &Arc::from(path))));
-        match &parsed {
-            Ok(file) => {
-                for problem in &file.problems {
-                    self.findings.add(Severity::Error, None, problem.clone());
-                }
+        if let Ok(file) = &parsed {
+            for problem in &file.problems {
+                self.findings.add(Severity::Error, None, problem.clone());
             }
-            Err(why @ Unreadable::TooLarge) => self.findings.add(Severity::Error, None, unreadable(path, *why)),
-            Err(_) => {}
         }
         self.files.insert(path.to_owned(), parsed.clone());
         parsed
@@ -227,8 +220,9 @@ impl Reader {
         }
         let file = match self.file(path) {
             Ok(file) => file,
+            Err(why @ Unreadable::TooLarge) => return Err(unreadable(path, why)),
             Err(why) => {
-                if !matches!(why, Unreadable::Missing(_) | Unreadable::TooLarge) || path.ends_with('/') {
+                if !matches!(why, Unreadable::Missing(_)) || path.ends_with('/') {
                     self.findings.add(Severity::Warning, None, unreadable(path, why));
                 }
                 return Ok(());

@@ -52,7 +52,7 @@ log.setLevel(logging.WARNING)
 def load(request):
     del said[:]
     answer = {"stream": None, "good": False, "error": None}
-    signal.alarm(10)
+    signal.alarm(120)
     try:
         c = Configurator()
         c.setBaseDir(request["dir"])
