@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod fast;
 mod first;
 mod parse;
 mod plain;
