@@ -38,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) needs: bool,
     /// Failed states are remembered after many steps.
     pub(crate) memo: bool,
+    /// After how many.
+    pub(crate) memo_from: u32,
     /// Small counted repeats are written out.
     pub(crate) unroll: bool,
 }
@@ -53,6 +55,7 @@ impl Options {
         conditionals: true,
         needs: true,
         memo: true,
+        memo_from: 2000,
         unroll: true,
     };
 }

@@ -28,6 +28,8 @@ mod required;
 mod scan;
 mod search;
 mod set;
+#[cfg(test)]
+mod switches;
 mod tables;
 mod tree;
 mod width;

@@ -71,6 +71,7 @@ pub(super) fn finish(mut emitted: Emitted, lowered: &Lowered, options: Options) 
         first_byte: begin.bytes.only().filter(|_| !begin.at_end),
         uses_line,
         places,
+        memo_from: options.memo_from,
     })
 }
 

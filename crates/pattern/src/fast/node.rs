@@ -184,4 +184,6 @@ pub(crate) struct Program {
     pub(super) uses_line: bool,
     /// Where failed states may be remembered.
     pub(super) places: Places,
+    /// Steps after which they are.
+    pub(super) memo_from: u32,
 }

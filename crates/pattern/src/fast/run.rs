@@ -11,8 +11,6 @@ use crate::search::{NONE, Outcome, Scratch, Text};
 use crate::set::within;
 use crate::tree::FOREVER;
 
-/// Steps after which failed states are remembered.
-const MEMO_FROM: u32 = 2000;
 /// Bytes of a run that cost one step.
 const SCAN_SHIFT: u32 = 4;
 
@@ -347,7 +345,7 @@ impl Search<'_> {
                 Some(left) => self.scratch.budget = left,
                 None => return Resume::Exhausted,
             }
-            if !self.scratch.memo.begun && self.depth == 0 && self.scratch.steps() >= MEMO_FROM {
+            if !self.scratch.memo.begun && self.depth == 0 && self.scratch.steps() > program.memo_from {
                 self.scratch.memo.begin(&program.places, self.bytes.len());
             }
             let found = match tag {
