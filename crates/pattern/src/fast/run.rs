@@ -122,12 +122,12 @@ impl Search<'_> {
         let mut pc = node;
         let mut at = at;
         loop {
-            let ok = match program.node(pc) {
+            let ok = match *program.node(pc) {
                 Node::Fail | Node::Choice(_) => false,
                 Node::Match | Node::Done => return Stop::At(at),
-                Node::Word { word, next } => {
+                Node::Word { ref word, next } => {
                     pc = next;
-                    let hit = is_word(bytes, at, &word);
+                    let hit = is_word(bytes, at, word);
                     at += usize::from(word.len);
                     hit
                 }
@@ -147,7 +147,7 @@ impl Search<'_> {
                         None => false,
                     }
                 }
-                Node::Run(run) => {
+                Node::Run(ref run) => {
                     if self.scratch.memo.on
                         && self.depth == 0
                         && run.keep != Keep::All
@@ -155,7 +155,7 @@ impl Search<'_> {
                     {
                         false
                     } else {
-                        match self.begin_run(pc, &run, at) {
+                        match self.begin_run(pc, run, at) {
                             Some(to) => {
                                 pc = run.next;
                                 at = to;
@@ -164,6 +164,39 @@ impl Search<'_> {
                             None => false,
                         }
                     }
+                }
+                Node::Take { mask, some, next } => {
+                    pc = next;
+                    let end = program.span(bytes, at, mask);
+                    let hit = end > at || !some;
+                    self.charge(end.saturating_sub(at));
+                    at = end;
+                    hit
+                }
+                Node::TakeLine { some, next } => {
+                    pc = next;
+                    let end = self.line_end(at);
+                    let hit = end > at || !some;
+                    at = end;
+                    hit
+                }
+                Node::Octets { next } => {
+                    pc = next;
+                    match octets(bytes, at) {
+                        Some(end) => {
+                            at = end;
+                            true
+                        }
+                        None => false,
+                    }
+                }
+                Node::Start { next } => {
+                    pc = next;
+                    at == 0
+                }
+                Node::End { next } => {
+                    pc = next;
+                    at + 1 >= bytes.len() && bytes.get(at).is_none_or(|&byte| byte == b'\n')
                 }
                 Node::Table { base, end } => {
                     pc = match bytes.get(at) {
@@ -215,9 +248,9 @@ impl Search<'_> {
                     pc = next;
                     at > 0 && bytes.get(at - 1).is_some_and(|&byte| program.is_in(byte, mask))
                 }
-                Node::NotWord { word, next } => {
+                Node::NotWord { ref word, next } => {
                     pc = next;
-                    !is_word(bytes, at, &word)
+                    !is_word(bytes, at, word)
                 }
                 Node::Look { body, behind, negative, next } => {
                     pc = next;
@@ -371,7 +404,11 @@ impl Search<'_> {
             };
             return self.forward(pc, run, low, limit);
         }
-        let (low, high) = self.scan(run, at, run.min, run.max)?;
+        let (low, high) = if run.wide == 0 && run.max == FOREVER && run.min == 0 && !run.line {
+            (at, self.program.span(self.bytes, at, run.mask))
+        } else {
+            self.scan(run, at, run.min, run.max)?
+        };
         self.charge(high - at);
         if run.keep == Keep::All {
             return Some(high);
@@ -397,9 +434,10 @@ impl Search<'_> {
     }
 
     fn give_back(&mut self, node: u32, low: usize, last: usize) -> Option<(u32, usize)> {
-        let Node::Run(run) = self.program.node(node) else { return None };
+        let program = self.program;
+        let Node::Run(run) = program.node(node) else { return None };
         let high = self.step_back(last);
-        self.backward(node, &run, low, high).map(|x| (run.next, x))
+        self.backward(node, run, low, high).map(|x| (run.next, x))
     }
 
     /// The lowest position from `low` on where the run can be left.
@@ -420,9 +458,10 @@ impl Search<'_> {
     }
 
     fn take_more(&mut self, node: u32, last: usize, limit: u32) -> Option<(u32, usize)> {
-        let Node::Run(run) = self.program.node(node) else { return None };
-        let low = self.one_more(&run, last, limit)?;
-        self.forward(node, &run, low, limit).map(|x| (run.next, x))
+        let program = self.program;
+        let Node::Run(run) = program.node(node) else { return None };
+        let low = self.one_more(run, last, limit)?;
+        self.forward(node, run, low, limit).map(|x| (run.next, x))
     }
 
     fn one_more(&self, run: &Run, x: usize, limit: u32) -> Option<usize> {
@@ -473,12 +512,7 @@ impl Search<'_> {
         let bytes = self.bytes;
         let unbounded = max == FOREVER && min <= 1;
         if run.line && unbounded {
-            let high = if at <= self.line {
-                self.line
-            } else {
-                let rest = bytes.get(at..).unwrap_or_default();
-                memchr(b'\n', rest).map_or(bytes.len(), |more| at + more)
-            };
+            let high = self.line_end(at);
             let low = if min == 0 { at } else { self.member(run.mask, run.wide, at)? };
             return Some((low, high));
         }
@@ -511,6 +545,15 @@ impl Search<'_> {
             }
         }
         (count >= min).then_some((low, x))
+    }
+
+    /// The end of the line that a position is in.
+    fn line_end(&self, at: usize) -> usize {
+        if at <= self.line {
+            return self.line;
+        }
+        let rest = self.bytes.get(at..).unwrap_or_default();
+        memchr(b'\n', rest).map_or(self.bytes.len(), |more| at + more)
     }
 
     /// Pays for bytes that were looked at; an overdraft shows at the next step.
@@ -620,8 +663,15 @@ enum Resume {
 impl Program {
     #[inline(always)]
     #[expect(clippy::indexing_slicing, reason = "every node names nodes of its own program, see finish.rs")]
-    fn node(&self, at: u32) -> Node {
-        self.nodes[at as usize]
+    fn node(&self, at: u32) -> &Node {
+        &self.nodes[at as usize]
+    }
+
+    /// The end of a run of whole bytes.
+    #[inline(always)]
+    fn span(&self, bytes: &[u8], at: usize, mask: u64) -> usize {
+        let rest = bytes.get(at..).unwrap_or_default();
+        at + rest.iter().position(|&byte| !self.is_in(byte, mask)).unwrap_or(rest.len())
     }
 
     #[inline(always)]
@@ -635,6 +685,20 @@ impl Program {
     fn target(&self, base: u32, byte: u8) -> u32 {
         u32::from(self.tables[base as usize + usize::from(self.class_of[usize::from(byte)])])
     }
+}
+
+/// The end of three times one to three digits and a dot.
+fn octets(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut at = at;
+    for _ in 0..3 {
+        let rest = bytes.get(at..)?;
+        let digits = rest.iter().take(3).take_while(|byte| byte.is_ascii_digit()).count();
+        if digits == 0 || rest.get(digits) != Some(&b'.') {
+            return None;
+        }
+        at += digits + 1;
+    }
+    Some(at)
 }
 
 /// Whether the bytes of a word stand at a position.
