@@ -105,13 +105,11 @@ impl Data {
         }
     }
 
-    /// The groups that are set, sorted by name; without those that became the id unless `all`.
-    pub(super) fn report(&self, all: bool) -> Vec<(Arc<str>, GroupValue)> {
+    /// The groups that are set, sorted by name.
+    pub(super) fn report(&self) -> Vec<(Arc<str>, GroupValue)> {
         let mut out: Vec<(Arc<str>, GroupValue)> = Vec::with_capacity(self.groups.len() + 1);
         for (name, value) in &self.groups {
-            if let Some(value) = value
-                && (all || !matches!(&**name, "fid" | "ip4" | "ip6" | "dns"))
-            {
+            if let Some(value) = value {
                 out.push((Arc::clone(name), GroupValue::Text(value.text())));
             }
         }

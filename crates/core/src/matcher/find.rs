@@ -276,7 +276,7 @@ impl Matcher {
             ip: data.ip.clone(),
             time,
             nofail,
-            groups: data.report(mode != LineMode::DAEMON),
+            groups: data.report(),
             matches: if session.is_some() { data.matches.clone() } else { std::mem::take(&mut data.matches) },
         });
         self.sessions.put_back(home, data);

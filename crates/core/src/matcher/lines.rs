@@ -208,8 +208,10 @@ impl Matcher {
         for line in Lines::new(block) {
             count = count.saturating_add(1);
             let report = self.raw_line(&filter, now, block, &line);
-            for hit in report.hits {
+            for mut hit in report.hits {
                 let Some(who) = hit.who else { continue };
+                // These are the id already.
+                hit.groups.retain(|(name, _)| !matches!(&**name, "fid" | "ip4" | "ip6" | "dns"));
                 self.counters.failures += 1;
                 failures.push(Failure {
                     who,

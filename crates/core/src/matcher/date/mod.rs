@@ -103,7 +103,8 @@ impl Templates {
         Templates { list: Arc::clone(calendar.defaults()) }
     }
 
-    /// The templates of a `datepattern`: one pattern per line, blank lines left out.
+    /// The templates of a `datepattern`: one pattern per line, blank lines left
+    /// out. `{DEFAULT}` has an effect only if no other pattern is there, as in the original.
     ///
     /// # Errors
     /// Which pattern (counted from 0) has what fault.
@@ -167,9 +168,13 @@ fn add(list: &mut Vec<Arc<Template>>, pattern: &str, calendar: &Calendar) -> Res
         }
         Ok(())
     };
-    if upper == "{DEFAULT}" || upper == "{^LN-BEG}" {
-        let begin_only = upper == "{^LN-BEG}";
-        for template in calendar.defaults().iter().filter(|t| !begin_only || t.anchored) {
+    if upper == "{DEFAULT}" {
+        // Meant to add the defaults, but the original adds nothing here; an empty
+        // list then stands for the defaults, so that it works alone, not beside others.
+        return Ok(());
+    }
+    if upper == "{^LN-BEG}" {
+        for template in calendar.defaults().iter().filter(|t| t.anchored) {
             put(Arc::clone(template), lenient)?;
         }
         return Ok(());
