@@ -19,16 +19,23 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod fast;
+mod first;
 mod parse;
 mod plain;
 mod regex;
+mod required;
 mod scan;
 mod search;
 mod set;
+#[cfg(test)]
+mod switches;
 mod tables;
 mod tree;
 mod width;
 
 pub use error::Error;
+pub use first::ByteSet;
 pub use regex::{Flags, Regex};
+pub use required::{Hole, LiteralSet};
 pub use search::{Outcome, Scratch, Slots};

@@ -6,9 +6,13 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 use crate::error::Error;
+use crate::fast::{Options, Program, compile};
+use crate::first::{ByteSet, first_bytes};
 use crate::parse::{self, parse};
-use crate::plain::Plain;
+use crate::plain::{Plain, is_anchored};
+use crate::required::{Hole, LiteralSet, required};
 use crate::search::{NONE, Outcome, Scratch, Slots, Text};
+use crate::tree::Tree;
 
 /// Flags given beside a pattern, like the `flags` of `re.compile`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -30,7 +34,35 @@ struct Inner {
     flags: Flags,
     groups: usize,
     names: Vec<(Arc<str>, usize)>,
-    program: OnceLock<Option<Plain>>,
+    first_bytes: Option<ByteSet>,
+    /// For texts of ASCII only, and for all others.
+    ascii: OnceLock<Engine>,
+    unicode: OnceLock<Engine>,
+}
+
+/// What runs a search.
+enum Engine {
+    Fast(Program),
+    Plain(Plain),
+}
+
+impl Inner {
+    fn engine(&self, ascii: bool) -> Engine {
+        // The pattern was read before, so it can be read again.
+        match parse(&self.pattern, parser_flags(self.flags)) {
+            Ok(tree) => Engine::of(&tree, ascii),
+            Err(_) => Engine::Plain(Plain::never()),
+        }
+    }
+}
+
+impl Engine {
+    fn of(tree: &Tree, ascii: bool) -> Engine {
+        match compile(tree, ascii, Options::ALL) {
+            Some(program) => Engine::Fast(program),
+            None => Engine::Plain(Plain::new(tree)),
+        }
+    }
 }
 
 impl fmt::Debug for Regex {
@@ -56,7 +88,9 @@ impl Regex {
             flags,
             groups: tree.groups as usize,
             names,
-            program: OnceLock::from(Some(Plain::new(&tree))),
+            first_bytes: if is_anchored(&tree.root) { first_bytes(&tree.root) } else { None },
+            ascii: OnceLock::from(Engine::of(&tree, true)),
+            unicode: OnceLock::new(),
         };
         Ok(Regex { inner: Arc::new(inner) })
     }
@@ -81,6 +115,25 @@ impl Regex {
         &self.inner.names
     }
 
+    /// What a text must begin with to match at all, for patterns anchored at its start.
+    ///
+    /// Nothing for other patterns, and where an empty match or any first byte is possible.
+    /// A text whose first byte is not in the set, and the empty text, have no match.
+    pub fn first_bytes(&self) -> Option<ByteSet> {
+        self.inner.first_bytes
+    }
+
+    /// Sets of literals, each of which alone tells where to look: every text that matches
+    /// contains at least one literal of each set.
+    ///
+    /// In order of the pattern, not ranked; may be empty. Computed anew on each call.
+    pub fn required(&self, hole: Hole) -> Vec<LiteralSet> {
+        match parse(&self.inner.pattern, parser_flags(self.inner.flags)) {
+            Ok(tree) => required(&tree.root, hole),
+            Err(_) => Vec::new(),
+        }
+    }
+
     /// Finds the leftmost match, like `search(text, pos, endpos)` of a Python pattern.
     ///
     /// `window` is in bytes: the text behind its end does not exist, the text
@@ -100,13 +153,12 @@ impl Regex {
             return Outcome::Exhausted;
         };
         let text = Text { bytes, start };
-        let program = self.inner.program.get_or_init(|| {
-            let tree = parse(&self.inner.pattern, parser_flags(self.inner.flags)).ok()?;
-            Some(Plain::new(&tree))
-        });
-        let outcome = match program {
-            Some(program) => program.search(scratch, text),
-            None => Outcome::Exhausted,
+        let ascii = bytes.is_ascii();
+        let cell = if ascii { &self.inner.ascii } else { &self.inner.unicode };
+        let engine = cell.get_or_init(|| self.inner.engine(ascii));
+        let outcome = match engine {
+            Engine::Fast(program) => program.search(scratch, text),
+            Engine::Plain(program) => program.search(scratch, text),
         };
         if outcome == Outcome::Match {
             slots.fill(&scratch.slots);

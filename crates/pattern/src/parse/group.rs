@@ -35,14 +35,22 @@ pub(super) fn quoted(name: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             c if c == quote => out.extend(['\\', c]),
-            c if c < ' ' || ('\x7f'..='\u{a0}').contains(&c) || c == '\u{ad}' => {
-                out.push_str(&format!("\\x{:02x}", u32::from(c)));
-            }
-            c => out.push(c),
+            c if is_printable(c) => out.push(c),
+            c => out.push_str(&match u32::from(c) {
+                code @ 0..0x100 => format!("\\x{code:02x}"),
+                code @ 0x100..0x1_0000 => format!("\\u{code:04x}"),
+                code => format!("\\U{code:08x}"),
+            }),
         }
     }
     out.push(quote);
     out
+}
+
+/// Python's `str.isprintable`, as far as the standard library knows it.
+fn is_printable(c: char) -> bool {
+    // A mark is printable in Python, and escaped by Rust only where it stands first.
+    c == ' ' || !"a".chars().chain([c]).collect::<String>().escape_debug().any(|c| c == '{') || c == '{'
 }
 
 /// Python's `str.isidentifier`, with letters and numbers for the characters beyond ASCII.
