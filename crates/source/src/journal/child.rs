@@ -44,7 +44,10 @@ impl Child {
     /// Starts `journalctl --follow`; its pipes join `epoll`.
     pub(super) fn start(options: &JournalOptions, start: &JournalStart, epoll: &OwnedFd) -> Result<Child> {
         let mut command = command(options)?;
-        command.arg("--follow");
+        command.args(["--output=export", "--follow"]);
+        if narrow() {
+            command.arg(format!("--output-fields={OUTPUT_FIELDS}"));
+        }
         match start {
             JournalStart::Tail => command.arg("--lines=0"),
             // Entries of the same second that are older are dropped by nobody: they are old for the jail anyway.
@@ -145,7 +148,8 @@ pub(super) fn write_all_fields() {
 /// Asks once whether there is anything to read.
 pub(super) fn probe(options: &JournalOptions) -> Result<()> {
     let mut command = command(options)?;
-    command.arg("--lines=1").args(options.arguments()?.1);
+    // Not in export format: that keeps quiet about a missing journal.
+    command.args(["--output=short", "--lines=1"]).args(options.arguments()?.1);
     let (mut process, stdout, stderr) = spawn(command)?;
     drop(stdout);
     let give_up = Instant::now() + PROBE_MAX;
@@ -183,10 +187,7 @@ pub(super) fn probe(options: &JournalOptions) -> Result<()> {
 fn command(options: &JournalOptions) -> Result<Command> {
     let program = options.program.clone().unwrap_or_else(|| "journalctl".into());
     let mut command = Command::new(program);
-    command.args(["--output=export", "--no-pager"]);
-    if narrow() {
-        command.arg(format!("--output-fields={OUTPUT_FIELDS}"));
-    }
+    command.arg("--no-pager");
     command.args(options.arguments()?.0);
     // Its complaints are read below, in English.
     command.env("LC_ALL", "C").env_remove("SYSTEMD_LOG_LEVEL").env_remove("SYSTEMD_LOG_TARGET").current_dir("/");
@@ -237,5 +238,6 @@ fn shown(said: &[u8]) -> String {
     let words: Vec<&str> = text.split(|c: char| c.is_control()).map(str::trim).filter(|w| !w.is_empty()).collect();
     let line = words.join(", ");
     let skip = line.chars().count().saturating_sub(SHOWN_MAX);
-    line.chars().skip(skip).collect()
+    let line: String = line.chars().skip(skip).collect();
+    line.trim_end_matches('.').to_owned()
 }

@@ -143,6 +143,11 @@ impl Watcher {
         })
     }
 
+    /// The inotify descriptor, for those who wait for it by other means than [`Self::wait`].
+    pub(crate) fn inotify_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inotify.as_ref().map(AsFd::as_fd)
+    }
+
     /// What wakes this watcher.
     pub fn waker(&self) -> Waker {
         self.wake.clone()
