@@ -34,7 +34,7 @@ impl<R: Read> StreamReader<R> {
 
     /// As [`Self::new`], with other bounds.
     pub fn with_bounds(input: R, name: &str, bounds: Bounds) -> StreamReader<R> {
-        let bounds = Bounds { block: bounds.block.max(1), line: bounds.line.max(1) };
+        let bounds = bounds.sane();
         StreamReader {
             input,
             name: name.into(),
