@@ -10,7 +10,7 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags};
 use sha1::{Digest, Sha1};
 
-use super::{Bounds, access};
+use super::{Bounds, access, md5};
 use crate::note::Anew;
 use crate::{Error, Result};
 
@@ -190,17 +190,32 @@ impl Incarnation {
         if let Some(known) = &self.sha1 {
             return Ok(known.clone());
         }
-        let mut line = self.first.clone();
-        if line.last() != Some(&b'\n') {
-            line = self.pread(0, line_max)?;
-            match memchr::memchr(b'\n', &line) {
-                Some(at) => line.truncate(at + 1),
-                None => return Ok(String::new()),
-            }
-        }
+        let Some(line) = self.first_line(line_max)? else { return Ok(String::new()) };
         let hex: String = Sha1::digest(&line).iter().map(|b| format!("{b:02x}")).collect();
         self.sha1 = Some(hex.clone());
         Ok(hex)
+    }
+
+    /// Does fail2ban's hash of a first line (SHA-1, or MD5 of old) fit this file? An empty one fits
+    /// a file without a whole first line.
+    pub(crate) fn first_line_is(&mut self, hash: &str, line_max: usize) -> io::Result<bool> {
+        let ours = match (hash.len(), self.first_line(line_max)?) {
+            (32, Some(line)) => md5::hex(&line),
+            _ => self.sha1_first_line(line_max)?,
+        };
+        Ok(ours.eq_ignore_ascii_case(hash))
+    }
+
+    /// The first line, if it is whole and within the bound.
+    fn first_line(&self, line_max: usize) -> io::Result<Option<Vec<u8>>> {
+        if self.first.last() == Some(&b'\n') {
+            return Ok(Some(self.first.clone()));
+        }
+        let mut line = self.pread(0, line_max)?;
+        Ok(memchr::memchr(b'\n', &line).map(|at| {
+            line.truncate(at + 1);
+            line
+        }))
     }
 
     /// The next whole lines, at most [`Bounds::block`] bytes unless one line is longer.

@@ -20,6 +20,7 @@
 
 mod access;
 mod incarnation;
+mod md5;
 mod seek;
 
 use std::collections::VecDeque;
@@ -67,7 +68,7 @@ pub enum Start {
     },
     /// Where fail2ban stood: a row of its table `logs`.
     ResumeLegacy {
-        /// `firstlinemd5`: 40 hexadecimal digits of SHA-1, or empty. Anything else fits no file.
+        /// `firstlinemd5`: 40 hexadecimal digits of SHA-1, 32 of MD5 (from Python 2), or empty.
         first_line_hash: String,
         /// `lastfilepos`.
         offset: u64,
@@ -448,8 +449,7 @@ impl FileReader {
             }
             Start::ResumeLegacy { first_line_hash, offset } => {
                 // fail2ban: the stored position if the hashes are equal (both may be empty), else 0.
-                let hash = new.sha1_first_line(line_max)?;
-                if hash.eq_ignore_ascii_case(first_line_hash) {
+                if new.first_line_is(first_line_hash, line_max)? {
                     if *offset <= new.size() {
                         new.set_pos(*offset, line_max)?;
                     }

@@ -273,6 +273,10 @@ fn fail2bans_positions_are_taken_over() {
         assert_eq!(hash, "c7059bb19433cc3cabaa6236c83d56668a843dd2".to_owned());
         c.restart_at(Start::ResumeLegacy { first_line_hash: hash.clone(), offset: 4 });
         c.expect("two\nthree\n");
+        // MD5, as under Python 2.
+        let md5 = "5BBF5A52328E7439AE6E719DFE712200".to_owned();
+        c.restart_at(Start::ResumeLegacy { first_line_hash: md5, offset: 8 });
+        c.expect("three\n");
         hash.replace_range(..1, "f");
         c.restart_at(Start::ResumeLegacy { first_line_hash: hash, offset: 4 });
         c.expect("one\ntwo\nthree\n");
