@@ -1,7 +1,8 @@
 //! Shows what the sources of this crate yield, as they yield it.
 //!
 //! `follow [--polling] FILE...` follows log files; `follow --journal [--cursor C | --since SECS | --tail] [MATCH...]`
-//! the journal; `--seconds N` ends it after N seconds. Each line is shown with its source and place.
+//! the journal; `--seconds N` ends it after N seconds. Each line is shown with its source and place;
+//! with `--count` they are only counted.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example's output is its purpose")]
 
 use std::collections::BTreeMap;
@@ -54,6 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let (mut lines, mut bytes, mut wakes) = (0, 0, 0);
+    let mut last = Duration::ZERO;
     let began = Instant::now();
     let end = began + Duration::from_secs(seconds);
     while Instant::now() < end {
@@ -70,6 +72,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     Ok(Some(block)) => {
                         lines += block.text.iter().filter(|b| **b == b'\n').count();
                         bytes += block.text.len();
+                        last = began.elapsed();
                         if !count_only {
                             show(&block);
                         }
@@ -85,7 +88,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         watcher.take_notes().iter().for_each(tell);
     }
-    eprintln!("{lines} lines, {bytes} bytes, {wakes} wake-ups");
+    eprintln!("{lines} lines, {bytes} bytes, {wakes} wake-ups, the last line after {:.3} s", last.as_secs_f64());
     Ok(())
 }
 

@@ -269,16 +269,6 @@ fn entries_made_after_the_start_are_in_operation() {
 }
 
 #[test]
-fn an_old_journalctl_writes_all_fields() {
-    let behaviour = "case \"$*\" in *--output-fields=*) echo \"journalctl: unrecognized option '--output-fields=x'\" >&2; exit 1;; esac
-        cat out; exec sleep 60";
-    let start = JournalStart::Since(Timestamp::default());
-    let mut c = case("fields", behaviour, &[("out", entries(1..=1))], start, JournalOptions::default());
-    c.lines(1);
-    assert_eq!(c.troubles, Vec::<String>::new());
-}
-
-#[test]
 fn without_journalctl_there_is_a_clear_error() {
     let options = JournalOptions { program: Some("/nonexistent/journalctl".into()), ..JournalOptions::default() };
     let error = Journal::open(options.clone(), JournalStart::Tail).unwrap_err();

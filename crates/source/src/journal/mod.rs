@@ -339,13 +339,6 @@ impl Journal {
         let Some(child) = self.child.take() else { return };
         let spoke = child.spoke();
         let (how, said) = child.end(&self.epoll);
-        if !spoke && said.contains("unrecognized option") && said.contains("output-fields") && child::narrow() {
-            // journalctl before 236: it has to write all fields.
-            child::write_all_fields();
-            self.retry_at = None;
-            self.arm(PAUSE_MIN);
-            return;
-        }
         if !spoke && said.contains("seek to cursor") && matches!(self.start_now(), JournalStart::After { .. }) {
             self.notes.push(Note::CursorLost);
             self.start = JournalStart::Since(self.at);
