@@ -91,8 +91,9 @@ pub(crate) fn apply(pen: &mut Pen<'_>, db: &mut Connection) -> rusqlite::Result<
     if waiting.is_empty() {
         return Ok(0);
     }
+    let mut window = None;
     while pen.numbers.projected < pen.numbers.last {
-        pen.transaction(db, |pen, tx, slice| pen.project(tx, slice))?;
+        pen.catch_up(db, &mut window)?;
     }
     for lifted in &waiting {
         let mut from = Some(i64::MIN);

@@ -21,10 +21,14 @@ use crate::schema;
 use crate::slice::Slice;
 use crate::sources::Sources;
 use crate::unsaved::Unsaved;
+use crate::window::Window;
 use crate::write::{Load, Numbers, Pen};
 
 /// Pages of the WAL (4 KiB each) above which [`Store::catch_up`] folds it in.
 const WAL_PAGES: i64 = 1_000;
+
+/// Pages above which a commit does so itself: [`Store::catch_up`] was not called, or finds no time.
+const WAL_PAGES_MAX: i64 = 8_000;
 
 /// The one writer of the database.
 ///
@@ -41,6 +45,7 @@ pub struct Store {
     unsaved: Unsaved,
     degraded: Option<Degraded>,
     purge: Purge,
+    window: Option<Window>,
     damaged_rows: u64,
     notes: Vec<Note>,
 }
@@ -88,6 +93,7 @@ impl Store {
             unsaved: Unsaved::default(),
             degraded: None,
             purge: Purge::default(),
+            window: None,
             damaged_rows: 0,
             notes: Vec::new(),
         };
@@ -134,6 +140,7 @@ impl Store {
         recovery.lifted.extend(beside);
         self.numbers = numbers;
         self.sources.clear();
+        self.window = None;
         self.db = Some(db);
         Ok(recovery)
     }
@@ -238,7 +245,7 @@ impl Store {
         match result {
             Ok(()) => {
                 self.degraded = None;
-                Ok(())
+                self.fold_in(WAL_PAGES_MAX)
             }
             Err(error) => {
                 self.keep(turns, marks, rows)?;
@@ -350,8 +357,14 @@ impl Store {
             return Ok(self.waiting(true));
         }
         if self.backlog() || self.has_forgets()? {
-            self.repairing(|store| store.transaction(|pen, tx, slice| pen.project(tx, slice)))?;
-            self.fold_in(WAL_PAGES * 8)?;
+            self.repairing(|store| {
+                let mut window = store.window.take();
+                let (mut pen, db) = store.pen()?;
+                pen.catch_up(db, &mut window)?;
+                store.window = window;
+                Ok(())
+            })?;
+            self.fold_in(WAL_PAGES_MAX)?;
             return Ok(self.waiting(true));
         }
         if self.purge_slice(now)? {
