@@ -40,6 +40,7 @@ pub struct Store {
     writable: bool,
     options: Options,
     numbers: Numbers,
+    on_disk: Numbers,
     sources: Sources,
     lifted: Vec<Lifted>,
     unsaved: Unsaved,
@@ -88,6 +89,7 @@ impl Store {
             writable: true,
             options: options.clone(),
             numbers: Numbers::default(),
+            on_disk: Numbers::default(),
             sources: Sources::default(),
             lifted: Vec::new(),
             unsaved: Unsaved::default(),
@@ -139,6 +141,7 @@ impl Store {
         self.lifted.extend_from_slice(&beside);
         recovery.lifted.extend(beside);
         self.numbers = numbers;
+        self.on_disk = numbers;
         self.sources.clear();
         self.window = None;
         self.db = Some(db);
@@ -329,6 +332,7 @@ impl Store {
         let pen = Pen {
             options: &self.options,
             numbers: &mut self.numbers,
+            on_disk: &mut self.on_disk,
             sources: &mut self.sources,
             damaged: &mut self.damaged_rows,
         };

@@ -6,7 +6,7 @@
 //! within a window by address, rows share pages, which is several times faster.
 //! Rows of the same address and jail keep their order, so the outcome is the same.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::project::{self, Writer};
 use crate::row::{COLUMNS, RawRow};
@@ -35,10 +35,17 @@ impl Window {
     pub(crate) fn load(db: &Connection, numbers: &mut Numbers) -> rusqlite::Result<Option<Window>> {
         if numbers.window_end <= numbers.projected {
             let pause = project::next_forget(db)?.unwrap_or(i64::MAX);
-            let end = numbers.last.min(numbers.projected.saturating_add(ROWS)).min(pause);
-            if numbers.projected < numbers.theirs_until || end - numbers.projected < BACKLOG_MIN {
+            let nth = |n: i64| -> rusqlite::Result<Option<i64>> {
+                db.prepare_cached("SELECT seq FROM stockade_journal WHERE seq > ?1 ORDER BY seq LIMIT 1 OFFSET ?2")?
+                    .query_row([numbers.projected, n - 1], |row| row.get(0))
+                    .optional()
+            };
+            // Numbers may have gaps, so rows are counted.
+            let enough = nth(BACKLOG_MIN)?.is_some_and(|seq| seq <= pause);
+            if numbers.projected < numbers.theirs_until || !enough {
                 return Ok(None);
             }
+            let end = nth(ROWS)?.unwrap_or(numbers.last).min(pause);
             numbers.window_end = end;
             numbers.window_at = 0;
         }

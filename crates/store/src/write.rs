@@ -100,6 +100,8 @@ pub(crate) struct Load<'a> {
 pub(crate) struct Pen<'a> {
     pub(crate) options: &'a Options,
     pub(crate) numbers: &'a mut Numbers,
+    /// The numbers as they stand in the file.
+    pub(crate) on_disk: &'a mut Numbers,
     pub(crate) sources: &'a mut Sources,
     /// Journal rows found damaged while projecting.
     pub(crate) damaged: &'a mut u64,
@@ -149,7 +151,7 @@ impl Pen<'_> {
         let result = (|| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(self, &tx, &mut Slice::start())?;
-            self.numbers.save(&tx, before)?;
+            self.numbers.save(&tx, *self.on_disk)?;
             self.options.step("commit");
             tx.commit()?;
             self.options.step("committed");
@@ -158,6 +160,8 @@ impl Pen<'_> {
         if result.is_err() {
             *self.numbers = before;
             self.sources.clear();
+        } else {
+            *self.on_disk = *self.numbers;
         }
         result
     }
