@@ -298,7 +298,9 @@ impl Nft {
 
     /// Does what a refused batch asks for, except for the elements that made it fail.
     fn isolate(&mut self, order: &[(usize, ElementOp)], failed: &mut Vec<(usize, Errno)>) {
-        for part in order.chunks(ISOLATE_OPS) {
+        // Set by set: one that can't be made takes nobody else with it.
+        let sets = order.chunk_by(|(_, a), (_, b)| set_key(a) == set_key(b));
+        for part in sets.flat_map(|set| set.chunks(ISOLATE_OPS)) {
             let mut left = part.to_vec();
             while !left.is_empty() {
                 match self.one_by_one(&left) {
@@ -366,14 +368,15 @@ impl Nft {
 
     /// Sets of networks that the operations need and that don't exist yet.
     fn fresh_sets(&self, ops: &[(usize, ElementOp)]) -> Vec<SetKey> {
-        let exists = |k: &SetKey| {
-            self.groups.get(k.group).is_none_or(|g| g.nets.contains(&(k.ipv4, k.prefix)))
-                || k.prefix == if k.ipv4 { 32 } else { 128 }
-        };
-        let mut keys: Vec<SetKey> = ops.iter().map(|(_, op)| set_key(op)).filter(|k| !exists(k)).collect();
+        let mut keys: Vec<SetKey> = ops.iter().map(|(_, op)| set_key(op)).filter(|k| !self.has_set(*k)).collect();
         keys.sort_unstable();
         keys.dedup();
         keys
+    }
+
+    fn has_set(&self, key: SetKey) -> bool {
+        let hosts = key.prefix == if key.ipv4 { 32 } else { 128 };
+        hosts || self.groups.get(key.group).is_none_or(|g| g.nets.contains(&(key.ipv4, key.prefix)))
     }
 
     fn keep_fresh(&mut self, fresh: &[SetKey]) {
@@ -387,6 +390,10 @@ impl Nft {
     /// Is this very host or network an element of the group, not yet expired?
     pub(crate) fn holds(&mut self, group: usize, net: Net) -> Result<bool, Errno> {
         let key = SetKey { group, ipv4: net.is_ipv4(), prefix: net.prefix() };
+        // A set that we have not made holds nothing of ours, whatever stands under its name.
+        if !self.has_set(key) {
+            return Ok(false);
+        }
         let Some(set) = name_of(&self.groups, key) else { return Ok(false) };
         has_element(&mut self.socket, &self.table, &set, net)
     }

@@ -180,3 +180,31 @@ fn an_old_kernel_forgives_unbans_of_absent_addresses() {
         assert!(kernel.is_whole().unwrap());
     });
 }
+
+/// Somebody has put something under the name of a set that we need.
+#[test]
+fn one_refused_element_is_named_and_takes_nobody_with_it() {
+    in_namespace("one_refused_element_is_named_and_takes_nobody_with_it", || {
+        let mut kernel = start(&Options { as_old_kernel: true, ..Options::default() });
+        let jail = JailName::new("sshd");
+        run("nft", &["add set inet stockade b1_g0_udp_2222_v4_24 { type ipv6_addr; }"]);
+        let op = |addr: &str, prefix| SetOp::Ban {
+            jail: jail.clone(),
+            net: Net::new(addr.parse().unwrap(), prefix).unwrap(),
+            end: Timestamp::MAX,
+        };
+        let ops = [op("192.0.2.1", 32), op("198.51.100.0", 24), op("2001:db8::", 64), op("203.0.113.0", 25)];
+        let applied = kernel.apply(now(), &ops);
+        assert_eq!(applied.failed.iter().map(|(i, _)| *i).collect::<Vec<_>>(), [1], "{applied:?}");
+        assert!(applied.failed[0].1.what.contains("198.51.100.0/24"), "{applied:?}");
+        for (i, op) in ops.iter().enumerate() {
+            assert_eq!(kernel.verify(&jail, op.net()).unwrap() == Held::Held, i != 1, "{i}");
+        }
+        assert_eq!(kernel.unsettled().collect::<Vec<_>>(), [ops[1].net()]);
+        assert_eq!(kernel.retry(now()), 1);
+        run("nft", &["delete set inet stockade b1_g0_udp_2222_v4_24"]);
+        assert_eq!(kernel.retry(now()), 0);
+        assert_eq!(kernel.verify(&jail, ops[1].net()).unwrap(), Held::Held);
+        assert_eq!(kernel.unsettled().count(), 0);
+    });
+}
