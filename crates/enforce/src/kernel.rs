@@ -361,7 +361,7 @@ impl Kernel {
         self.set_layout(layout, Vec::new());
         for (jail, net, end) in bans {
             if let Some(jail) = self.index.get(&jail).and_then(|i| self.jails.get_mut(*i)) {
-                jail.bans.set(net, Some(End::new(end)));
+                jail.bans.extend_to(net, End::new(end));
             }
         }
         self.begin_rebuild()
@@ -618,7 +618,9 @@ impl Kernel {
         Ok(if held { Held::Held } else { Held::Missing })
     }
 
-    /// Does everything that we made in the kernel still stand? Elements are not looked at.
+    /// Does everything that we made in the kernel still stand, chains, rules and
+    /// sets? Their elements are not looked at. About 0.1 ms with nftables; some
+    /// ms with the tools, which send no notifications, so there ask now and then.
     ///
     /// # Errors
     ///
@@ -705,6 +707,9 @@ impl Kernel {
     }
 
     /// Reads what others did to our table. Never blocks.
+    ///
+    /// After a change or a removal [`Kernel::repair`] is due, after an overrun
+    /// if [`Kernel::is_whole`] says no.
     pub fn on_readable(&mut self) -> Vec<KernelEvent> {
         let own = match &self.backend {
             Backend::Nft(nft) => nft.port_id(),
