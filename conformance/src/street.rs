@@ -180,6 +180,19 @@ impl Street {
         }
     }
 
+    /// Opens a connection and keeps sending single bytes over it, twenty a second, until it is dropped.
+    ///
+    /// # Errors
+    /// When it is not accepted.
+    pub fn talk(&self, from: IpAddr, port: u16) -> Result<Stream> {
+        let mut command = self.helper();
+        command.args(["talk", &from.to_string(), &Self::target(from).to_string(), &port.to_string()]);
+        command.stdout(Stdio::piped());
+        let mut child = command.spawn().context("start a connection")?;
+        drop(wait_until_ready(&mut child, "connection")?);
+        Ok(Stream { child })
+    }
+
     /// Our helper, in the street's network.
     #[must_use]
     pub fn helper(&self) -> Command {
