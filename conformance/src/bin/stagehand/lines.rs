@@ -6,8 +6,10 @@ use std::{
 };
 
 /// One wrong password of a user that exists, in the file format of today's rsyslog, UTC.
-pub(crate) fn wrong_password(address: IpAddr, port: u16) -> String {
-    format!("{} machine sshd[4242]: Failed password for root from {address} port {port} ssh2\n", stamp())
+///
+/// `session` is the process id that sshd serves the connection with: lines with the same one are one session.
+pub(crate) fn wrong_password(address: IpAddr, session: usize) -> String {
+    format!("{} machine sshd[{session}]: Failed password for root from {address} port 4000 ssh2\n", stamp())
 }
 
 /// The time of now in RFC 3339 with microseconds.

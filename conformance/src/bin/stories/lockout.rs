@@ -76,7 +76,7 @@ fn own_addresses(stage: &mut Stage<'_>) -> Result<()> {
     let attacker = "203.0.113.99";
     for address in protected.iter().chain([&attacker]) {
         let line = format!("Failed password for root from {address} port 4000 ssh2");
-        machine.run(&["logger", "-p", "auth.info", "-t", "sshd", "--id=4242", &line])?.good("logger")?;
+        machine.run(&["logger", "-p", "auth.info", "-t", "sshd", "--id", &line])?.good("logger")?;
     }
     // Lines keep their order: when the last is answered by a ban, all before it have been judged.
     let attacker = attacker.parse()?;

@@ -4,6 +4,7 @@
 //! Started by `cargo xtask test`, which builds the roots and the programs and sets the variables that are needed.
 #![forbid(unsafe_code)]
 
+mod bad_input;
 mod bans;
 mod exactly;
 mod holds;
@@ -25,6 +26,7 @@ fn main() -> Result<ExitCode> {
     stories.extend(bans::stories());
     stories.extend(lockout::stories());
     stories.extend(way_out::stories());
+    stories.extend(bad_input::stories());
     stories.extend(speed::stories());
     if words.iter().any(|word| word == "--list") {
         runner::list(&stories);
