@@ -1,0 +1,72 @@
+//! The way out: takes our blocks out of the kernel with the daemon dead.
+
+use rustix::net::netlink;
+use stockade_core::Net;
+
+use crate::error::Error;
+use crate::netlink::Socket;
+use crate::nft;
+
+/// What was lifted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lifted {
+    /// Was there anything of ours at all?
+    pub found: bool,
+    /// Elements removed; with the whole table it is 0.
+    pub elements: usize,
+    /// Networks that still hold the address and were not asked for.
+    pub covered_by: Vec<Net>,
+}
+
+/// Removes one address or network from all of our sets, or with `None` the whole table.
+///
+/// Needs nothing but the kernel: no daemon, no socket, no database. The caller
+/// marks the database. Networks that hold the address stay and are named.
+///
+/// # Errors
+///
+/// No rights, or a living process owns the table (then its name and process id
+/// are in the text; ask it instead).
+pub fn lift(table: &str, target: Option<Net>) -> Result<Lifted, Error> {
+    let what = match target {
+        Some(net) => format!("lift {net} from table inet {table}"),
+        None => format!("lift table inet {table}"),
+    };
+    let failed = |errno| Error::errno(&what, errno);
+    let mut socket = Socket::open(Some(netlink::NETFILTER), 0).map_err(failed)?;
+    let state = nft::table_state(&mut socket, table).map_err(failed)?;
+    if !state.exists {
+        return Ok(Lifted::default());
+    }
+    if let Some(owner) = state.owner {
+        return Err(nft::owned_by(&what, owner));
+    }
+    let Some(net) = target else {
+        nft::delete_table(&mut socket, table).map_err(failed)?;
+        return Ok(Lifted { found: true, ..Lifted::default() });
+    };
+    let mut elements = Vec::new();
+    let mut covered_by = Vec::new();
+    for object in nft::standing(&mut socket, table).map_err(failed)? {
+        let Some((ipv4, prefix)) = nft::parse_set_name(&object.name).filter(|_| object.kind == nft::Kind::Set) else {
+            continue;
+        };
+        if ipv4 != net.is_ipv4() || prefix > net.prefix() {
+            continue;
+        }
+        let Some(key) = Net::new(net.addr(), prefix) else { continue };
+        if nft::has_element(&mut socket, table, &object.name, key).map_err(failed)? {
+            if key == net {
+                elements.push((object.name, key));
+            } else {
+                covered_by.push(key);
+            }
+        }
+    }
+    if !elements.is_empty() {
+        nft::delete_elements(&mut socket, table, &elements).map_err(failed)?;
+    }
+    covered_by.sort_unstable();
+    covered_by.dedup();
+    Ok(Lifted { found: !elements.is_empty(), elements: elements.len(), covered_by })
+}

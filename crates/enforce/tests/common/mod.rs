@@ -1,0 +1,297 @@
+//! A network namespace for each test, and an attacker in another one.
+#![expect(clippy::disallowed_methods, reason = "namespaces and witnesses are made with the system's tools")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Runs the body of a test in its own network namespace, by starting this test
+/// binary again for that one test. Without rights: loud under CI, else a skip.
+pub(crate) fn in_namespace(test: &str, body: impl FnOnce()) {
+    if std::env::var_os("STOCKADE_TEST_NAMESPACE").is_some() {
+        run("ip", &["link", "set", "lo", "up"]);
+        body();
+        return;
+    }
+    let possible = Command::new("unshare").args(["-n", "true"]).stderr(Stdio::null()).status();
+    if !possible.is_ok_and(|s| s.success()) {
+        assert!(std::env::var_os("CI").is_none(), "{test}: no rights to make a network namespace");
+        println!("SKIP {test}: no rights to make a network namespace");
+        return;
+    }
+    let this = std::env::current_exe().unwrap();
+    let status = Command::new("unshare")
+        .args(["-n", "--"])
+        .arg(this)
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env("STOCKADE_TEST_NAMESPACE", "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "{test} failed in its namespace");
+}
+
+/// Runs a tool that must succeed; returns what it printed.
+#[track_caller]
+pub(crate) fn run(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?}: {error}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Address of the target on the attacker's link.
+pub(crate) const TARGET4: &str = "10.0.0.1";
+/// The same for IPv6.
+pub(crate) const TARGET6: &str = "2001:db8:0::1";
+
+/// A process in a namespace of its own, linked to ours, that can send from any
+/// address of 10.9.0.0/16 and 2001:db8:9::/64.
+pub(crate) struct Attacker {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Attacker {
+    pub(crate) fn start() -> Attacker {
+        let this = std::env::current_exe().unwrap();
+        let mut child = Command::new("unshare")
+            .args(["-n", "--"])
+            .arg(this)
+            .args(["attacker_process", "--exact", "--nocapture", "--test-threads=1"])
+            .env("STOCKADE_TEST_ATTACKER", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let pid = child.id().to_string();
+        let mut attacker = Attacker { child, input, output };
+        attacker.ask("hello");
+        run("ip", &["link", "add", "t0", "type", "veth", "peer", "name", "a0", "netns", &pid]);
+        run("ip", &["link", "set", "t0", "address", "02:00:00:00:00:01"]);
+        run("ip", &["addr", "add", "10.0.0.1/24", "dev", "t0"]);
+        run("ip", &["addr", "add", "2001:db8::1/64", "dev", "t0", "nodad"]);
+        run("ip", &["link", "set", "t0", "up"]);
+        for args in [
+            "link set lo up",
+            "addr add 10.0.0.2/24 dev a0",
+            "addr add 2001:db8::2/64 dev a0 nodad",
+            "link set a0 address 02:00:00:00:00:02",
+            "link set a0 up",
+            // Known neighbours: no first packet waits for its neighbour's address.
+            "neigh replace 10.0.0.1 lladdr 02:00:00:00:00:01 dev a0",
+            "neigh replace 2001:db8::1 lladdr 02:00:00:00:00:01 dev a0",
+            "route add local 10.9.0.0/16 dev lo",
+            "-6 route add local 2001:db8:9::/64 dev lo",
+            "route add default via 10.0.0.1",
+            "-6 route add default via 2001:db8::1",
+        ] {
+            attacker.ip(args);
+        }
+        run("ip", &["neigh", "replace", "10.0.0.2", "lladdr", "02:00:00:00:00:02", "dev", "t0"]);
+        run("ip", &["neigh", "replace", "2001:db8::2", "lladdr", "02:00:00:00:00:02", "dev", "t0"]);
+        run("ip", &["route", "add", "10.9.0.0/16", "via", "10.0.0.2"]);
+        run("ip", &["-6", "route", "add", "2001:db8:9::/64", "via", "2001:db8::2"]);
+        attacker
+    }
+
+    /// Runs `ip` in the attacker's namespace.
+    pub(crate) fn ip(&self, args: &str) {
+        let pid = self.child.id().to_string();
+        let mut all = vec!["-t", &pid, "-n", "ip"];
+        all.extend(args.split(' '));
+        run("nsenter", &all);
+    }
+
+    pub(crate) fn ask(&mut self, command: &str) -> String {
+        writeln!(self.input, "{command}").unwrap();
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "attacker ended at {command}");
+            if let Some(answer) = line.trim().strip_prefix("@") {
+                return answer.to_owned();
+            }
+            // The test runner's own words stand in front of the first answer.
+            if let Some((_, answer)) = line.trim().split_once("@") {
+                return answer.to_owned();
+            }
+        }
+    }
+
+    /// Sends datagrams from an address.
+    pub(crate) fn datagrams(&mut self, from: &str, to: &str, port: u16, number: u32) {
+        assert_eq!(self.ask(&format!("udp {from} {to} {port} {number}")), format!("sent {number}"));
+    }
+
+    /// Tries to connect by TCP from an address: `open`, `refused` or `timeout`.
+    pub(crate) fn connect(&mut self, from: &str, to: &str, port: u16) -> String {
+        self.ask(&format!("tcp {from} {to} {port}"))
+    }
+}
+
+impl Drop for Attacker {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// What the attacker process does; called by a test of that name in each test binary.
+pub(crate) fn attacker_process() {
+    if std::env::var_os("STOCKADE_TEST_ATTACKER").is_none() {
+        return;
+    }
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let wide = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, wide).unwrap();
+    let mut flood: Option<(Arc<AtomicBool>, std::thread::JoinHandle<u64>)> = None;
+    let mut connection: Option<TcpStream> = None;
+    for line in std::io::stdin().lines() {
+        let line = line.unwrap();
+        let words: Vec<&str> = line.split(' ').collect();
+        let answer = match words.as_slice() {
+            ["hello"] => {
+                std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").unwrap();
+                "hello".to_owned()
+            }
+            ["udp", from, to, port, number] => {
+                let socket = UdpSocket::bind((from.parse::<IpAddr>().unwrap(), 0)).unwrap();
+                let to = SocketAddr::new(to.parse().unwrap(), port.parse().unwrap());
+                for _ in 0..number.parse::<u32>().unwrap() {
+                    // A rejected datagram shows as an error at the next one.
+                    socket.send_to(b"x", to).or_else(|_| socket.send_to(b"x", to)).unwrap();
+                }
+                format!("sent {number}")
+            }
+            ["flood", count, to, port] => {
+                let count = count.parse().unwrap();
+                let to = SocketAddr::new(to.parse().unwrap(), port.parse().unwrap());
+                let stop = Arc::new(AtomicBool::new(false));
+                let seen = Arc::clone(&stop);
+                flood = Some((stop, std::thread::spawn(move || flood_from(count, to, &seen))));
+                "started".to_owned()
+            }
+            ["stop"] => {
+                let (stop, thread) = flood.take().unwrap();
+                stop.store(true, Ordering::Relaxed);
+                format!("{}", thread.join().unwrap())
+            }
+            ["tcp", from, to, port] => {
+                match connect(from.parse().unwrap(), SocketAddr::new(to.parse().unwrap(), port.parse().unwrap())) {
+                    Ok(stream) => {
+                        connection = Some(stream);
+                        "open".to_owned()
+                    }
+                    Err(word) => word.to_owned(),
+                }
+            }
+            ["talk"] => talk(connection.as_mut().unwrap()).to_owned(),
+            other => panic!("{other:?}"),
+        };
+        println!("@{answer}");
+    }
+}
+
+/// The addresses from which [`Attacker`] floods.
+pub(crate) fn flood_address(number: u32) -> IpAddr {
+    IpAddr::V4((u32::from_be_bytes([10, 9, 0, 0]) + number + 1).into())
+}
+
+fn flood_from(count: u32, to: SocketAddr, stop: &AtomicBool) -> u64 {
+    let sockets: Vec<UdpSocket> =
+        (0..count).map(|i| UdpSocket::bind(SocketAddr::new(flood_address(i), 0)).unwrap()).collect();
+    let mut sent = 0;
+    while !stop.load(Ordering::Relaxed) {
+        for socket in &sockets {
+            sent += u64::from(socket.send_to(b"x", to).is_ok());
+        }
+    }
+    sent
+}
+
+fn connect(from: IpAddr, to: SocketAddr) -> Result<TcpStream, &'static str> {
+    use rustix::net::{AddressFamily, SocketType};
+    let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::new(from, 0)).unwrap();
+    let wait = Some(Duration::from_millis(400));
+    rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Send, wait).unwrap();
+    match rustix::net::connect(&socket, &to) {
+        Ok(()) => Ok(TcpStream::from(socket)),
+        Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::HOSTUNREACH) => Err("refused"),
+        Err(_) => Err("timeout"),
+    }
+}
+
+/// Sends a byte to an echo service and waits for it: `alive`, `silent` or `ended`.
+fn talk(stream: &mut TcpStream) -> &'static str {
+    use std::io::Read;
+    stream.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
+    if stream.write_all(b"x").is_err() {
+        return "ended";
+    }
+    match stream.read(&mut [0; 1]) {
+        Ok(1) => "alive",
+        Ok(_) => "ended",
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => "silent",
+        Err(_) => "ended",
+    }
+}
+
+/// Counts the datagrams that get through to a port: a witness outside of our table.
+pub(crate) struct Witness {
+    seen: Arc<Mutex<HashMap<IpAddr, u64>>>,
+    port: u16,
+}
+
+impl Witness {
+    pub(crate) fn listen(port: u16) -> Witness {
+        let socket = UdpSocket::bind(("::", port)).unwrap();
+        rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 64 << 20).unwrap();
+        let seen = Arc::new(Mutex::new(HashMap::new()));
+        let count = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            while let Ok((_, from)) = socket.recv_from(&mut [0; 16]) {
+                *count.lock().unwrap().entry(from.ip().to_canonical()).or_default() += 1;
+            }
+        });
+        Witness { seen, port }
+    }
+
+    /// Datagrams that got through since the last call, by source. Everything sent before the call is counted.
+    pub(crate) fn passed(&self, attacker: &mut Attacker) -> HashMap<IpAddr, u64> {
+        let controls: [IpAddr; 2] = ["10.0.0.2".parse().unwrap(), "2001:db8::2".parse().unwrap()];
+        let end = Instant::now() + Duration::from_secs(20);
+        for (control, to) in controls.iter().zip([TARGET4, TARGET6]) {
+            attacker.datagrams(&control.to_string(), to, self.port, 1);
+            while !self.seen.lock().unwrap().contains_key(control) {
+                assert!(Instant::now() < end, "the control does not get through");
+                std::thread::yield_now();
+            }
+        }
+        let mut seen = std::mem::take(&mut *self.seen.lock().unwrap());
+        seen.retain(|from, _| !controls.contains(from));
+        seen
+    }
+}
+
+/// An echo service by TCP on both families.
+pub(crate) fn echo_service(port: u16) {
+    let listener = std::net::TcpListener::bind(("::", port)).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let (mut from, mut to) = (stream.try_clone().unwrap(), stream);
+                std::io::copy(&mut from, &mut to).ok();
+            });
+        }
+    });
+}

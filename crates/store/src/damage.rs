@@ -1,0 +1,135 @@
+//! A damaged database is set aside, and what can be read goes into a new one.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::Error;
+use crate::file;
+use crate::recovery::Note;
+use crate::row::{self, RawRow};
+use crate::schema;
+
+/// A table, its columns, and whether its rows have numbers.
+type Table = (&'static str, &'static str, bool);
+
+/// What is copied, parents first.
+const TABLES: [Table; 13] = [
+    ("jails", "name, enabled", true),
+    ("logs", "jail, path, firstlinemd5, lastfilepos", true),
+    ("bans", "jail, ip, timeofban, bantime, bancount, data", true),
+    ("bips", "ip, jail, timeofban, bantime, bancount, data", true),
+    ("stockade_meta", "key, value", false),
+    ("stockade_journal", row::COLUMNS, true),
+    ("stockade_source", "id, path, generation, firstline, current", true),
+    ("stockade_watermark", "jail, source, place", false),
+    ("stockade_snapshot", "name, version, part, data", true),
+    ("stockade_snapshot_valid", "name, version", false),
+    ("stockade_allow", "jail, id, time", false),
+    ("stockade_forget", "after, jail, id", true),
+    ("stockade_lifted", "net, time, applied, told", true),
+];
+
+/// Builds a new database from what can be read of the damaged one at `path`,
+/// sets that one aside and puts the new one in its place.
+///
+/// A crash in between leaves the damaged one in its place, for the next attempt.
+pub(crate) fn rebuild(path: &Path, why: &Error) -> Result<Note, Error> {
+    let new = beside(path, ".rebuild");
+    for stale in [new.clone(), beside(&new, "-journal"), beside(&new, "-wal")] {
+        remove(&stale)?;
+    }
+    let rescued = rescue(path, &new).map_err(|error| Error::sql(&new, error))?;
+    let set_aside = file::set_aside_name(path);
+    let io = |source| Error::Io { path: path.to_path_buf(), source };
+    fs::hard_link(path, &set_aside).or_else(|_| fs::rename(path, &set_aside)).map_err(io)?;
+    for tail in ["-wal", "-journal"] {
+        let old = beside(path, tail);
+        if old.exists() {
+            fs::rename(&old, beside(&set_aside, tail)).map_err(io)?;
+        }
+    }
+    remove(&beside(path, "-shm"))?;
+    fs::rename(&new, path).map_err(io)?;
+    let what = match why {
+        Error::Corrupt { source, .. } => source.to_string(),
+        other => other.to_string(),
+    };
+    Ok(Note::Damaged { what: what.into(), set_aside, rescued })
+}
+
+/// `path` with `tail` behind its name.
+fn beside(path: &Path, tail: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(tail);
+    name.into()
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Io { path: path.to_path_buf(), source }),
+        _ => Ok(()),
+    }
+}
+
+/// Fills `new` with every readable row of `old`; returns their number.
+fn rescue(old: &Path, new: &Path) -> rusqlite::Result<u64> {
+    let db = Connection::open(new)?;
+    schema::prepare_connection(&db)?;
+    db.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA foreign_keys = OFF; BEGIN")?;
+    schema::create_missing(&db)?;
+    let mut rescued = 0;
+    // A file so damaged that not even its tables are known gives an empty database.
+    if let Ok(from) = Connection::open_with_flags(old, OpenFlags::SQLITE_OPEN_READ_WRITE) {
+        from.execute_batch("PRAGMA writable_schema = ON").unwrap_or_default();
+        // So that nothing stays in the WAL, which is moved away later than the file.
+        from.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap_or_default();
+        for table in TABLES {
+            rescued += copy(&from, &db, table)?;
+        }
+    }
+    for table in ["logs", "bans", "bips"] {
+        db.execute(&format!("INSERT OR IGNORE INTO jails(name) SELECT DISTINCT jail FROM {table}"), [])?;
+    }
+    db.execute_batch("COMMIT")?;
+    Ok(rescued)
+}
+
+/// Copies one table from its start to the first damage, then from its end to the last.
+fn copy(from: &Connection, to: &Connection, table: Table) -> rusqlite::Result<u64> {
+    let (name, columns, numbered) = table;
+    let places = vec!["?"; columns.split(',').count()].join(", ");
+    let mut insert = to.prepare(&format!("INSERT OR IGNORE INTO {name}({columns}) VALUES({places})"))?;
+    let mut copied = 0;
+    let order = if numbered { "rowid" } else { columns.split(',').next().unwrap_or("1") };
+    for direction in ["", "DESC"] {
+        let Ok(mut select) = from.prepare(&format!("SELECT {columns} FROM {name} ORDER BY {order} {direction}")) else {
+            return Ok(copied);
+        };
+        let Ok(mut rows) = select.query([]) else { return Ok(copied) };
+        loop {
+            let row = match rows.next() {
+                Ok(Some(row)) => row,
+                Ok(None) => return Ok(copied),
+                Err(_) => break,
+            };
+            if name == "stockade_journal" && !matches!(RawRow::read(row), Ok(Some(_))) {
+                continue;
+            }
+            let count = row.as_ref().column_count();
+            let values = (0..count).map(|at| row.get_ref(at)).collect::<rusqlite::Result<Vec<_>>>()?;
+            for (at, value) in (1..).zip(values) {
+                insert.raw_bind_parameter(at, row::Cell::from(value))?;
+            }
+            match insert.raw_execute() {
+                Ok(rows) => copied += u64::try_from(rows).unwrap_or(0),
+                // A row that breaks the table's rules is one that damage has changed.
+                Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(copied)
+}
