@@ -11,7 +11,7 @@ use conformance::{Counts, Guard, Machine, Program, Root, Stream, Street, eventua
 use rustix::process::Signal;
 
 use crate::{
-    runner::{Stage, Story},
+    runner::{Stage, Story, scale},
     scene::{Scene, Setting},
 };
 
@@ -49,7 +49,7 @@ pub(crate) fn stories() -> Vec<Story> {
             foreign(machine, guard, "printf '*filter\\nCOMMIT\\n' | iptables-restore")
         }),
         ("ten restarts by signal", |_, _, guard| {
-            for _ in 0..10 {
+            for _ in 0..10 * scale() {
                 guard.stop(Signal::TERM)?;
                 guard.start()?;
             }

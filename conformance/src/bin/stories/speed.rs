@@ -7,7 +7,7 @@ use conformance::{Logging, Machine, Program, Root, Stream, eventually, read_boun
 use serde_json::Value;
 
 use crate::{
-    runner::{Stage, Story},
+    runner::{Stage, Story, scale},
     scene::{Scene, Setting},
 };
 
@@ -49,7 +49,7 @@ fn one_by_one(stage: &mut Stage<'_>) -> Result<()> {
     scene.machine.on_disk("/var/lib/stockade")?;
     let scene = scene.guarded(AT_ONCE, "")?;
     let own_log = scene.machine.path("/var/log/stockade.log").to_string_lossy().into_owned();
-    let report = measure(&scene, &["one-by-one", &own_log], 1_000)?;
+    let report = measure(&scene, &["one-by-one", &own_log], 1_000 * scale())?;
     let of = |what: &str, name: &str| quantile(&report, what, name);
     let (half, most) = (of("dropped", "p50_us")?, of("dropped", "p99_us")?);
     stage.figure(format!(
