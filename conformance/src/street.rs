@@ -193,6 +193,16 @@ impl Street {
         Ok(Stream { child })
     }
 
+    /// Writes `rate` lines a second that mean nothing to the machine's auth log, until it is dropped.
+    ///
+    /// # Errors
+    /// When the writer cannot be started.
+    pub fn noise(&self, rate: u32) -> Result<Stream> {
+        let mut command = self.helper();
+        command.arg("noise").arg(self.machine.path("/var/log/auth.log")).arg(rate.to_string());
+        Ok(Stream { child: command.spawn().context("start a writer of lines")? })
+    }
+
     /// Our helper, in the street's network.
     #[must_use]
     pub fn helper(&self) -> Command {

@@ -33,6 +33,7 @@ fn main() -> Result<ExitCode> {
             dial(from.parse()?, SocketAddr::new(to.parse()?, port.parse()?), Duration::from_millis(millis.parse()?))
         }
         ["talk", from, to, port] => talk(from.parse()?, SocketAddr::new(to.parse()?, port.parse()?)),
+        ["noise", log, rate] => lines::noise(log, rate.parse()?),
         ["stream", v4, v6, port, rate] => {
             stream::run(&addresses()?, v4.parse()?, v6.parse()?, port.parse()?, rate.parse()?)
         }
@@ -40,7 +41,7 @@ fn main() -> Result<ExitCode> {
             probe::one_by_one(&addresses()?, v4.parse()?, v6.parse()?, log, own_log)
         }
         ["burst", v4, v6, log] => probe::burst(&addresses()?, v4.parse()?, v6.parse()?, log),
-        _ => bail!("usage: stagehand init | dial | talk | stream | one-by-one | burst (see its source)"),
+        _ => bail!("usage: stagehand init | dial | talk | noise | stream | one-by-one | burst (see its source)"),
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use conformance::{Attempt, Dial, Root, Sshd, Street, eventually, within};
+use conformance::{Attempt, Daemon, Dial, Root, Sshd, Street, eventually, within};
 use serde_json::Value;
 
 use crate::{
@@ -25,6 +25,7 @@ pub(crate) fn stories() -> Vec<Story> {
         Story::new("bans: two jails, two ports", two_ports),
         Story::new("bans: two jails, one port", one_port),
         Story::new("bans: a network", network),
+        Story::new("bans: a published container port", container),
         Story::new("bans: an established connection ends", established),
         Story::new("bans: longer each time (bantime.increment)", increment),
         Story::new("bans: penalties of sshd itself are failures", penalties),
@@ -133,6 +134,30 @@ fn network(stage: &mut Stage<'_>) -> Result<()> {
         ensure!(street.dial(outside, 22, SILENCE)? == Dial::Answered, "{outside}, not of {network}, is blocked");
         guard.client(&["unban", network])?.good("unban a network")?;
         ensure!(street.dial(inside, 22, SILENCE)? == Dial::Answered, "{inside} stays blocked");
+    }
+    Ok(())
+}
+
+/// A container behind the machine, published as port 8080: banned by the port that is dialled or by its own.
+fn container(stage: &mut Stage<'_>) -> Result<()> {
+    let jails = SECOND_JAIL.replace("2222", "8080") + &SECOND_JAIL.replace("2222", "80").replace("again", "inside");
+    let scene = Scene::set(stage, Setting::PLAIN)?.guarded("maxretry = 1", &jails)?;
+    let Scene { street, guard, machine, .. } = &scene;
+    machine.sh("ip netns add web && ip link add w0 type veth peer name c0 netns web && \
+         ip addr add 172.18.0.1/24 dev w0 && ip link set w0 up && \
+         ip -n web addr add 172.18.0.2/24 dev c0 && ip -n web link set c0 up && ip -n web link set lo up && \
+         ip -n web route add default via 172.18.0.1 && echo 1 > /proc/sys/net/ipv4/ip_forward && \
+         nft 'table ip published { chain in { type nat hook prerouting priority dstnat; \
+         iifname eth0 tcp dport 8080 dnat to 172.18.0.2:80; }; }'")?;
+    let _web = Daemon::start(machine, "web", "exec ip netns exec web python3 -m http.server 80")?;
+    let attacker: IpAddr = "203.0.113.10".parse()?;
+    eventually("the published port to answer", || Ok(street.dial(attacker, 8080, SILENCE)? == Dial::Answered))?;
+    for jail in ["again", "inside"] {
+        guard.ban(jail, &[attacker])?;
+        ensure!(silent(street, attacker, 8080)?, "banned in {jail}, but the container answers");
+        ensure!(street.dial("203.0.113.11".parse()?, 8080, SILENCE)? == Dial::Answered, "someone else is blocked");
+        guard.unban(jail, attacker)?;
+        ensure!(street.dial(attacker, 8080, SILENCE)? == Dial::Answered, "unbanned in {jail}, but still blocked");
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod bans;
 mod exactly;
 mod holds;
 mod lockout;
+mod nothing_lost;
 mod runner;
 mod scene;
 mod speed;
@@ -27,6 +28,7 @@ fn main() -> Result<ExitCode> {
     stories.extend(lockout::stories());
     stories.extend(way_out::stories());
     stories.extend(bad_input::stories());
+    stories.extend(nothing_lost::stories());
     stories.extend(speed::stories());
     if words.iter().any(|word| word == "--list") {
         runner::list(&stories);
