@@ -1,6 +1,7 @@
 //! The kernel's side of all bans: what should be in force, and putting it there.
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
@@ -8,6 +9,7 @@ use stockade_core::{Decision, DecisionKind, JailName, Net, Timestamp};
 
 use crate::backend::{Change, ElementOp};
 use crate::content::{End, JailBans};
+use crate::diag::Diag;
 use crate::error::Error;
 use crate::layout::{Layout, Verdict};
 use crate::nft::events::{KernelEvent, Watch};
@@ -18,6 +20,9 @@ use crate::ports::PortSpec;
 /// is always us who end a ban, unless we are dead.
 const GRACE_MILLIS: u64 = 5_000;
 
+/// New bans remembered for [`Kernel::end_connections`]. Beyond that, connections run into silence instead.
+const FRESH_MAX: usize = 100_000;
+
 /// How to enforce.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -25,11 +30,14 @@ pub struct Options {
     pub table: String,
     /// Change nothing, only keep account.
     pub dry_run: bool,
+    /// Do without what Linux got in 6.3 (removing what may be absent) and 6.9
+    /// (tables with an owner that outlive it), as on older kernels; for tests.
+    pub as_old_kernel: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { table: "stockade".to_owned(), dry_run: false }
+        Options { table: "stockade".to_owned(), dry_run: false, as_old_kernel: false }
     }
 }
 
@@ -189,6 +197,10 @@ pub struct Kernel {
     /// (group, whom) whose state in the kernel may differ from what is wanted.
     unsettled: HashSet<(usize, Net)>,
     fill: Option<Fill>,
+    /// (group, whom) banned since connections were ended last.
+    fresh: Vec<(usize, Net)>,
+    /// `None` until first needed; an error if this kernel can't end connections.
+    diag: Option<Result<Diag, Error>>,
 }
 
 impl Kernel {
@@ -202,7 +214,7 @@ impl Kernel {
         let (backend, watch, why) = if options.dry_run {
             (Backend::Dry, None, "a dry run was asked for".to_owned())
         } else {
-            let nft = Nft::open(&options.table)?;
+            let nft = Nft::open(&options.table, options.as_old_kernel)?;
             let owned = nft.features().owned;
             let why = if owned {
                 format!("table inet {}, which nobody else can change and which outlives us", options.table)
@@ -222,6 +234,8 @@ impl Kernel {
             members: Vec::new(),
             unsettled: HashSet::new(),
             fill: None,
+            fresh: Vec::new(),
+            diag: None,
         })
     }
 
@@ -469,6 +483,11 @@ impl Kernel {
                 jail.bans.set(net, if let SetOp::Ban { end, .. } = op { Some(End::new(*end)) } else { None });
             }
         }
+        for (group, net, was) in &keys {
+            if !was && self.fresh.len() < FRESH_MAX && self.wanted(*group, *net).is_some() {
+                self.fresh.push((*group, *net));
+            }
+        }
         let changes: Vec<ElementOp> =
             keys.iter().map(|(group, net, was)| self.net_op(now, *group, *net, *was)).collect();
         let failed = self.change(&changes);
@@ -541,6 +560,55 @@ impl Kernel {
             Backend::Nft(nft) => nft.is_whole(),
             Backend::Dry => Ok(true),
         }
+    }
+
+    /// Ends the TCP connections of everyone banned since the last call, on the
+    /// ports of their jails; returns how many were ended. Their packets are
+    /// dropped already, this frees the services that still wait for them.
+    ///
+    /// One dump of this network namespace's sockets, if there was a ban at all:
+    /// to be called behind the acknowledgement of a ban, not before it.
+    ///
+    /// # Errors
+    ///
+    /// This kernel can't show or end connections (`CONFIG_INET_DIAG_DESTROY`);
+    /// said once, later calls do nothing.
+    pub fn end_connections(&mut self) -> Result<usize, Error> {
+        let fresh = std::mem::take(&mut self.fresh);
+        if fresh.is_empty() || matches!(self.backend, Backend::Dry) {
+            return Ok(0);
+        }
+        let what = "end the connections of banned addresses";
+        let diag = self.diag.get_or_insert_with(|| Diag::open().map_err(|e| Error::errno(what, e)));
+        let Ok(diag) = diag else { return Ok(0) };
+        let hosts: HashMap<IpAddr, usize> =
+            fresh.iter().filter(|(_, net)| net.is_host()).map(|(group, net)| (net.addr(), *group)).collect();
+        let mut ended = 0usize;
+        let result = diag.connections().and_then(|connections| {
+            for connection in connections {
+                let peer = Net::host(connection.peer);
+                let covers = |group: usize| {
+                    self.layout.groups().get(group).is_some_and(|g| g.ports.covers(6, connection.local_port))
+                };
+                // The map keeps one group per host; only if that one has other ports the list is looked through.
+                let banned = hosts.get(&connection.peer).is_some_and(|group| covers(*group))
+                    || (hosts.contains_key(&connection.peer) || fresh.len() > hosts.len())
+                        && fresh.iter().any(|(group, net)| net.contains(peer) && covers(*group));
+                if banned && diag.end(&connection)? {
+                    ended = ended.saturating_add(1);
+                }
+            }
+            Ok(ended)
+        });
+        result.map_err(|errno| {
+            let mut error = Error::errno(what, errno);
+            if errno == Errno::OPNOTSUPP {
+                error.help =
+                    "the packets are dropped all the same; a kernel with CONFIG_INET_DIAG_DESTROY can do it".into();
+                self.diag = Some(Err(error.clone()));
+            }
+            error
+        })
     }
 
     /// Makes everything anew from what should be in force.

@@ -8,7 +8,9 @@
 
 mod backend;
 mod content;
+mod diag;
 mod error;
+pub mod guard;
 mod kernel;
 mod layout;
 mod lift;
@@ -19,6 +21,7 @@ mod owner;
 mod ports;
 
 pub use error::Error;
+pub use guard::{Guard, Reason};
 pub use kernel::{Applied, GroupCount, Held, Kernel, Loaded, Means, OnClose, Options, Progress, SetOp};
 pub use layout::{JailBlock, Layout, Verdict};
 pub use lift::{Lifted, lift};

@@ -93,7 +93,9 @@ pub(crate) struct Nft {
 
 impl Nft {
     /// Opens the socket and takes the table over, or prepares to make it.
-    pub(crate) fn open(table: &str) -> Result<Self, Error> {
+    ///
+    /// `old` means to do without the verbs and flags of newer kernels.
+    pub(crate) fn open(table: &str, old: bool) -> Result<Self, Error> {
         let what = format!("open nftables table inet {table}");
         let mut socket =
             Socket::open(Some(netlink::NETFILTER), 0).map_err(|e| Error::errno("open a netlink socket", e))?;
@@ -104,16 +106,17 @@ impl Nft {
         let mut nft = Nft {
             socket,
             table: table.to_owned(),
-            features: Features { owned: true, destroy: true, reject: true },
+            features: Features { owned: !old, destroy: !old, reject: true },
             build: 0,
             groups: Vec::new(),
             structure: Vec::new(),
         };
-        nft.features.destroy = nft
-            .transact(|b| {
-                b.destroy_table("stockade-which-does-not-exist");
-            })
-            .is_ok();
+        nft.features.destroy = !old
+            && nft
+                .transact(|b| {
+                    b.destroy_table("stockade-which-does-not-exist");
+                })
+                .is_ok();
         if let Err(errno) = nft.claim() {
             nft.features.owned = false;
             if errno == Errno::PERM {

@@ -264,3 +264,144 @@ fn a_new_layout_leaves_no_gap_and_nothing_behind() {
         assert!(!run("nft", &["list", "table", "inet", "stockade"]).contains("set "));
     });
 }
+
+#[test]
+fn established_connections_of_a_banned_address_end() {
+    in_namespace("established_connections_of_a_banned_address_end", || {
+        let mut attacker = Attacker::start();
+        common::echo_service(8000);
+        let mut kernel = open(Layout::new([block("web", "8000", "tcp"), block("other", "9000", "tcp")]));
+        for (from, to) in [("10.9.0.1", TARGET4), ("2001:db8:9::1", TARGET6), ("10.9.1.1", TARGET4)] {
+            let whom = if from == "10.9.1.1" { "10.9.1.0/24" } else { from };
+            assert_eq!(attacker.connect(from, to, 8000), "open");
+            assert_eq!(attacker.ask("talk"), "alive");
+            apply(&mut kernel, &[ban("other", whom)]);
+            assert_eq!(kernel.end_connections().unwrap(), 0);
+            assert_eq!(attacker.ask("talk"), "alive", "another port");
+            apply(&mut kernel, &[ban("web", whom)]);
+            assert_eq!(attacker.ask("talk"), "silent", "packets of the standing connection are dropped");
+            assert_eq!(kernel.end_connections().unwrap(), 1);
+            assert_eq!(attacker.ask("talk"), "ended");
+            assert_eq!(kernel.end_connections().unwrap(), 0);
+        }
+    });
+}
+
+/// A third namespace behind ours, which forwards to it: `10.1.0.2`, with a witness on one port.
+struct Behind {
+    attacker: Attacker,
+}
+
+impl Behind {
+    fn start() -> Behind {
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        let attacker = Attacker::start_named("b0", "10.1.0");
+        Behind { attacker }
+    }
+
+    /// Datagrams seen on the port since the last call.
+    fn seen(&mut self, port: u16, sender: &mut Attacker, control: &str) -> u64 {
+        sender.datagrams("10.0.0.2", control, port, 1);
+        self.attacker.ask("seen").parse().unwrap()
+    }
+}
+
+#[test]
+fn forwarded_and_redirected_ports_are_blocked_as_dialled_and_as_delivered() {
+    in_namespace("forwarded_and_redirected_ports_are_blocked_as_dialled_and_as_delivered", || {
+        let (mut attacker, mut behind) = (Attacker::start(), Behind::start());
+        assert_eq!(behind.attacker.ask("listen 80"), "listening");
+        let witness = Witness::listen(81);
+        run(
+            "iptables",
+            &"-t nat -A PREROUTING -p udp --dport 8080 -j DNAT --to 10.1.0.2:80".split(' ').collect::<Vec<_>>(),
+        );
+        run(
+            "iptables",
+            &"-t nat -A PREROUTING -p udp --dport 8081 -j REDIRECT --to-ports 81".split(' ').collect::<Vec<_>>(),
+        );
+        let mut kernel = open(Layout::new([
+            block("dialled", "8080,8081", "udp"),
+            block("delivered", "80,81", "udp"),
+            block("all", "any", "all"),
+        ]));
+        for (jail, from) in [("dialled", "10.9.0.1"), ("delivered", "10.9.0.2"), ("all", "10.9.0.3")] {
+            let mut forwarded = |attacker: &mut Attacker, to: &str, port| {
+                attacker.datagrams(from, to, port, 3);
+                behind.seen(80, attacker, "10.1.0.2") - 1
+            };
+            assert_eq!(forwarded(&mut attacker, TARGET4, 8080), 3, "control");
+            assert_eq!(forwarded(&mut attacker, "10.1.0.2", 80), 3, "control");
+            attacker.datagrams(from, TARGET4, 8081, 3);
+            assert_eq!(witness.passed(&mut attacker).len(), 1, "control");
+            apply(&mut kernel, &[ban(jail, from)]);
+            assert_eq!(forwarded(&mut attacker, TARGET4, 8080), 0, "{jail}: published port");
+            let direct = forwarded(&mut attacker, "10.1.0.2", 80);
+            assert_eq!(direct, if jail == "dialled" { 3 } else { 0 }, "{jail}: the port itself");
+            attacker.datagrams(from, TARGET4, 8081, 3);
+            assert_eq!(witness.passed(&mut attacker).len(), 0, "{jail}: redirected port");
+        }
+    });
+}
+
+#[test]
+fn rejected_addresses_get_an_answer() {
+    in_namespace("rejected_addresses_get_an_answer", || {
+        let mut attacker = Attacker::start();
+        common::echo_service(8000);
+        let reject = JailBlock { verdict: Verdict::Reject, ..block("polite", "8000", "tcp") };
+        let mut kernel = open(Layout::new([reject]));
+        for (from, to) in [("10.9.0.1", TARGET4), ("2001:db8:9::1", TARGET6)] {
+            assert_eq!(attacker.connect(from, to, 8000), "open");
+            apply(&mut kernel, &[ban("polite", from)]);
+            assert_eq!(attacker.connect(from, to, 8000), "refused");
+        }
+    });
+}
+
+/// With us dead the kernel ends a ban by itself, some seconds late; living, we do it.
+#[test]
+fn a_ban_is_in_the_kernel_until_its_end() {
+    in_namespace("a_ban_is_in_the_kernel_until_its_end", || {
+        let (mut attacker, witness) = (Attacker::start(), Witness::listen(PORT));
+        let mut kernel = open(Layout::new([block("all", "any", "all")]));
+        let jail = JailName::new("all");
+        // A clock that is 4.5 seconds ahead of the end: half a second is left of the grace.
+        let end = now();
+        let ops: Vec<SetOp> = (1..=3000)
+            .map(|i| SetOp::Ban { jail: jail.clone(), net: Net::host(common::flood_address(i)), end })
+            .collect();
+        assert_eq!(kernel.apply(end, &ops).failed, []);
+        let whom = ops[0].net();
+        assert!(!passes(&mut attacker, &witness, &whom.to_string(), PORT));
+        let limit = std::time::Instant::now() + std::time::Duration::from_secs(12);
+        while kernel.verify(&jail, whom).unwrap() == Held::Held {
+            assert!(std::time::Instant::now() < limit, "the kernel did not end the ban");
+            std::thread::yield_now();
+        }
+        assert!(passes(&mut attacker, &witness, &whom.to_string(), PORT));
+        // What has expired silently can be unbanned, banned and prolonged as if nothing had happened.
+        let again: Vec<SetOp> = ops
+            .iter()
+            .enumerate()
+            .map(|(i, op)| match i % 3 {
+                0 => SetOp::Unban { jail: jail.clone(), net: op.net() },
+                _ => SetOp::Ban { jail: jail.clone(), net: op.net(), end: now() + HOUR },
+            })
+            .collect();
+        assert_eq!(kernel.apply(now(), &again).failed, []);
+        for (i, op) in again.iter().enumerate() {
+            assert_eq!(kernel.verify(&jail, op.net()).unwrap() == Held::Held, i % 3 != 0, "{i}");
+        }
+        // Ends far away and for ever.
+        let far = [Timestamp::MAX, Timestamp::from_secs(i64::from(u32::MAX) - 1), Timestamp::from_secs(i64::MAX)];
+        for (i, end) in far.into_iter().enumerate() {
+            let net = net(&format!("10.9.200.{i}"));
+            assert_eq!(kernel.apply(now(), &[SetOp::Ban { jail: jail.clone(), net, end }]).failed, []);
+            assert_eq!(kernel.verify(&jail, net).unwrap(), Held::Held);
+        }
+        let listed = run("nft", &["list", "set", "inet", "stockade", "b1_g0_all_v4"]);
+        let forever = listed.split(',').filter(|e| e.contains("10.9.200.") && !e.contains("timeout")).count();
+        assert_eq!(forever, 2, "{listed}");
+    });
+}

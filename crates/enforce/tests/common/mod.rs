@@ -1,6 +1,7 @@
 //! A network namespace for each test, and an attacker in another one.
 #![expect(clippy::disallowed_methods, reason = "namespaces and witnesses are made with the system's tools")]
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+#![allow(dead_code, reason = "each test binary uses its part of it")]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -59,6 +60,26 @@ pub(crate) struct Attacker {
 
 impl Attacker {
     pub(crate) fn start() -> Attacker {
+        let attacker = Attacker::start_named("a0", "10.0.0");
+        run("ip", &["addr", "add", "2001:db8::1/64", "dev", "a0", "nodad"]);
+        for args in [
+            "addr add 2001:db8::2/64 dev peer nodad",
+            // Known neighbours: no first packet waits for its neighbour's address.
+            "neigh replace 2001:db8::1 lladdr 02:00:00:00:00:01 dev peer",
+            "route add local 10.9.0.0/16 dev lo",
+            "-6 route add local 2001:db8:9::/64 dev lo",
+            "-6 route add default via 2001:db8::1",
+        ] {
+            attacker.ip(args);
+        }
+        run("ip", &["neigh", "replace", "2001:db8::2", "lladdr", "02:00:00:00:00:02", "dev", "a0"]);
+        run("ip", &["route", "add", "10.9.0.0/16", "via", "10.0.0.2"]);
+        run("ip", &["-6", "route", "add", "2001:db8:9::/64", "via", "2001:db8::2"]);
+        attacker
+    }
+
+    /// A namespace on a link of that name, we as `.1`, it as `.2` of that network.
+    pub(crate) fn start_named(link: &str, network: &str) -> Attacker {
         let this = std::env::current_exe().unwrap();
         let mut child = Command::new("unshare")
             .args(["-n", "--"])
@@ -74,31 +95,21 @@ impl Attacker {
         let pid = child.id().to_string();
         let mut attacker = Attacker { child, input, output };
         attacker.ask("hello");
-        run("ip", &["link", "add", "t0", "type", "veth", "peer", "name", "a0", "netns", &pid]);
-        run("ip", &["link", "set", "t0", "address", "02:00:00:00:00:01"]);
-        run("ip", &["addr", "add", "10.0.0.1/24", "dev", "t0"]);
-        run("ip", &["addr", "add", "2001:db8::1/64", "dev", "t0", "nodad"]);
-        run("ip", &["link", "set", "t0", "up"]);
+        run("ip", &["link", "add", link, "type", "veth", "peer", "name", "peer", "netns", &pid]);
+        run("ip", &["link", "set", link, "address", "02:00:00:00:00:01"]);
+        run("ip", &["addr", "add", &format!("{network}.1/24"), "dev", link]);
+        run("ip", &["link", "set", link, "up"]);
         for args in [
             "link set lo up",
-            "addr add 10.0.0.2/24 dev a0",
-            "addr add 2001:db8::2/64 dev a0 nodad",
-            "link set a0 address 02:00:00:00:00:02",
-            "link set a0 up",
-            // Known neighbours: no first packet waits for its neighbour's address.
-            "neigh replace 10.0.0.1 lladdr 02:00:00:00:00:01 dev a0",
-            "neigh replace 2001:db8::1 lladdr 02:00:00:00:00:01 dev a0",
-            "route add local 10.9.0.0/16 dev lo",
-            "-6 route add local 2001:db8:9::/64 dev lo",
-            "route add default via 10.0.0.1",
-            "-6 route add default via 2001:db8::1",
+            &format!("addr add {network}.2/24 dev peer"),
+            "link set peer address 02:00:00:00:00:02",
+            "link set peer up",
+            &format!("neigh replace {network}.1 lladdr 02:00:00:00:00:01 dev peer"),
+            &format!("route add default via {network}.1"),
         ] {
             attacker.ip(args);
         }
-        run("ip", &["neigh", "replace", "10.0.0.2", "lladdr", "02:00:00:00:00:02", "dev", "t0"]);
-        run("ip", &["neigh", "replace", "2001:db8::2", "lladdr", "02:00:00:00:00:02", "dev", "t0"]);
-        run("ip", &["route", "add", "10.9.0.0/16", "via", "10.0.0.2"]);
-        run("ip", &["-6", "route", "add", "2001:db8:9::/64", "via", "2001:db8::2"]);
+        run("ip", &["neigh", "replace", &format!("{network}.2"), "lladdr", "02:00:00:00:00:02", "dev", link]);
         attacker
     }
 
@@ -137,6 +148,49 @@ impl Attacker {
     }
 }
 
+/// Another process of this test binary in our namespace, which does what the test of that name does.
+pub(crate) struct Daemon {
+    child: Child,
+}
+
+impl Daemon {
+    /// Starts it and waits for the line `@ready`.
+    pub(crate) fn start(test: &str) -> Daemon {
+        let this = std::env::current_exe().unwrap();
+        let mut child = Command::new(this)
+            .args([test, "--exact", "--nocapture", "--test-threads=1"])
+            .env("STOCKADE_TEST_DAEMON", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("@ready") {
+            line.clear();
+            assert!(output.read_line(&mut line).unwrap() > 0, "the daemon ended early");
+        }
+        Daemon { child }
+    }
+
+    /// kill -9
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// In the daemon: says that it is ready and waits to be killed.
+    pub(crate) fn ready() {
+        println!("@ready");
+        std::io::stdin().lines().for_each(drop);
+    }
+
+    /// Are we it?
+    pub(crate) fn is_here() -> bool {
+        std::env::var_os("STOCKADE_TEST_DAEMON").is_some()
+    }
+}
+
 impl Drop for Attacker {
     fn drop(&mut self) {
         self.child.kill().ok();
@@ -154,6 +208,7 @@ pub(crate) fn attacker_process() {
     rustix::process::setrlimit(rustix::process::Resource::Nofile, wide).unwrap();
     let mut flood: Option<(Arc<AtomicBool>, std::thread::JoinHandle<u64>)> = None;
     let mut connection: Option<TcpStream> = None;
+    let mut listener: Option<UdpSocket> = None;
     for line in std::io::stdin().lines() {
         let line = line.unwrap();
         let words: Vec<&str> = line.split(' ').collect();
@@ -193,6 +248,21 @@ pub(crate) fn attacker_process() {
                     Err(word) => word.to_owned(),
                 }
             }
+            ["listen", port] => {
+                listener = Some(UdpSocket::bind(("0.0.0.0", port.parse().unwrap())).unwrap());
+                "listening".to_owned()
+            }
+            // Counts the datagrams up to one from the link's own address.
+            ["seen"] => {
+                let socket = listener.as_ref().unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                let control: IpAddr = "10.0.0.2".parse().unwrap();
+                let mut seen = 1;
+                while socket.recv_from(&mut [0; 16]).unwrap().1.ip() != control {
+                    seen += 1;
+                }
+                format!("{seen}")
+            }
             ["talk"] => talk(connection.as_mut().unwrap()).to_owned(),
             other => panic!("{other:?}"),
         };
@@ -213,6 +283,8 @@ fn flood_from(count: u32, to: SocketAddr, stop: &AtomicBool) -> u64 {
         for socket in &sockets {
             sent += u64::from(socket.send_to(b"x", to).is_ok());
         }
+        // The rate of the stream: the test shares its processors with others.
+        std::thread::sleep(Duration::from_millis(2));
     }
     sent
 }
@@ -222,7 +294,9 @@ fn connect(from: IpAddr, to: SocketAddr) -> Result<TcpStream, &'static str> {
     let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
     rustix::net::bind(&socket, &SocketAddr::new(from, 0)).unwrap();
-    let wait = Some(Duration::from_millis(400));
+    // On a virtual link a refusal of the first packet arrives while the socket is still busy with sending
+    // it, and counts for nothing; the second packet goes out after a second.
+    let wait = Some(Duration::from_millis(1600));
     rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Send, wait).unwrap();
     match rustix::net::connect(&socket, &to) {
         Ok(()) => Ok(TcpStream::from(socket)),

@@ -1,0 +1,246 @@
+//! The living bans of one jail, and what is remembered of ended ones.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::table::{Seeded, Slot, Table};
+use crate::decision::Seq;
+use crate::failure::GroupValue;
+use crate::id::{FailureId, Net};
+use crate::time::{BanTime, Span, Timestamp};
+
+/// One living ban.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ban {
+    /// Number of the decision that made it; bans of a jail are ordered by it.
+    pub(super) seq: Seq,
+    /// Time of the last counted failure.
+    pub(super) start: Timestamp,
+    /// Its own ban time; `None` follows the jail's.
+    pub(super) own: Option<BanTime>,
+    /// As last decided: where the end index has it.
+    pub(super) end: Timestamp,
+    /// What actions see as `<bancount>`.
+    pub(super) count: u32,
+    /// What the database has as `bancount`: one less for a restored ban.
+    pub(super) stored_count: u32,
+    pub(super) failures: u32,
+    /// What the database has as `bantime`.
+    pub(super) stored_time: BanTime,
+    pub(super) restored: bool,
+    pub(super) evidence: Option<Box<Evidence>>,
+}
+
+/// What a ban keeps beside its numbers, if there is anything to keep.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Evidence {
+    pub(super) ip: Option<Net>,
+    pub(super) matches: Arc<[Box<str>]>,
+    pub(super) groups: Arc<[(Arc<str>, GroupValue)]>,
+    pub(super) why: Box<str>,
+    pub(super) bytes: usize,
+}
+
+impl Ban {
+    pub(super) fn bantime(&self, jail: BanTime) -> BanTime {
+        self.own.unwrap_or(jail)
+    }
+
+    /// The history row that this ban is.
+    pub(super) fn past(&self) -> Past {
+        Past { count: self.stored_count, start: self.start, bantime: self.stored_time }
+    }
+}
+
+/// The living bans of one jail by id and by end.
+#[derive(Clone, Debug)]
+pub(super) struct Bans {
+    table: Table<Ban>,
+    /// Bans that end, by end and then by order of ban.
+    ends: BTreeSet<(Timestamp, Seq, Slot)>,
+    /// Bans without an end, by order of ban.
+    permanent: BTreeSet<(Seq, Slot)>,
+    bytes: usize,
+}
+
+impl Bans {
+    pub(super) fn new(seeded: Seeded) -> Self {
+        Bans { table: Table::new(seeded), ends: BTreeSet::new(), permanent: BTreeSet::new(), bytes: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn get(&self, id: &FailureId) -> Option<&Ban> {
+        self.table.get(id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&FailureId, &Ban)> {
+        self.table.iter().map(|(_, id, ban)| (id, ban))
+    }
+
+    pub(super) fn insert(&mut self, id: FailureId, ban: Ban) {
+        let (end, seq) = (ban.end, ban.seq);
+        self.bytes += ban.evidence.as_ref().map_or(0, |e| e.bytes);
+        if let (Some(slot), _) = self.table.insert(id, ban) {
+            self.index(end, seq, slot);
+        }
+    }
+
+    fn index(&mut self, end: Timestamp, seq: Seq, slot: Slot) {
+        if end == Timestamp::MAX {
+            self.permanent.insert((seq, slot));
+        } else {
+            self.ends.insert((end, seq, slot));
+        }
+    }
+
+    fn unindex(&mut self, end: Timestamp, seq: Seq, slot: Slot) {
+        if end == Timestamp::MAX {
+            self.permanent.remove(&(seq, slot));
+        } else {
+            self.ends.remove(&(end, seq, slot));
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: &FailureId) -> Option<(FailureId, Ban)> {
+        let slot = self.table.find(id)?;
+        self.remove_at(slot)
+    }
+
+    fn remove_at(&mut self, slot: Slot) -> Option<(FailureId, Ban)> {
+        let (id, ban) = self.table.remove_at(slot)?;
+        self.unindex(ban.end, ban.seq, slot);
+        self.bytes = self.bytes.saturating_sub(ban.evidence.as_ref().map_or(0, |e| e.bytes));
+        Some((id, ban))
+    }
+
+    /// When the next ban is over: the first moment after its end.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        self.ends.first().map(|(end, ..)| *end + Span::from_micros(1))
+    }
+
+    /// Takes the ban that ended first, if its end is before `now`.
+    ///
+    /// Source: fail2ban `server/banmanager.py`: over once the time is strictly
+    /// later than the end.
+    pub(super) fn pop_over(&mut self, now: Timestamp) -> Option<(FailureId, Ban)> {
+        let (_, _, slot) = *self.ends.first().filter(|(end, ..)| *end < now)?;
+        self.remove_at(slot)
+    }
+
+    /// Takes any ban: by end, those without an end last.
+    pub(super) fn pop(&mut self) -> Option<(FailureId, Ban)> {
+        let slot = match self.ends.first() {
+            Some((_, _, slot)) => *slot,
+            None => self.permanent.first()?.1,
+        };
+        self.remove_at(slot)
+    }
+
+    /// Gives a ban another ban time (`None` only re-reads the jail's) and
+    /// returns it with its new end.
+    pub(super) fn retime(&mut self, id: &FailureId, own: Option<BanTime>, jail: BanTime) -> Option<&Ban> {
+        let slot = self.table.find(id)?;
+        let ban = self.table.at_mut(slot)?;
+        let (old, seq) = (ban.end, ban.seq);
+        if own.is_some() {
+            ban.own = own;
+        }
+        ban.end = ban.bantime(jail).end(ban.start);
+        ban.stored_time = ban.bantime(jail);
+        let end = ban.end;
+        self.unindex(old, seq, slot);
+        self.index(end, seq, slot);
+        self.get(id)
+    }
+
+    /// At most `limit` ids, from slot `from` on, whose end does not fit the
+    /// jail's ban time, and the slot to go on from (`None` when all were seen).
+    pub(super) fn misfits(&self, jail: BanTime, from: Slot, limit: usize) -> (Vec<FailureId>, Option<Slot>) {
+        let mut found = Vec::new();
+        let mut slot = from;
+        let end = self.table.slot_count();
+        while slot < end {
+            if found.len() >= limit {
+                return (found, Some(slot));
+            }
+            if let Some((id, ban)) = self.table.at(slot)
+                && ban.own.is_none()
+                && jail.end(ban.start) != ban.end
+            {
+                found.push(id.clone());
+            }
+            slot += 1;
+        }
+        (found, None)
+    }
+}
+
+/// What is remembered of the last ban of an id in a jail: a row of `bips`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Past {
+    pub(super) count: u32,
+    pub(super) start: Timestamp,
+    pub(super) bantime: BanTime,
+}
+
+/// The ended bans of one jail.
+#[derive(Clone, Debug)]
+pub(super) struct History(Table<Past>);
+
+impl History {
+    pub(super) fn new(seeded: Seeded) -> Self {
+        History(Table::new(seeded))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn get(&self, id: &FailureId) -> Option<&Past> {
+        self.0.get(id)
+    }
+
+    pub(super) fn insert(&mut self, id: FailureId, past: Past) {
+        self.0.insert(id, past);
+    }
+
+    pub(super) fn remove(&mut self, id: &FailureId) -> Option<Past> {
+        self.0.remove(id).map(|(_, past)| past)
+    }
+
+    pub(super) fn pop(&mut self) -> Option<(FailureId, Past)> {
+        let slot = self.0.iter().next().map(|(slot, ..)| slot)?;
+        self.0.remove_at(slot)
+    }
+
+    /// Forgets what the database forgets.
+    ///
+    /// Source: fail2ban `server/database.py`, `purge`: rows of which three ban
+    /// times passed before the purge age began; permanent ones stay.
+    pub(super) fn purge(&mut self, now: Timestamp, age: Span) {
+        let edge = now - age;
+        let old: Vec<Slot> = self
+            .0
+            .iter()
+            .filter(|(_, _, past)| match past.bantime {
+                BanTime::Permanent => false,
+                BanTime::For(time) => past.start < edge && past.start + time + time + time < edge,
+            })
+            .map(|(slot, ..)| slot)
+            .collect();
+        for slot in old {
+            self.0.remove_at(slot);
+        }
+    }
+}
