@@ -84,6 +84,8 @@ fn crates(which: &[&str], environment: &[(&str, PathBuf)], sum: &mut Sum) -> Res
 /// Reads what test programs print, and keeps what is worth to be seen.
 #[derive(Debug, Default)]
 struct Reader {
+    /// How many test programs are inside each other.
+    depth: u32,
     /// Inside the output of tests that passed.
     passing: bool,
     /// How often such a test said that it did nothing.
@@ -100,8 +102,9 @@ impl Reader {
                 let pair = words.windows(2).find(|pair| pair.last() == Some(&what));
                 pair.and_then(|pair| pair.first()?.parse::<u64>().ok()).unwrap_or(0)
             };
-            // A test that starts its own program again for one test shows a sum inside the sum.
-            if number("filtered") > 0 {
+            // A test that starts its own program again shows a sum inside the sum.
+            self.depth = self.depth.saturating_sub(1);
+            if self.depth > 0 {
                 return false;
             }
             sum.passed += number("passed");
@@ -109,6 +112,7 @@ impl Reader {
             sum.left_out += number("ignored");
             return number("failed") > 0;
         }
+        self.depth += u32::from(line.starts_with("running ") && line.trim_end().ends_with(['t', 's']));
         match line {
             "successes:" => self.passing = true,
             "failures:" => self.passing = false,
@@ -171,12 +175,16 @@ mod tests {
     #[test]
     fn results_of_test_programs_are_summed() {
         let (mut sum, mut reader) = (Sum::default(), Reader::default());
+        assert!(!reader.take("running 13 tests", &mut sum));
         assert!(!reader.take("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out", &mut sum));
         assert!(
             reader.take("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out", &mut sum)
         );
+        assert!(!reader.take("running 2 tests", &mut sum));
+        assert!(!reader.take("running 1 test", &mut sum));
         assert!(!reader.take("test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 7 filtered out", &mut sum));
-        assert_eq!(sum, Sum { passed: 15, failed: 2, left_out: 1 });
+        assert!(!reader.take("test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out", &mut sum));
+        assert_eq!(sum, Sum { passed: 17, failed: 2, left_out: 1 });
         assert!(!reader.take("test a::b ... ok", &mut sum));
         assert!(reader.take("test a::b ... FAILED", &mut sum));
     }
