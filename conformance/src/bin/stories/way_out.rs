@@ -1,8 +1,13 @@
 //! The way out works when nothing else does, and the first steps are as the README says.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use conformance::{Dial, Machine, Program, Root, Stream, eventually};
 use rustix::process::Signal;
 
@@ -22,6 +27,7 @@ pub(crate) fn stories() -> Vec<Story> {
         Story::new("way out: stop --lift, and the bans are back at the next start", stop_lift),
         Story::new("first steps: demo on a clean Debian 12", |stage| demo(stage, Root::Bookworm)),
         Story::new("first steps: demo on a clean Debian 13", |stage| demo(stage, Root::Trixie)),
+        Story::new("first steps: README, word for word", readme).alone(),
     ]
 }
 
@@ -120,7 +126,7 @@ fn demo(stage: &mut Stage<'_>, root: Root) -> Result<()> {
     let look = "nft list ruleset; ip -o link; ip -o addr; find /etc /var /tmp -newer /run/before; ls /run";
     machine.sh("touch /run/before")?;
     let before = machine.sh(look)?;
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     let output = machine.run(&["stockade", "demo"])?;
     let took = start.elapsed();
     let said = output.all();
@@ -130,5 +136,29 @@ fn demo(stage: &mut Stage<'_>, root: Root) -> Result<()> {
     let after = machine.sh(look)?;
     ensure!(before == after, "something is left:\n{before}\nafter:\n{after}");
     stage.figure(format!("{took:.1?}, {} lines, nothing left behind", said.lines().count()));
+    Ok(())
+}
+
+/// The first commands of the README, run as they stand there, from the repository.
+fn readme(stage: &mut Stage<'_>) -> Result<()> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the repository")?;
+    let text = conformance::read_bounded(&top.join("README.md"));
+    let commands =
+        text.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).context("commands in README.md")?;
+    ensure!(commands.trim().lines().count() <= 2, "more than two commands to see a ban: {commands}");
+    let look = || -> Result<String> {
+        let output = Command::new("sh").args(["-c", "nft list ruleset; ip -o link"]).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let before = look()?;
+    let start = Instant::now();
+    let output = Command::new("timeout").args(["60", "sh", "-ec", commands]).current_dir(top).output()?;
+    let took = start.elapsed();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "`{}`: {}: {said}", commands.trim(), output.status);
+    ensure!(said.contains("banned"), "no ban is seen: {said}");
+    ensure!(took < Duration::from_secs(10), "it took {took:.1?}");
+    ensure!(before == look()?, "the demo changed the network outside");
+    stage.figure(format!("`{}` (already built): {took:.1?}", commands.trim()));
     Ok(())
 }
