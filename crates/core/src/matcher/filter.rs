@@ -136,6 +136,11 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// A raw line as text, in the log's encoding; broken bytes become U+FFFD.
+    pub fn decode<'b>(&self, bytes: &'b [u8]) -> std::borrow::Cow<'b, str> {
+        self.encoding.decode(bytes).0
+    }
+
     /// Builds a filter.
     ///
     /// # Errors
