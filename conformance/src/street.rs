@@ -180,6 +180,29 @@ impl Street {
         }
     }
 
+    /// Opens a connection and keeps sending single bytes over it, twenty a second, until it is dropped.
+    ///
+    /// # Errors
+    /// When it is not accepted.
+    pub fn talk(&self, from: IpAddr, port: u16) -> Result<Stream> {
+        let mut command = self.helper();
+        command.args(["talk", &from.to_string(), &Self::target(from).to_string(), &port.to_string()]);
+        command.stdout(Stdio::piped());
+        let mut child = command.spawn().context("start a connection")?;
+        drop(wait_until_ready(&mut child, "connection")?);
+        Ok(Stream { child })
+    }
+
+    /// Writes `rate` lines a second that mean nothing to the machine's auth log, until it is dropped.
+    ///
+    /// # Errors
+    /// When the writer cannot be started.
+    pub fn noise(&self, rate: u32) -> Result<Stream> {
+        let mut command = self.helper();
+        command.arg("noise").arg(self.machine.path("/var/log/auth.log")).arg(rate.to_string());
+        Ok(Stream { child: command.spawn().context("start a writer of lines")? })
+    }
+
     /// Our helper, in the street's network.
     #[must_use]
     pub fn helper(&self) -> Command {

@@ -81,7 +81,12 @@ pub(crate) fn ensure() -> Result<Vec<(&'static str, PathBuf)>> {
         results.into_iter().collect::<Result<Vec<()>>>()?;
         steps::say(&format!("    roots: {:.0} s", start.elapsed().as_secs_f32()));
     }
-    Ok(RECIPES.iter().map(|recipe| (recipe.variable, folder.join(recipe.suite))).collect())
+    let mut environment: Vec<(&'static str, PathBuf)> =
+        RECIPES.iter().map(|recipe| (recipe.variable, folder.join(recipe.suite))).collect();
+    // A tree of the original for tests that need no more than that, and the distribution's own Python.
+    environment.push(("STOCKADE_FAIL2BAN", folder.join("trixie/etc/fail2ban")));
+    environment.push(("STOCKADE_PYTHON", PathBuf::from("/usr/bin/python3")));
+    Ok(environment)
 }
 
 /// The text that a root's stamp has to equal.

@@ -15,6 +15,11 @@ use std::{
 use anyhow::{Result, ensure};
 use conformance::Programs;
 
+/// How much longer than usual a story that repeats something should be: `STOCKADE_LONG`, else 1.
+pub(crate) fn scale() -> usize {
+    std::env::var("STOCKADE_LONG").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
 /// How many stories run beside each other.
 const BESIDE: usize = 3;
 
