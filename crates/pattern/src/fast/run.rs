@@ -5,6 +5,7 @@
 
 use memchr::{memchr, memrchr};
 
+use super::memo::Stretch;
 use super::node::{Keep, Node, Program, Run, Word};
 use crate::plain::backref;
 use crate::search::{NONE, Outcome, Scratch, Text};
@@ -12,7 +13,9 @@ use crate::set::within;
 use crate::tree::FOREVER;
 
 /// Bytes of a run that cost one step.
-const SCAN_SHIFT: u32 = 4;
+const SCAN_SHIFT: u32 = 3;
+/// Walking through a run costs more than scanning it.
+const WALK: usize = 4;
 
 /// What a frame holds, in the upper bits of its first word.
 const TAG_SHIFT: u32 = 28;
@@ -89,6 +92,8 @@ impl Search<'_> {
             if program.anchored || start >= self.bytes.len() {
                 return Outcome::NoMatch;
             }
+            self.scratch.budget = self.scratch.budget.saturating_sub(1);
+            self.begin_memo();
             start += 1;
             // What was saved without a way back is dropped with the attempt.
             self.scratch.slots.fill(NONE);
@@ -148,11 +153,7 @@ impl Search<'_> {
                     }
                 }
                 Node::Run(ref run) => {
-                    if self.scratch.memo.on
-                        && self.depth == 0
-                        && run.keep != Keep::All
-                        && !self.scratch.memo.enters(&program.places, pc, at)
-                    {
+                    if self.remembers() && run.keep != Keep::All && !self.scratch.memo.enters(&program.places, pc, at) {
                         false
                     } else {
                         match self.begin_run(pc, run, at) {
@@ -166,12 +167,26 @@ impl Search<'_> {
                     }
                 }
                 Node::Take { mask, some, next } => {
-                    pc = next;
-                    let end = program.span(bytes, at, mask);
-                    let hit = end > at || !some;
-                    self.charge(end.saturating_sub(at));
-                    at = end;
-                    hit
+                    let end = if self.remembers() {
+                        let (end, tried) = self.reach(pc, mask, 0, at);
+                        // It would end where it ended before, and what follows has failed there.
+                        if tried <= end { None } else { Some(end) }
+                    } else {
+                        let end = program.span(bytes, at, mask);
+                        self.charge(end.saturating_sub(at));
+                        Some(end)
+                    };
+                    match end {
+                        Some(end) if end > at || !some => {
+                            if self.remembers() {
+                                self.scratch.memo.tried(pc, end);
+                            }
+                            pc = next;
+                            at = end;
+                            true
+                        }
+                        _ => false,
+                    }
                 }
                 Node::TakeLine { some, next } => {
                     pc = next;
@@ -206,7 +221,7 @@ impl Search<'_> {
                     true
                 }
                 Node::Split { first, second } => {
-                    if self.scratch.memo.on && self.depth == 0 && !self.scratch.memo.enters(&program.places, pc, at) {
+                    if self.remembers() && !self.scratch.memo.enters(&program.places, pc, at) {
                         false
                     } else {
                         self.scratch.frames.push((CHOICE | second, short(at), 0));
@@ -215,12 +230,13 @@ impl Search<'_> {
                     }
                 }
                 Node::Turn { next } => {
-                    pc = next;
                     match self.scratch.budget.checked_sub(1) {
                         Some(left) => self.scratch.budget = left,
                         None => return Stop::Exhausted,
                     }
-                    true
+                    let fresh = !self.remembers() || self.scratch.memo.enters(&program.places, pc, at);
+                    pc = next;
+                    fresh
                 }
                 Node::Save { slot, next } => {
                     pc = next;
@@ -355,6 +371,10 @@ impl Search<'_> {
     /// Takes frames until one gives a place to go on.
     fn resume(&mut self, base: usize) -> Resume {
         let program = self.program;
+        // Scans are paid for without a look at what is left.
+        if self.scratch.budget == 0 {
+            return Resume::Exhausted;
+        }
         loop {
             if self.scratch.frames.len() <= base {
                 return Resume::Empty;
@@ -374,20 +394,19 @@ impl Search<'_> {
                 }
                 continue;
             }
-            match self.scratch.budget.checked_sub(1) {
+            let cost = if self.scratch.memo.on { 2 } else { 1 };
+            match self.scratch.budget.checked_sub(cost) {
                 Some(left) => self.scratch.budget = left,
                 None => return Resume::Exhausted,
             }
-            if !self.scratch.memo.begun && self.depth == 0 && self.scratch.steps() > program.memo_from {
-                self.scratch.memo.begin(&program.places, self.bytes.len());
-            }
+            self.begin_memo();
             let found = match tag {
                 CHOICE => Some((node, a as usize)),
                 MOST => self.give_back(node, a as usize, b as usize),
                 _ => self.take_more(node, a as usize, b),
             };
             let Some((to, from)) = found else { continue };
-            if self.scratch.memo.on && self.depth == 0 && !self.scratch.memo.resumes(&program.places, to, from) {
+            if self.remembers() && !self.scratch.memo.resumes(&program.places, to, from) {
                 continue;
             }
             return Resume::At(to, from);
@@ -402,7 +421,10 @@ impl Search<'_> {
                 FOREVER => NONE,
                 max => short(self.scan(run, low, 0, max - run.min)?.1),
             };
-            return self.forward(pc, run, low, limit);
+            return self.forward(pc, run, low, limit, None);
+        }
+        if self.remembers() && run.max == FOREVER && run.min <= 1 {
+            return self.begin_known(pc, run, at);
         }
         let (low, high) = if run.wide == 0 && run.max == FOREVER && run.min == 0 && !run.line {
             (at, self.program.span(self.bytes, at, run.mask))
@@ -416,17 +438,79 @@ impl Search<'_> {
         self.backward(pc, run, low, high)
     }
 
+    /// Whether failed states are remembered here.
+    #[inline(always)]
+    fn remembers(&self) -> bool {
+        self.scratch.memo.on && self.depth == 0
+    }
+
+    fn begin_memo(&mut self) {
+        if !self.scratch.memo.begun && self.depth == 0 && self.scratch.steps() > self.program.memo_from {
+            self.scratch.memo.begin(&self.program.places, self.bytes.len());
+        }
+    }
+
+    /// Enters a run while failed states are remembered: it is left only at positions that
+    /// were not tried from an earlier start in the same stretch.
+    fn begin_known(&mut self, pc: u32, run: &Run, at: usize) -> Option<usize> {
+        let low = if run.min == 0 { at } else { self.member(run.mask, run.wide, at)? };
+        let (end, tried) = self.reach(pc, run.mask, run.wide, at);
+        if low >= tried || (run.keep == Keep::All && tried <= end) {
+            return None;
+        }
+        if run.keep == Keep::All {
+            self.scratch.memo.tried(pc, end);
+            return Some(end);
+        }
+        let high = if tried <= end { self.step_back(tried) } else { end };
+        self.backward(pc, run, low, high)
+    }
+
+    /// The end of a run's stretch, and from where on leaving it has failed. No stretch is scanned twice.
+    fn reach(&mut self, pc: u32, mask: u64, wide: u16, at: usize) -> (usize, usize) {
+        let known = self.scratch.memo.stretch(pc);
+        if known.has(at) {
+            return (known.to, known.tried);
+        }
+        let limit = if at < known.from && known.from <= known.to { known.from } else { self.bytes.len() };
+        let mut x = at;
+        if wide == 0 {
+            let rest = self.bytes.get(..limit).unwrap_or_default();
+            x = self.program.span(rest, at, mask);
+        } else {
+            while x < limit {
+                match self.member(mask, wide, x) {
+                    Some(next) => x = next,
+                    None => break,
+                }
+            }
+        }
+        self.charge(x - at);
+        let stretch =
+            if known.has(x) { Stretch { from: at, ..known } } else { Stretch { from: at, to: x, tried: x + 1 } };
+        self.scratch.memo.set_stretch(pc, stretch);
+        (stretch.to, stretch.tried)
+    }
+
     /// The highest position from `high` down to `low` where the run can be left.
     fn backward(&mut self, pc: u32, run: &Run, low: usize, high: usize) -> Option<usize> {
         let mut x = high;
+        let mut above = high + 1;
         while !self.can_leave(run, x) {
             if x <= low {
-                self.charge(high - x);
+                self.charge(WALK * (high - x));
+                if self.remembers() {
+                    self.scratch.memo.tried(pc, x);
+                }
                 return None;
             }
+            above = x;
             x = self.step_back(x);
         }
-        self.charge(high - x);
+        self.charge(WALK * (high - x));
+        if self.remembers() {
+            self.scratch.memo.tried(pc, above);
+        }
         if x > low {
             self.scratch.frames.push((MOST | pc, short(low), short(x)));
         }
@@ -436,23 +520,43 @@ impl Search<'_> {
     fn give_back(&mut self, node: u32, low: usize, last: usize) -> Option<(u32, usize)> {
         let program = self.program;
         let Node::Run(run) = program.node(node) else { return None };
+        if self.remembers() {
+            self.scratch.memo.tried(node, last);
+        }
         let high = self.step_back(last);
         self.backward(node, run, low, high).map(|x| (run.next, x))
     }
 
-    /// The lowest position from `low` on where the run can be left.
-    fn forward(&mut self, pc: u32, run: &Run, low: usize, limit: u32) -> Option<usize> {
+    /// The lowest position from `low` on where the run can be left; `last` is where leaving it failed.
+    fn forward(&mut self, pc: u32, run: &Run, low: usize, limit: u32, last: Option<usize>) -> Option<usize> {
+        let learns = self.remembers() && limit == NONE;
+        let known = if learns { self.scratch.memo.stretch(pc) } else { Stretch::NONE };
         let mut x = low;
-        while !self.can_leave(run, x) {
+        loop {
+            if known.has(x) {
+                // Every way out from here on has failed before.
+                self.scratch.memo.row_ends(pc, last, low, known.to);
+                self.charge(WALK * (x - low));
+                return None;
+            }
+            if self.can_leave(run, x) {
+                break;
+            }
             match self.one_more(run, x, limit) {
                 Some(next) => x = next,
                 None => {
-                    self.charge(x - low);
+                    if learns {
+                        self.scratch.memo.row_ends(pc, last, low, x);
+                    }
+                    self.charge(WALK * (x - low));
                     return None;
                 }
             }
         }
-        self.charge(x - low);
+        if learns {
+            self.scratch.memo.row(pc, last, low, x);
+        }
+        self.charge(WALK * (x - low));
         self.scratch.frames.push((LEAST | pc, short(x), limit));
         Some(x)
     }
@@ -460,8 +564,15 @@ impl Search<'_> {
     fn take_more(&mut self, node: u32, last: usize, limit: u32) -> Option<(u32, usize)> {
         let program = self.program;
         let Node::Run(run) = program.node(node) else { return None };
-        let low = self.one_more(run, last, limit)?;
-        self.forward(node, run, low, limit).map(|x| (run.next, x))
+        match self.one_more(run, last, limit) {
+            Some(low) => self.forward(node, run, low, limit, Some(last)).map(|x| (run.next, x)),
+            None => {
+                if self.remembers() && limit == NONE {
+                    self.scratch.memo.row_ends(node, Some(last), last, last);
+                }
+                None
+            }
+        }
     }
 
     fn one_more(&self, run: &Run, x: usize, limit: u32) -> Option<usize> {
