@@ -36,7 +36,8 @@ enum Stop {
 impl Program {
     /// Searches from every position of the window, in order.
     pub(crate) fn search(&self, scratch: &mut Scratch, text: Text<'_>) -> Outcome {
-        let mut search = Search { program: self, bytes: text.bytes, text, scratch, line: 0, depth: 0 };
+        let mut search =
+            Search { program: self, bytes: text.bytes, text, scratch, line: 0, depth: 0, remembers: false };
         search.scratch.slots.clear();
         search.scratch.slots.resize(self.slots, NONE);
         search.scratch.frames.clear();
@@ -56,6 +57,8 @@ struct Search<'s> {
     /// The first newline from the start of the window, or the end.
     line: usize,
     depth: u32,
+    /// Failed states are remembered: the memo is on, and this is no look-around.
+    remembers: bool,
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "texts are shorter than 4 GiB, see Regex::search")]
@@ -394,7 +397,7 @@ impl Search<'_> {
                 }
                 continue;
             }
-            let cost = if self.scratch.memo.on { 2 } else { 1 };
+            let cost = if self.remembers { 2 } else { 1 };
             match self.scratch.budget.checked_sub(cost) {
                 Some(left) => self.scratch.budget = left,
                 None => return Resume::Exhausted,
@@ -441,12 +444,13 @@ impl Search<'_> {
     /// Whether failed states are remembered here.
     #[inline(always)]
     fn remembers(&self) -> bool {
-        self.scratch.memo.on && self.depth == 0
+        self.remembers
     }
 
     fn begin_memo(&mut self) {
         if !self.scratch.memo.begun && self.depth == 0 && self.scratch.steps() > self.program.memo_from {
             self.scratch.memo.begin(&self.program.places, self.bytes.len());
+            self.remembers = self.scratch.memo.on;
         }
     }
 
@@ -580,15 +584,20 @@ impl Search<'_> {
     }
 
     fn can_leave(&self, run: &Run, x: usize) -> bool {
-        match self.bytes.get(x) {
+        let possible = match self.bytes.get(x) {
             Some(&byte) => self.program.is_in(byte, run.follow),
             None => run.at_end,
-        }
+        };
+        possible
+            && match self.program.node(run.word) {
+                Node::Word { word, .. } => is_word(self.bytes, x, word),
+                _ => true,
+            }
     }
 
     fn step_back(&self, x: usize) -> usize {
         let mut x = x - 1;
-        while x > 0 && self.bytes.get(x).is_some_and(|byte| byte & 0xc0 == 0x80) {
+        while !self.program.ascii && x > 0 && self.bytes.get(x).is_some_and(|byte| byte & 0xc0 == 0x80) {
             x -= 1;
         }
         x
@@ -714,7 +723,9 @@ impl Search<'_> {
             None => return Stop::Exhausted,
         }
         self.depth += 1;
+        let remembers = std::mem::replace(&mut self.remembers, false);
         let stop = self.run(body, at);
+        self.remembers = remembers;
         self.depth -= 1;
         stop
     }
