@@ -76,10 +76,10 @@ impl Found {
             Node::Concat(_) | Node::Char(_) | Node::Set(_) => {
                 let mut items = Vec::new();
                 flatten(node, &mut items);
-                self.run(&items, LITERALS_MAX);
+                self.run(&items, LITERALS_MAX, true);
                 // Also without alternatives: one literal may serve better than a product of many.
-                self.run(&items, 1);
-                self.run(&items, 8);
+                self.run(&items, 1, false);
+                self.run(&items, 8, false);
             }
             Node::Alt(items) => self.either(&items.iter().collect::<Vec<_>>()),
             Node::Cond { yes, no, .. } => self.either(&[yes, no]),
@@ -91,8 +91,8 @@ impl Found {
         }
     }
 
-    /// Items that follow each other without a gap.
-    fn run(&mut self, items: &[&Node], most: usize) {
+    /// Items that follow each other without a gap; `deep` looks into those without a few exact texts.
+    fn run(&mut self, items: &[&Node], most: usize, deep: bool) {
         let mut product: Vec<Literal> = vec![Vec::new()];
         for item in items {
             let exact = exact(item, most);
@@ -105,7 +105,7 @@ impl Found {
                 (None, None) => {
                     // What is repeated still begins and ends the literals around it.
                     self.keep(std::mem::replace(&mut product, vec![Vec::new()]));
-                    if !matches!(item, Node::Char(_) | Node::Set(_)) {
+                    if deep && !matches!(item, Node::Char(_) | Node::Set(_)) {
                         self.node(item);
                     }
                     if let Node::Repeat { min: 1.., body, .. } = item {

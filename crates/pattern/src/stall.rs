@@ -163,6 +163,6 @@ fn hostile_lines_are_bounded() {
         worst.0,
         worst.1
     );
-    assert!(searches > 500);
+    assert!(searches > 300, "only {searches} searches");
     assert_eq!(slow, 0, "over {bound:?}: worst {worst:?}");
 }

@@ -206,8 +206,6 @@ pub(crate) struct Program {
     pub(super) first_at_end: bool,
     /// The only byte a match can begin with.
     pub(super) first_byte: Option<u8>,
-    /// A dot's run reaches to the end of the line.
-    pub(super) uses_line: bool,
     /// Where failed states may be remembered.
     pub(super) places: Places,
     /// Steps after which they are.
