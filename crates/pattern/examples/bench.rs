@@ -47,7 +47,7 @@ fn lines(count: usize) -> Vec<String> {
     };
     let mut out = Vec::with_capacity(count);
     while out.len() < count {
-        let user = users[usize::try_from(random(10)).unwrap_or(0)];
+        let user = users.get(usize::try_from(random(10)).unwrap_or(0)).copied().unwrap_or("root");
         let ip = format!("{}.{}.{}.{}", 1 + random(220), random(256), random(256), 1 + random(254));
         let port = 1024 + random(60000);
         let text = match random(100) {
@@ -86,7 +86,7 @@ fn mix() -> Result<(), Box<dyn std::error::Error>> {
     let (mut scratch, mut slots) = (Scratch::new(), Slots::new());
     let mut prefix_best = f64::MAX;
     let mut all_best = f64::MAX;
-    for _ in 0..21 {
+    for _ in 0..std::env::var("ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(21) {
         let start = Instant::now();
         for line in &lines {
             let outcome = prefix.search(&mut scratch, black_box(line), 0..line.len(), &mut slots);

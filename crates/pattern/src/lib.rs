@@ -29,6 +29,8 @@ mod scan;
 mod search;
 mod set;
 #[cfg(test)]
+mod stall;
+#[cfg(test)]
 mod switches;
 mod tables;
 mod tree;

@@ -12,7 +12,7 @@ use super::Options;
 use super::lower::{Chars, Lowered, Part, Piece, groups, leads, newline, nullable, single, size};
 use super::node::{FAIL, Keep, Node, Run, Word};
 use crate::first::ByteSet;
-use crate::set::{ASCII_WORD, Set};
+use crate::set::{ASCII_DIGIT, ASCII_WORD, Set};
 use crate::tree::{Anchor, FOREVER, Greed};
 
 /// Most nodes of a program.
@@ -352,6 +352,7 @@ impl<'t> Emit<'t> {
         match anchor {
             Anchor::End | Anchor::LineEnd => first.bytes = first.bytes.and(newline()),
             Anchor::TextEnd => first.bytes = ByteSet::EMPTY,
+            Anchor::Start => return self.push(Node::Start { next }, first),
             Anchor::Boundary { ascii } | Anchor::NotBoundary { ascii } if self.lowered.ascii || ascii => {
                 let mask = self.intern(ByteSet::leads(&Set { ascii: ASCII_WORD, wide: Vec::new() }));
                 let negative = matches!(anchor, Anchor::NotBoundary { .. });
@@ -359,7 +360,10 @@ impl<'t> Emit<'t> {
             }
             _ => {}
         }
-        self.push(Node::At { anchor, next }, first)
+        match anchor {
+            Anchor::End => self.push(Node::End { next }, first),
+            anchor => self.push(Node::At { anchor, next }, first),
+        }
     }
 
     fn look(
@@ -431,6 +435,12 @@ impl<'t> Emit<'t> {
             let next = self.rest(list, known)?;
             return self.run(&chars, min, max, greed, next);
         }
+        if self.options.words && min == 3 && max == 3 && is_octet(body) {
+            let next = self.rest(list, known)?;
+            let mut first = NOTHING;
+            (b'0'..=b'9').for_each(|digit| first.bytes.add(digit));
+            return self.push(Node::Octets { next }, first);
+        }
         let lazy = greed == Greed::Lazy;
         let one = size(body);
         let copies = if max == FOREVER { min } else { max } as usize;
@@ -469,7 +479,13 @@ impl<'t> Emit<'t> {
             first.bytes.add_all(after.bytes);
             first.at_end = after.at_end;
         }
-        self.push(Node::Run(run), first)
+        let some = min == 1;
+        let node = match keep {
+            Keep::All if run.line => Node::TakeLine { some, next },
+            Keep::All if run.wide == 0 && max == FOREVER && min <= 1 => Node::Take { mask, some, next },
+            _ => Node::Run(run),
+        };
+        self.push(node, first)
     }
 
     /// Whether nothing is gained by giving back in front of a node: it accepts where a run ends, or nowhere.
@@ -479,7 +495,7 @@ impl<'t> Emit<'t> {
         loop {
             match self.node(at) {
                 Node::Save { next, .. } | Node::SaveUndo { next, .. } => at = next,
-                Node::At { anchor: Anchor::End | Anchor::TextEnd, next } if !end_seen => {
+                Node::End { next } | Node::At { anchor: Anchor::TextEnd, next } if !end_seen => {
                     end_seen = true;
                     at = next;
                 }
@@ -592,6 +608,15 @@ impl<'t> Emit<'t> {
         }
         Ok(target)
     }
+}
+
+/// `\d{1,3}\.` in ASCII.
+fn is_octet(part: &Part) -> bool {
+    let Part::Concat(parts) = part else { return false };
+    let [Part::Repeat { min: 1, max: 3, body, .. }, Part::Literal(dot)] = parts.as_slice() else { return false };
+    let digits = ByteSet::leads(&Set { ascii: ASCII_DIGIT, wide: Vec::new() });
+    single(body).is_some_and(|chars| chars.wide.is_none() && !chars.complete && chars.bytes == digits)
+        && *dot == [Piece { value: b'.', or: 0 }]
 }
 
 /// Whether every way through the part sets the group.

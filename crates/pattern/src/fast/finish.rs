@@ -27,7 +27,11 @@ pub(super) fn finish(mut emitted: Emitted, lowered: &Lowered, options: Options) 
     let resolve = |index: u64| usize::try_from(index).ok().and_then(|index| masks.get(index)).copied().unwrap_or(0);
     for node in &mut emitted.nodes {
         match node {
-            Node::Set { mask, .. } | Node::Wide { mask, .. } | Node::Edge { mask, .. } | Node::Behind { mask, .. } => {
+            Node::Set { mask, .. }
+            | Node::Wide { mask, .. }
+            | Node::Take { mask, .. }
+            | Node::Edge { mask, .. }
+            | Node::Behind { mask, .. } => {
                 *mask = resolve(*mask);
             }
             Node::Run(run) => {
@@ -53,7 +57,11 @@ pub(super) fn finish(mut emitted: Emitted, lowered: &Lowered, options: Options) 
     if emitted.nodes.len() > usize::from(u16::MAX) {
         return None;
     }
-    let uses_line = emitted.nodes.iter().any(|node| matches!(node, Node::Run(run) if run.line));
+    let uses_line = emitted.nodes.iter().any(|node| match node {
+        Node::Run(run) => run.line,
+        Node::TakeLine { .. } => true,
+        _ => false,
+    });
     let places = Places::new(&emitted.nodes, emitted.memo);
     Some(Program {
         nodes: emitted.nodes,

@@ -72,6 +72,30 @@ pub(super) enum Node {
         next: u32,
     },
     Run(Run),
+    /// A run of whole bytes to its end, without a way back.
+    Take {
+        mask: u64,
+        /// At least one.
+        some: bool,
+        next: u32,
+    },
+    /// The rest of the line, without a way back.
+    TakeLine {
+        some: bool,
+        next: u32,
+    },
+    /// Three times one to three digits and a dot.
+    Octets {
+        next: u32,
+    },
+    /// The start of the text.
+    Start {
+        next: u32,
+    },
+    /// `$`
+    End {
+        next: u32,
+    },
     /// Alternatives by index, until the program is finished.
     Choice(u32),
     /// The next node by the class of the next byte, or `end` at the end.

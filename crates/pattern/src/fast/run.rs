@@ -5,6 +5,7 @@
 
 use memchr::{memchr, memrchr};
 
+use super::memo::Stretch;
 use super::node::{Keep, Node, Program, Run, Word};
 use crate::plain::backref;
 use crate::search::{NONE, Outcome, Scratch, Text};
@@ -12,7 +13,9 @@ use crate::set::within;
 use crate::tree::FOREVER;
 
 /// Bytes of a run that cost one step.
-const SCAN_SHIFT: u32 = 4;
+const SCAN_SHIFT: u32 = 3;
+/// Walking through a run costs more than scanning it.
+const WALK: usize = 4;
 
 /// What a frame holds, in the upper bits of its first word.
 const TAG_SHIFT: u32 = 28;
@@ -89,6 +92,8 @@ impl Search<'_> {
             if program.anchored || start >= self.bytes.len() {
                 return Outcome::NoMatch;
             }
+            self.scratch.budget = self.scratch.budget.saturating_sub(1);
+            self.begin_memo();
             start += 1;
             // What was saved without a way back is dropped with the attempt.
             self.scratch.slots.fill(NONE);
@@ -122,12 +127,12 @@ impl Search<'_> {
         let mut pc = node;
         let mut at = at;
         loop {
-            let ok = match program.node(pc) {
+            let ok = match *program.node(pc) {
                 Node::Fail | Node::Choice(_) => false,
                 Node::Match | Node::Done => return Stop::At(at),
-                Node::Word { word, next } => {
+                Node::Word { ref word, next } => {
                     pc = next;
-                    let hit = is_word(bytes, at, &word);
+                    let hit = is_word(bytes, at, word);
                     at += usize::from(word.len);
                     hit
                 }
@@ -147,15 +152,11 @@ impl Search<'_> {
                         None => false,
                     }
                 }
-                Node::Run(run) => {
-                    if self.scratch.memo.on
-                        && self.depth == 0
-                        && run.keep != Keep::All
-                        && !self.scratch.memo.enters(&program.places, pc, at)
-                    {
+                Node::Run(ref run) => {
+                    if self.remembers() && run.keep != Keep::All && !self.scratch.memo.enters(&program.places, pc, at) {
                         false
                     } else {
-                        match self.begin_run(pc, &run, at) {
+                        match self.begin_run(pc, run, at) {
                             Some(to) => {
                                 pc = run.next;
                                 at = to;
@@ -165,6 +166,53 @@ impl Search<'_> {
                         }
                     }
                 }
+                Node::Take { mask, some, next } => {
+                    let end = if self.remembers() {
+                        let (end, tried) = self.reach(pc, mask, 0, at);
+                        // It would end where it ended before, and what follows has failed there.
+                        if tried <= end { None } else { Some(end) }
+                    } else {
+                        let end = program.span(bytes, at, mask);
+                        self.charge(end.saturating_sub(at));
+                        Some(end)
+                    };
+                    match end {
+                        Some(end) if end > at || !some => {
+                            if self.remembers() {
+                                self.scratch.memo.tried(pc, end);
+                            }
+                            pc = next;
+                            at = end;
+                            true
+                        }
+                        _ => false,
+                    }
+                }
+                Node::TakeLine { some, next } => {
+                    pc = next;
+                    let end = self.line_end(at);
+                    let hit = end > at || !some;
+                    at = end;
+                    hit
+                }
+                Node::Octets { next } => {
+                    pc = next;
+                    match octets(bytes, at) {
+                        Some(end) => {
+                            at = end;
+                            true
+                        }
+                        None => false,
+                    }
+                }
+                Node::Start { next } => {
+                    pc = next;
+                    at == 0
+                }
+                Node::End { next } => {
+                    pc = next;
+                    at + 1 >= bytes.len() && bytes.get(at).is_none_or(|&byte| byte == b'\n')
+                }
                 Node::Table { base, end } => {
                     pc = match bytes.get(at) {
                         Some(&byte) => program.target(base, byte),
@@ -173,7 +221,7 @@ impl Search<'_> {
                     true
                 }
                 Node::Split { first, second } => {
-                    if self.scratch.memo.on && self.depth == 0 && !self.scratch.memo.enters(&program.places, pc, at) {
+                    if self.remembers() && !self.scratch.memo.enters(&program.places, pc, at) {
                         false
                     } else {
                         self.scratch.frames.push((CHOICE | second, short(at), 0));
@@ -182,12 +230,13 @@ impl Search<'_> {
                     }
                 }
                 Node::Turn { next } => {
-                    pc = next;
                     match self.scratch.budget.checked_sub(1) {
                         Some(left) => self.scratch.budget = left,
                         None => return Stop::Exhausted,
                     }
-                    true
+                    let fresh = !self.remembers() || self.scratch.memo.enters(&program.places, pc, at);
+                    pc = next;
+                    fresh
                 }
                 Node::Save { slot, next } => {
                     pc = next;
@@ -215,9 +264,9 @@ impl Search<'_> {
                     pc = next;
                     at > 0 && bytes.get(at - 1).is_some_and(|&byte| program.is_in(byte, mask))
                 }
-                Node::NotWord { word, next } => {
+                Node::NotWord { ref word, next } => {
                     pc = next;
-                    !is_word(bytes, at, &word)
+                    !is_word(bytes, at, word)
                 }
                 Node::Look { body, behind, negative, next } => {
                     pc = next;
@@ -322,6 +371,10 @@ impl Search<'_> {
     /// Takes frames until one gives a place to go on.
     fn resume(&mut self, base: usize) -> Resume {
         let program = self.program;
+        // Scans are paid for without a look at what is left.
+        if self.scratch.budget == 0 {
+            return Resume::Exhausted;
+        }
         loop {
             if self.scratch.frames.len() <= base {
                 return Resume::Empty;
@@ -341,20 +394,19 @@ impl Search<'_> {
                 }
                 continue;
             }
-            match self.scratch.budget.checked_sub(1) {
+            let cost = if self.scratch.memo.on { 2 } else { 1 };
+            match self.scratch.budget.checked_sub(cost) {
                 Some(left) => self.scratch.budget = left,
                 None => return Resume::Exhausted,
             }
-            if !self.scratch.memo.begun && self.depth == 0 && self.scratch.steps() > program.memo_from {
-                self.scratch.memo.begin(&program.places, self.bytes.len());
-            }
+            self.begin_memo();
             let found = match tag {
                 CHOICE => Some((node, a as usize)),
                 MOST => self.give_back(node, a as usize, b as usize),
                 _ => self.take_more(node, a as usize, b),
             };
             let Some((to, from)) = found else { continue };
-            if self.scratch.memo.on && self.depth == 0 && !self.scratch.memo.resumes(&program.places, to, from) {
+            if self.remembers() && !self.scratch.memo.resumes(&program.places, to, from) {
                 continue;
             }
             return Resume::At(to, from);
@@ -369,9 +421,16 @@ impl Search<'_> {
                 FOREVER => NONE,
                 max => short(self.scan(run, low, 0, max - run.min)?.1),
             };
-            return self.forward(pc, run, low, limit);
+            return self.forward(pc, run, low, limit, None);
         }
-        let (low, high) = self.scan(run, at, run.min, run.max)?;
+        if self.remembers() && run.max == FOREVER && run.min <= 1 {
+            return self.begin_known(pc, run, at);
+        }
+        let (low, high) = if run.wide == 0 && run.max == FOREVER && run.min == 0 && !run.line {
+            (at, self.program.span(self.bytes, at, run.mask))
+        } else {
+            self.scan(run, at, run.min, run.max)?
+        };
         self.charge(high - at);
         if run.keep == Keep::All {
             return Some(high);
@@ -379,17 +438,79 @@ impl Search<'_> {
         self.backward(pc, run, low, high)
     }
 
+    /// Whether failed states are remembered here.
+    #[inline(always)]
+    fn remembers(&self) -> bool {
+        self.scratch.memo.on && self.depth == 0
+    }
+
+    fn begin_memo(&mut self) {
+        if !self.scratch.memo.begun && self.depth == 0 && self.scratch.steps() > self.program.memo_from {
+            self.scratch.memo.begin(&self.program.places, self.bytes.len());
+        }
+    }
+
+    /// Enters a run while failed states are remembered: it is left only at positions that
+    /// were not tried from an earlier start in the same stretch.
+    fn begin_known(&mut self, pc: u32, run: &Run, at: usize) -> Option<usize> {
+        let low = if run.min == 0 { at } else { self.member(run.mask, run.wide, at)? };
+        let (end, tried) = self.reach(pc, run.mask, run.wide, at);
+        if low >= tried || (run.keep == Keep::All && tried <= end) {
+            return None;
+        }
+        if run.keep == Keep::All {
+            self.scratch.memo.tried(pc, end);
+            return Some(end);
+        }
+        let high = if tried <= end { self.step_back(tried) } else { end };
+        self.backward(pc, run, low, high)
+    }
+
+    /// The end of a run's stretch, and from where on leaving it has failed. No stretch is scanned twice.
+    fn reach(&mut self, pc: u32, mask: u64, wide: u16, at: usize) -> (usize, usize) {
+        let known = self.scratch.memo.stretch(pc);
+        if known.has(at) {
+            return (known.to, known.tried);
+        }
+        let limit = if at < known.from && known.from <= known.to { known.from } else { self.bytes.len() };
+        let mut x = at;
+        if wide == 0 {
+            let rest = self.bytes.get(..limit).unwrap_or_default();
+            x = self.program.span(rest, at, mask);
+        } else {
+            while x < limit {
+                match self.member(mask, wide, x) {
+                    Some(next) => x = next,
+                    None => break,
+                }
+            }
+        }
+        self.charge(x - at);
+        let stretch =
+            if known.has(x) { Stretch { from: at, ..known } } else { Stretch { from: at, to: x, tried: x + 1 } };
+        self.scratch.memo.set_stretch(pc, stretch);
+        (stretch.to, stretch.tried)
+    }
+
     /// The highest position from `high` down to `low` where the run can be left.
     fn backward(&mut self, pc: u32, run: &Run, low: usize, high: usize) -> Option<usize> {
         let mut x = high;
+        let mut above = high + 1;
         while !self.can_leave(run, x) {
             if x <= low {
-                self.charge(high - x);
+                self.charge(WALK * (high - x));
+                if self.remembers() {
+                    self.scratch.memo.tried(pc, x);
+                }
                 return None;
             }
+            above = x;
             x = self.step_back(x);
         }
-        self.charge(high - x);
+        self.charge(WALK * (high - x));
+        if self.remembers() {
+            self.scratch.memo.tried(pc, above);
+        }
         if x > low {
             self.scratch.frames.push((MOST | pc, short(low), short(x)));
         }
@@ -397,32 +518,61 @@ impl Search<'_> {
     }
 
     fn give_back(&mut self, node: u32, low: usize, last: usize) -> Option<(u32, usize)> {
-        let Node::Run(run) = self.program.node(node) else { return None };
+        let program = self.program;
+        let Node::Run(run) = program.node(node) else { return None };
+        if self.remembers() {
+            self.scratch.memo.tried(node, last);
+        }
         let high = self.step_back(last);
-        self.backward(node, &run, low, high).map(|x| (run.next, x))
+        self.backward(node, run, low, high).map(|x| (run.next, x))
     }
 
-    /// The lowest position from `low` on where the run can be left.
-    fn forward(&mut self, pc: u32, run: &Run, low: usize, limit: u32) -> Option<usize> {
+    /// The lowest position from `low` on where the run can be left; `last` is where leaving it failed.
+    fn forward(&mut self, pc: u32, run: &Run, low: usize, limit: u32, last: Option<usize>) -> Option<usize> {
+        let learns = self.remembers() && limit == NONE;
+        let known = if learns { self.scratch.memo.stretch(pc) } else { Stretch::NONE };
         let mut x = low;
-        while !self.can_leave(run, x) {
+        loop {
+            if known.has(x) {
+                // Every way out from here on has failed before.
+                self.scratch.memo.row_ends(pc, last, low, known.to);
+                self.charge(WALK * (x - low));
+                return None;
+            }
+            if self.can_leave(run, x) {
+                break;
+            }
             match self.one_more(run, x, limit) {
                 Some(next) => x = next,
                 None => {
-                    self.charge(x - low);
+                    if learns {
+                        self.scratch.memo.row_ends(pc, last, low, x);
+                    }
+                    self.charge(WALK * (x - low));
                     return None;
                 }
             }
         }
-        self.charge(x - low);
+        if learns {
+            self.scratch.memo.row(pc, last, low, x);
+        }
+        self.charge(WALK * (x - low));
         self.scratch.frames.push((LEAST | pc, short(x), limit));
         Some(x)
     }
 
     fn take_more(&mut self, node: u32, last: usize, limit: u32) -> Option<(u32, usize)> {
-        let Node::Run(run) = self.program.node(node) else { return None };
-        let low = self.one_more(&run, last, limit)?;
-        self.forward(node, &run, low, limit).map(|x| (run.next, x))
+        let program = self.program;
+        let Node::Run(run) = program.node(node) else { return None };
+        match self.one_more(run, last, limit) {
+            Some(low) => self.forward(node, run, low, limit, Some(last)).map(|x| (run.next, x)),
+            None => {
+                if self.remembers() && limit == NONE {
+                    self.scratch.memo.row_ends(node, Some(last), last, last);
+                }
+                None
+            }
+        }
     }
 
     fn one_more(&self, run: &Run, x: usize, limit: u32) -> Option<usize> {
@@ -473,12 +623,7 @@ impl Search<'_> {
         let bytes = self.bytes;
         let unbounded = max == FOREVER && min <= 1;
         if run.line && unbounded {
-            let high = if at <= self.line {
-                self.line
-            } else {
-                let rest = bytes.get(at..).unwrap_or_default();
-                memchr(b'\n', rest).map_or(bytes.len(), |more| at + more)
-            };
+            let high = self.line_end(at);
             let low = if min == 0 { at } else { self.member(run.mask, run.wide, at)? };
             return Some((low, high));
         }
@@ -511,6 +656,15 @@ impl Search<'_> {
             }
         }
         (count >= min).then_some((low, x))
+    }
+
+    /// The end of the line that a position is in.
+    fn line_end(&self, at: usize) -> usize {
+        if at <= self.line {
+            return self.line;
+        }
+        let rest = self.bytes.get(at..).unwrap_or_default();
+        memchr(b'\n', rest).map_or(self.bytes.len(), |more| at + more)
     }
 
     /// Pays for bytes that were looked at; an overdraft shows at the next step.
@@ -620,8 +774,15 @@ enum Resume {
 impl Program {
     #[inline(always)]
     #[expect(clippy::indexing_slicing, reason = "every node names nodes of its own program, see finish.rs")]
-    fn node(&self, at: u32) -> Node {
-        self.nodes[at as usize]
+    fn node(&self, at: u32) -> &Node {
+        &self.nodes[at as usize]
+    }
+
+    /// The end of a run of whole bytes.
+    #[inline(always)]
+    fn span(&self, bytes: &[u8], at: usize, mask: u64) -> usize {
+        let rest = bytes.get(at..).unwrap_or_default();
+        at + rest.iter().position(|&byte| !self.is_in(byte, mask)).unwrap_or(rest.len())
     }
 
     #[inline(always)]
@@ -635,6 +796,20 @@ impl Program {
     fn target(&self, base: u32, byte: u8) -> u32 {
         u32::from(self.tables[base as usize + usize::from(self.class_of[usize::from(byte)])])
     }
+}
+
+/// The end of three times one to three digits and a dot.
+fn octets(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut at = at;
+    for _ in 0..3 {
+        let rest = bytes.get(at..)?;
+        let digits = rest.iter().take(3).take_while(|byte| byte.is_ascii_digit()).count();
+        if digits == 0 || rest.get(digits) != Some(&b'.') {
+            return None;
+        }
+        at += digits + 1;
+    }
+    Some(at)
 }
 
 /// Whether the bytes of a word stand at a position.
