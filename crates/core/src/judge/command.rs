@@ -67,6 +67,7 @@ impl Judge {
                 time,
                 own,
                 failures: 0,
+                earlier: 0,
                 matches: Vec::new(),
                 groups: Vec::new(),
                 origin: Origin::Manual,

@@ -154,8 +154,18 @@ impl Judge {
         {
             jail.history.insert(id.clone(), past);
             let origin = Origin::Restored;
-            let ticket =
-                Ticket { id, ip, time, own: None, failures: row.failures, matches, groups, origin, force: false };
+            let ticket = Ticket {
+                id,
+                ip,
+                time,
+                own: None,
+                failures: row.failures,
+                earlier: 0,
+                matches,
+                groups,
+                origin,
+                force: false,
+            };
             let Banned::Withheld(_) = jail.withhold(desk, ticket, bantime, why, out) else { return };
             return;
         }
@@ -167,9 +177,8 @@ impl Judge {
             end: bantime.end(time),
             // Actions see one more than the database has; the row stays.
             count: row.count.saturating_add(1),
-            stored_count: row.count,
             failures: row.failures,
-            stored_time: past.bantime,
+            stored: Some(past),
             restored: true,
             evidence,
         };
@@ -206,7 +215,7 @@ fn past_of(row: &StoredBan, unknown: BanTime) -> Past {
         StoredTime::Known(time) => time,
         StoredTime::Unknown => unknown,
     };
-    Past { count: row.count, start: row.start, bantime }
+    Past::new(row.count, row.start, bantime)
 }
 
 #[cfg(test)]

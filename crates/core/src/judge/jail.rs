@@ -56,6 +56,8 @@ pub(super) struct Ticket {
     pub(super) time: Timestamp,
     pub(super) own: Option<BanTime>,
     pub(super) failures: u32,
+    /// Earlier bans, see [`super::tally::Tally`].
+    pub(super) earlier: u32,
     pub(super) matches: Vec<Box<str>>,
     pub(super) groups: Vec<(Arc<str>, GroupValue)>,
     pub(super) origin: Origin,
@@ -98,7 +100,7 @@ impl Jail {
 
     /// What the database has on an id: the living ban, else the last ended one.
     pub(super) fn past(&self, id: &FailureId) -> Option<Past> {
-        self.bans.get(id).map(Ban::past).or_else(|| self.history.get(id).copied())
+        self.bans.get(id).and_then(|ban| ban.stored).or_else(|| self.history.get(id).copied())
     }
 
     fn line(&self, logger: Logger, level: Level, text: LogText) -> LogLine {
@@ -138,12 +140,12 @@ impl Jail {
 
         // DIVERGENCE (profiles.md, "ban time of the first ban with increment"):
         // computed before actions see the ban, not behind their back.
-        let (mut count, mut own, mut increased) = (1, ticket.own, None);
+        let (mut count, mut own, mut increased) = (ticket.earlier.saturating_add(1), ticket.own, None);
         if let (None, BanTime::For(time), true) = (ticket.own, self.spec.bantime, self.spec.increment.increment)
             && time.micros() > 0
             && let Some(past) = overall.or_else(|| self.history.get(&ticket.id).copied())
         {
-            count = past.count.saturating_add(1);
+            count = past.count.max(ticket.earlier).saturating_add(1);
             let from = bantime;
             if past.count > 0 {
                 match increase::bantime(&self.spec.increment, time, past.count, desk.chance()) {
@@ -168,6 +170,11 @@ impl Jail {
             .into(),
             _ => Box::default(),
         };
+        let unstored = increased.as_ref().is_some_and(|i| !i.fresh) || bantime.end(ticket.time) < now;
+        let stored = match unstored {
+            true => self.history.get(&ticket.id).copied(),
+            false => Some(Past::new(count, ticket.time, bantime)),
+        };
         let evidence = desk.evidence(ticket.ip, ticket.matches, ticket.groups, why, self.spec.maxmatches);
         let ban = Ban {
             seq: Seq(0),
@@ -175,9 +182,8 @@ impl Jail {
             own,
             end: bantime.end(ticket.time),
             count,
-            stored_count: count,
             failures: ticket.failures,
-            stored_time: bantime,
+            stored,
             restored: false,
             evidence,
         };
@@ -266,9 +272,8 @@ impl Jail {
             own: Some(bantime),
             end,
             count: 0,
-            stored_count: 0,
             failures: ticket.failures,
-            stored_time: bantime,
+            stored: None,
             restored: false,
             evidence,
         };
@@ -309,10 +314,11 @@ impl Jail {
     ) {
         let decision = self.decision(kind, &id, ban, origin);
         desk.ended(decision, ban, why, out);
-        if kind == DecisionKind::Lift {
-            self.history.remove(&id);
-        } else {
-            self.history.insert(id, ban.past());
+        match ban.stored.filter(|_| kind != DecisionKind::Lift) {
+            Some(past) => self.history.insert(id, past),
+            None => {
+                self.history.remove(&id);
+            }
         }
     }
 

@@ -279,6 +279,8 @@ impl World {
     fn store(&mut self, decision: &stockade_core::Decision) {
         let same = |row: &StoredBan| row.jail == decision.jail && row.id == decision.id;
         match decision.kind {
+            // What is over at once is not stored.
+            DecisionKind::Ban if decision.end < self.now => {}
             DecisionKind::Ban => {
                 self.stored.retain(|row| !same(row));
                 self.stored.push(StoredBan {
@@ -669,8 +671,23 @@ impl World {
             }
             _ => {}
         }
+        // `some restore ID`: among all that came, whatever the order.
+        let verb = if verb == "some" { format!("some {}", args.word("a verb")?) } else { verb };
         let subject = args.rest().join(" ");
-        let came = self.came.pop_front().ok_or("nothing came")?;
+        let came = match verb.strip_prefix("some ") {
+            Some(verb) => {
+                let jail = args.option("jail");
+                let at = self.came.iter().position(|came| {
+                    came.verb == verb
+                        && came.subject == subject
+                        && jail.as_ref().is_none_or(|jail| came.facts.contains(&("jail", jail.clone())))
+                });
+                at.and_then(|at| self.came.remove(at))
+            }
+            None => self.came.pop_front(),
+        };
+        let came = came.ok_or("nothing came")?;
+        let verb = verb.strip_prefix("some ").unwrap_or(&verb);
         if came.verb != verb || came.subject != subject {
             return Err(format!("this came instead: {}", came.show()));
         }
