@@ -14,6 +14,8 @@ use crate::time::{BanTime, Span, Timestamp};
 pub(super) struct Ban {
     /// Number of the decision that made it; bans of a jail are ordered by it.
     pub(super) seq: Seq,
+    /// Number of the newest decision on it.
+    pub(super) last: Seq,
     /// Time of the last counted failure.
     pub(super) start: Timestamp,
     /// Its own ban time; `None` follows the jail's.
@@ -160,6 +162,13 @@ impl Bans {
         self.unindex(old, seq, slot);
         self.index(end, seq, slot);
         self.get(id)
+    }
+
+    /// A further decision was made on a ban.
+    pub(super) fn decided(&mut self, id: &FailureId, seq: Seq) {
+        if let Some(ban) = self.table.find(id).and_then(|slot| self.table.at_mut(slot)) {
+            ban.last = seq;
+        }
     }
 
     /// At most `limit` ids, from slot `from` on, whose end does not fit the

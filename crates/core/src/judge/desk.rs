@@ -81,7 +81,7 @@ impl Desk {
         if let Some(why) = why {
             decision.why = why;
         }
-        self.announcer.void(ban.seq);
+        self.announcer.ban_over(&decision.jail, &decision.id);
         self.decide(decision, None, out);
     }
 

@@ -9,18 +9,21 @@ use super::desk::Desk;
 use super::ignore::Rules;
 use super::increase;
 use super::log::{Level, LogLine, LogText, Logger};
-use super::output::{Counters, Outputs};
+use super::output::{Counters, Doubt, Outputs};
 use super::spec::{Guard, JailSpec};
 use super::tally::{Limits, Tallies};
 use crate::decision::{Decision, DecisionKind, Origin, Seq};
 use crate::failure::GroupValue;
 use crate::id::{FailureId, Net};
 use crate::jail::JailName;
-use crate::time::{BanTime, Timestamp};
+use crate::time::{BanTime, Span, Timestamp};
 
 /// At most this many withheld bans are remembered per jail; a further one is
 /// decided anew each time `maxretry` is reached.
 pub const WITHHELD_MAX: usize = 10_000;
+
+/// A ban younger than this raises no doubts, and they are raised no more often.
+const DOUBT_AFTER: Span = Span::from_secs(3);
 
 /// A ban that the guard withholds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub(super) struct Jail {
     pub(super) banned_total: u64,
     pub(super) ignored_total: u64,
     pub(super) evicted_total: u64,
+    /// When actions were last to be checked because of a [`Doubt`].
+    pub(super) checked: Timestamp,
     /// What clients were last told.
     pub(super) told: Counters,
 }
@@ -178,6 +183,7 @@ impl Jail {
         let evidence = desk.evidence(ticket.ip, ticket.matches, ticket.groups, why, self.spec.maxmatches);
         let ban = Ban {
             seq: Seq(0),
+            last: Seq(0),
             start: ticket.time,
             own,
             end: bantime.end(ticket.time),
@@ -206,7 +212,9 @@ impl Jail {
         self.history.remove(&id);
         self.banned_total += 1;
         let decision = self.decision(kind, &id, &ban, origin);
+        desk.announcer.ban_anew(self.name(), &id);
         ban.seq = desk.decide(decision, increased, out);
+        ban.last = ban.seq;
         self.bans.insert(id, ban);
     }
 
@@ -218,7 +226,12 @@ impl Jail {
     fn ban_again(&mut self, desk: &mut Desk, ticket: &Ticket, bantime: BanTime, out: &mut Outputs) {
         let Some(living) = self.bans.get(&ticket.id) else { return };
         let late = ticket.time - living.start;
-        let (start, end) = (living.start, living.end);
+        let (seq, start, end) = (living.seq, living.start, living.end);
+        let check = late > DOUBT_AFTER && desk.now > self.checked + DOUBT_AFTER;
+        if check {
+            self.checked = desk.now;
+        }
+        out.doubts.push(Doubt { seq, jail: self.name().clone(), id: ticket.id.clone(), check });
         if bantime.end(ticket.time) > end {
             let longer = match bantime {
                 BanTime::Permanent => BanTime::Permanent,
@@ -248,7 +261,8 @@ impl Jail {
         let jail = self.spec.bantime;
         let Some(ban) = self.bans.retime(id, own, jail).cloned() else { return };
         let decision = self.decision(DecisionKind::Prolong, id, &ban, origin);
-        desk.decide(decision, None, out);
+        let seq = desk.decide(decision, None, out);
+        self.bans.decided(id, seq);
     }
 
     /// Remembers that the guard withholds a ban; one decision per spell.
@@ -268,6 +282,7 @@ impl Jail {
         let evidence = desk.evidence(ticket.ip, ticket.matches, ticket.groups, why.clone(), self.spec.maxmatches);
         let ban = Ban {
             seq: Seq(0),
+            last: Seq(0),
             start: ticket.time,
             own: Some(bantime),
             end,
@@ -365,11 +380,11 @@ impl Jail {
     }
 
     /// Is anything of this ban not as it should be?
-    pub(super) fn state(ban: &Ban, announcer: &Announcer) -> super::query::BanState {
+    pub(super) fn state(&self, id: &FailureId, ban: &Ban, announcer: &Announcer) -> super::query::BanState {
         super::query::BanState {
-            unsaved: ban.seq > announcer.saved,
-            unapplied: ban.seq > announcer.applied,
-            failed: announcer.troubles_of(ban.seq).cloned().collect(),
+            unsaved: ban.last > announcer.saved,
+            unapplied: ban.last > announcer.applied,
+            failed: announcer.troubles_of(self.name(), id),
         }
     }
 }
