@@ -14,6 +14,8 @@ use crate::time::{BanTime, Span, Timestamp};
 pub(super) struct Ban {
     /// Number of the decision that made it; bans of a jail are ordered by it.
     pub(super) seq: Seq,
+    /// Number of the newest decision on it.
+    pub(super) last: Seq,
     /// Time of the last counted failure.
     pub(super) start: Timestamp,
     /// Its own ban time; `None` follows the jail's.
@@ -22,11 +24,11 @@ pub(super) struct Ban {
     pub(super) end: Timestamp,
     /// What actions see as `<bancount>`.
     pub(super) count: u32,
-    /// What the database has as `bancount`: one less for a restored ban.
-    pub(super) stored_count: u32,
     pub(super) failures: u32,
-    /// What the database has as `bantime`.
-    pub(super) stored_time: BanTime,
+    /// What the database has: the count is one less for a restored ban, and a
+    /// ban from a line older than the last one, or one that is over at once,
+    /// leaves the row as it was (or leaves none).
+    pub(super) stored: Option<Past>,
     pub(super) restored: bool,
     pub(super) evidence: Option<Box<Evidence>>,
 }
@@ -44,11 +46,6 @@ pub(super) struct Evidence {
 impl Ban {
     pub(super) fn bantime(&self, jail: BanTime) -> BanTime {
         self.own.unwrap_or(jail)
-    }
-
-    /// The history row that this ban is.
-    pub(super) fn past(&self) -> Past {
-        Past { count: self.stored_count, start: self.start, bantime: self.stored_time }
     }
 }
 
@@ -157,11 +154,21 @@ impl Bans {
             ban.own = own;
         }
         ban.end = ban.bantime(jail).end(ban.start);
-        ban.stored_time = ban.bantime(jail);
+        let bantime = ban.bantime(jail);
+        if let Some(stored) = &mut ban.stored {
+            stored.bantime = bantime;
+        }
         let end = ban.end;
         self.unindex(old, seq, slot);
         self.index(end, seq, slot);
         self.get(id)
+    }
+
+    /// A further decision was made on a ban.
+    pub(super) fn decided(&mut self, id: &FailureId, seq: Seq) {
+        if let Some(ban) = self.table.find(id).and_then(|slot| self.table.at_mut(slot)) {
+            ban.last = seq;
+        }
     }
 
     /// At most `limit` ids, from slot `from` on, whose end does not fit the
@@ -192,6 +199,13 @@ pub(super) struct Past {
     pub(super) count: u32,
     pub(super) start: Timestamp,
     pub(super) bantime: BanTime,
+}
+
+impl Past {
+    /// As the database keeps it: in whole seconds, and so it is compared.
+    pub(super) fn new(count: u32, start: Timestamp, bantime: BanTime) -> Self {
+        Past { count, start: Timestamp::from_secs(start.secs_rounded()), bantime }
+    }
 }
 
 /// The ended bans of one jail.

@@ -52,6 +52,7 @@ impl Judge {
             banned_total: 0,
             ignored_total: 0,
             evicted_total: 0,
+            checked: Timestamp::from_micros(i64::MIN),
             told: Counters::default(),
             spec,
         });
@@ -80,16 +81,20 @@ impl Judge {
     /// protected end without a ban; living bans of what is protected by its
     /// nature (not by a login) are lifted where the guard refuses.
     pub(super) fn protect(&mut self, protections: Vec<Protection>, out: &mut Outputs) {
-        self.desk.protections = protections;
+        let old = std::mem::replace(&mut self.desk.protections, protections);
         let Judge { jails, desk, .. } = self;
+        let new: Vec<Protection> = desk
+            .protections
+            .iter()
+            .filter(|p| !matches!(p.reason, ProtectedAs::Login(_)) && !old.contains(p))
+            .cloned()
+            .collect();
         for jail in jails {
             jail.withheld.retain(|id, _| desk.protection(id.net()).is_some() || id.net().is_none());
             if jail.spec.guard != Guard::Refuse {
                 continue;
             }
-            let nets: Vec<Protection> =
-                desk.protections.iter().filter(|p| !matches!(p.reason, ProtectedAs::Login(_))).cloned().collect();
-            for protection in nets {
+            for protection in &new {
                 for id in jail.bans_hitting(protection.net) {
                     let why = format!("protected: {}", protection.reason);
                     let text = LogText::Withheld { id: id.clone(), why: why.clone().into() };
@@ -154,22 +159,32 @@ impl Judge {
         {
             jail.history.insert(id.clone(), past);
             let origin = Origin::Restored;
-            let ticket =
-                Ticket { id, ip, time, own: None, failures: row.failures, matches, groups, origin, force: false };
+            let ticket = Ticket {
+                id,
+                ip,
+                time,
+                own: None,
+                failures: row.failures,
+                earlier: 0,
+                matches,
+                groups,
+                origin,
+                force: false,
+            };
             let Banned::Withheld(_) = jail.withhold(desk, ticket, bantime, why, out) else { return };
             return;
         }
         let evidence = desk.evidence(ip, matches, groups, Box::default(), jail.spec.maxmatches);
         let ban = Ban {
             seq: Seq(0),
+            last: Seq(0),
             start: time,
             own: Some(bantime),
             end: bantime.end(time),
             // Actions see one more than the database has; the row stays.
             count: row.count.saturating_add(1),
-            stored_count: row.count,
             failures: row.failures,
-            stored_time: past.bantime,
+            stored: Some(past),
             restored: true,
             evidence,
         };
@@ -206,7 +221,7 @@ fn past_of(row: &StoredBan, unknown: BanTime) -> Past {
         StoredTime::Known(time) => time,
         StoredTime::Unknown => unknown,
     };
-    Past { count: row.count, start: row.start, bantime }
+    Past::new(row.count, row.start, bantime)
 }
 
 #[cfg(test)]

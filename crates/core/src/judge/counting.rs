@@ -286,7 +286,7 @@ impl Judge {
                         LogText::FoundBad { id: id.clone(), time, count: past.count, counts_as, capped, ban: bans };
                     out.log.push(line(Level::Info, Logger::Observer, text));
                 }
-                if !ban && let Some(more) = jail.tallies.add_bonus(&id, counts_as - 1.0) {
+                if !ban && let Some(more) = jail.tallies.add_bonus(&id, counts_as - 1.0, past.count) {
                     retry = more;
                     jail.failed_total += 1;
                     ban = retry >= maxretry;
@@ -321,6 +321,7 @@ impl Judge {
             time: tally.last,
             own: None,
             failures: tally.failures,
+            earlier: tally.earlier,
             matches: detail.matches,
             groups: detail.groups,
             origin,

@@ -81,7 +81,7 @@ impl Desk {
         if let Some(why) = why {
             decision.why = why;
         }
-        self.announcer.void(ban.seq);
+        self.announcer.ban_over(&decision.jail, &decision.id);
         self.decide(decision, None, out);
     }
 
@@ -187,8 +187,8 @@ impl Desk {
     ) {
         let decision = jail::decision(jail, jail_bantime, kind, &id, ban, origin);
         self.ended(decision, ban, None, out);
-        if kind != DecisionKind::Lift {
-            self.history_of(jail).insert(id, ban.past());
+        if let Some(past) = ban.stored.filter(|_| kind != DecisionKind::Lift) {
+            self.history_of(jail).insert(id, past);
         }
     }
 

@@ -115,7 +115,9 @@ pub use announce::{ANNOUNCE_AFTER, TROUBLES_MAX, Trouble};
 pub use event::{Answer, AskId, Command, CommandId, Event, JailChange, StoredBan, StoredTime};
 pub use jail::WITHHELD_MAX;
 pub use log::{IgnoreSource, Level, LogLine, LogText, Logger, duration, local_time, span_text};
-pub use output::{About, Ask, Change, Counters, Flush, Outcome, Outputs, Question, Reply, Retry, RetryBy};
+pub use output::{
+    About, Ask, Change, Counters, Doubt, Flush, Outcome, Outputs, Question, Reply, Retry, RetryBy, Subject,
+};
 pub use query::{BanState, BanView, Health, JailStatus, JailWhy, TallyView, Why};
 pub use snapshot::{SNAPSHOT_DETAIL_BYTES_MAX, SnapshotError};
 pub use spec::{
@@ -202,8 +204,8 @@ impl Judge {
             Event::Saved(upto) => self.desk.announcer.saved(upto),
             Event::Unsaved { why, .. } => self.desk.announcer.unsaved = Some(why),
             Event::Applied { upto, failed } => self.desk.announcer.applied(now, upto, failed, out),
-            Event::Reapplied { seq, result } => self.retried(seq, None, result, out),
-            Event::Acted { seq, action, result } => self.retried(seq, Some(action), result, out),
+            Event::Reapplied { subject, result } => self.tried(subject, None, result, out),
+            Event::Acted { subject, action, result } => self.tried(subject, Some(action), result, out),
             Event::Protected(list) => self.protect(list, out),
             Event::FileSet { path, nets } => {
                 for jail in &mut self.jails {
@@ -270,36 +272,27 @@ impl Judge {
         }
     }
 
-    fn retried(
+    /// An action ended, or the kernel tried again.
+    fn tried(
         &mut self,
-        seq: Seq,
+        subject: Subject,
         action: Option<std::sync::Arc<str>>,
         result: Result<(), Box<str>>,
         out: &mut Outputs,
     ) {
-        let why = match result {
-            Ok(()) => {
-                self.desk.announcer.put_right(seq, action.as_ref());
-                return;
-            }
-            Err(why) => why,
+        let Err(why) = result else {
+            self.desk.announcer.put_right(&subject, action.as_ref());
+            return;
         };
-        let announcer = &mut self.desk.announcer;
-        let found = match announcer.trouble(seq, action.as_ref()) {
-            Some(trouble) => Some((trouble.kind, trouble.jail.clone(), trouble.id.clone())),
-            None => announcer.about(seq),
+        let living = self.jail(&subject.jail).and_then(|jail| jail.bans.get(&subject.id));
+        let matters = match announce::is_ban(subject.kind) {
+            // The ban may be over, or another one by now.
+            true => living.is_some_and(|ban| (ban.seq..=ban.last).contains(&subject.seq)),
+            // An unban that failed must not be tried against a new ban.
+            false => living.is_none(),
         };
-        // A decision that is neither waiting nor troubled: look for its ban.
-        let found = found.or_else(|| {
-            self.jails.iter().find_map(|jail| {
-                let (id, _) = jail.bans.iter().find(|(_, ban)| ban.seq == seq)?;
-                Some((crate::decision::DecisionKind::Ban, jail.name().clone(), id.clone()))
-            })
-        });
-        if let Some((kind, jail, id)) = found {
-            let now = self.desk.now;
-            let trouble = Trouble { seq, kind, jail, id, action, why, tries: 1, next: now };
-            self.desk.announcer.failed(trouble, now, out);
+        if matters {
+            self.desk.announcer.failed(subject, action, why, self.desk.now, out);
         }
     }
 

@@ -9,19 +9,36 @@ mod words;
 
 use std::path::Path;
 
-/// Every file in `tests/scenarios`, and how many scenarios it holds.
+/// Every file in `tests/scenarios`.
 #[test]
 fn scenarios_come_out_as_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let mut files: Vec<_> = std::fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+    let run = run_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios"));
+    assert!(run >= 200, "only {run} scenarios were found");
+    println!("{run} scenarios");
+}
+
+/// Scenarios that `reference.py` wrote from the original, if a folder of them is
+/// named by `STOCKADE_SCENARIOS`.
+#[test]
+fn random_scenarios_come_out_as_in_the_original() {
+    match std::env::var_os("STOCKADE_SCENARIOS") {
+        Some(folder) => println!("{} scenarios of the original", run_folder(Path::new(&folder))),
+        None => println!("skipped: STOCKADE_SCENARIOS names no folder"),
+    }
+}
+
+/// Runs all scenarios of a folder and returns their number.
+#[track_caller]
+fn run_folder(folder: &Path) -> usize {
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("the folder can be read")
+        .map(|entry| entry.expect("its entries too").path())
         .filter(|path| path.extension().is_some_and(|ext| ext == "txt"))
         .collect();
     files.sort();
     let (mut run, mut failed) = (0, Vec::new());
     for path in files {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let text = include_text(&path);
         for scenario in scenario::split(&text) {
             run += 1;
@@ -31,8 +48,7 @@ fn scenarios_come_out_as_written() {
         }
     }
     assert!(failed.is_empty(), "{} of {run} scenarios failed:\n{}", failed.len(), failed.join("\n"));
-    assert!(run >= 100, "only {run} scenarios were found");
-    println!("{run} scenarios");
+    run
 }
 
 #[expect(clippy::disallowed_methods, reason = "our own small test files")]

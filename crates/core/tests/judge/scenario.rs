@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use stockade_core::judge::{
     Answer, AskId, Bounds, Change, Command, CommandId, Event, Guard, IgnoreCache, IgnoreEntry, JailChange, JailSpec,
-    Judge, Outcome, Outputs, ProtectedAs, Protection, Question, RetryBy, ServerSpec, StoredBan, StoredTime, UseDns,
-    formula, timespec,
+    Judge, Outcome, Outputs, ProtectedAs, Protection, Question, RetryBy, ServerSpec, StoredBan, StoredTime, Subject,
+    UseDns, formula, timespec,
 };
 use stockade_core::{
     BanTime, Batch, DecisionKind, Failure, FailureId, GroupValue, JailName, Net, Position, Seq, SourceKey, Span,
@@ -74,6 +74,7 @@ struct World {
     commands: u64,
     stored: Vec<StoredBan>,
     marks: Vec<(JailName, u64)>,
+    decided: Vec<Subject>,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -131,6 +132,7 @@ impl World {
             commands: 0,
             stored: Vec::new(),
             marks: Vec::new(),
+            decided: Vec::new(),
         }
     }
 
@@ -203,6 +205,7 @@ impl World {
         let at = self.now;
         for decision in &out.turn.decisions {
             self.store(decision);
+            self.decided.push(decision.into());
             let verb = match decision.kind {
                 DecisionKind::Ban => "ban",
                 DecisionKind::Restore => "restore",
@@ -246,7 +249,11 @@ impl World {
                 RetryBy::Kernel => "kernel".to_owned(),
                 RetryBy::Action(name) => name.to_string(),
             };
-            self.came.push_back(Came { at, verb: "retry", subject: retry.id.to_string(), facts: vec![("by", by)] });
+            let subject = retry.subject.id.to_string();
+            self.came.push_back(Came { at, verb: "retry", subject, facts: vec![("by", by)] });
+        }
+        for doubt in out.doubts.iter().filter(|doubt| doubt.check && !self.acks) {
+            self.came.push_back(Came { at, verb: "doubt", subject: doubt.id.to_string(), facts: Vec::new() });
         }
         if let Some(Seq(seq)) = out.release.filter(|_| !self.acks) {
             self.came.push_back(Came { at, verb: "release", subject: seq.to_string(), facts: Vec::new() });
@@ -279,6 +286,8 @@ impl World {
     fn store(&mut self, decision: &stockade_core::Decision) {
         let same = |row: &StoredBan| row.jail == decision.jail && row.id == decision.id;
         match decision.kind {
+            // What is over at once is not stored.
+            DecisionKind::Ban if decision.end < self.now => {}
             DecisionKind::Ban => {
                 self.stored.retain(|row| !same(row));
                 self.stored.push(StoredBan {
@@ -449,11 +458,12 @@ impl World {
             }
             "reapplied" | "acted" => {
                 let seq = Seq(args.word("a number")?.parse().map_err(|_| "a number is wanted")?);
+                let subject = self.decided.iter().find(|of| of.seq == seq).cloned().ok_or("no such decision")?;
                 let action = args.option("action");
                 let result = if args.take("ok") { Ok(()) } else { Err(args.word("ok or a reason")?.into()) };
                 self.step(match action {
-                    Some(action) => Event::Acted { seq, action: action.into(), result },
-                    None => Event::Reapplied { seq, result },
+                    Some(action) => Event::Acted { subject, action: action.into(), result },
+                    None => Event::Reapplied { subject, result },
                 });
             }
             _ => return Err(format!("unknown verb `{verb}`")),
@@ -669,8 +679,23 @@ impl World {
             }
             _ => {}
         }
+        // `some restore ID`: among all that came, whatever the order.
+        let verb = if verb == "some" { format!("some {}", args.word("a verb")?) } else { verb };
         let subject = args.rest().join(" ");
-        let came = self.came.pop_front().ok_or("nothing came")?;
+        let came = match verb.strip_prefix("some ") {
+            Some(verb) => {
+                let jail = args.option("jail");
+                let at = self.came.iter().position(|came| {
+                    came.verb == verb
+                        && came.subject == subject
+                        && jail.as_ref().is_none_or(|jail| came.facts.contains(&("jail", jail.clone())))
+                });
+                at.and_then(|at| self.came.remove(at))
+            }
+            None => self.came.pop_front(),
+        };
+        let came = came.ok_or("nothing came")?;
+        let verb = verb.strip_prefix("some ").unwrap_or(&verb);
         if came.verb != verb || came.subject != subject {
             return Err(format!("this came instead: {}", came.show()));
         }
