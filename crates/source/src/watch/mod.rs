@@ -37,6 +37,8 @@ const GLOB_POLL_FACTOR: u32 = 4;
 const GATHER: Duration = Duration::from_micros(500);
 /// Watches on files that were rotated away, kept per path.
 const OLD_WATCHES_MAX: usize = 2;
+/// Times a path is walked until it looks the same twice.
+const WALKS_MAX: usize = 4;
 
 /// What is watched; handed out by the `add` functions and by [`Watcher::wait`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,6 +109,8 @@ pub struct Watcher {
     /// Who is interested in the events of a watch descriptor.
     users: HashMap<i32, Vec<(ReadyId, Interest)>>,
     ready: BTreeSet<ReadyId>,
+    /// To be walked again at the next chance.
+    walk_again: BTreeSet<ReadyId>,
     last_return: Option<Instant>,
     why_no_inotify: Option<String>,
     interval: Duration,
@@ -138,6 +142,7 @@ impl Watcher {
             next_id: 0,
             users: HashMap::new(),
             ready: BTreeSet::new(),
+            walk_again: BTreeSet::new(),
             last_return: None,
             why_no_inotify: why,
             interval: POLL_INTERVAL,
@@ -210,6 +215,7 @@ impl Watcher {
             }
         }
         self.ready.remove(&id);
+        self.walk_again.remove(&id);
     }
 
     /// Matches of a glob that were not there at the last call, sorted; all of them at the first.
@@ -243,6 +249,10 @@ impl Watcher {
         let mut woken = false;
         loop {
             let now = Instant::now();
+            for id in std::mem::take(&mut self.walk_again) {
+                self.watch(id);
+                self.ready.insert(id);
+            }
             self.timers(now);
             let over = give_up.is_some_and(|at| at <= now);
             let at_once = woken || over || !self.ready.is_empty();
@@ -412,19 +422,46 @@ impl Watcher {
 
     /// Sets the watches of an entry to what its path looks like now.
     fn watch(&mut self, id: ReadyId) {
+        let Some(mut points) = self.points(id) else { return };
+        for _ in 0..WALKS_MAX {
+            self.watch_points(id, &points);
+            // What changed before the watches were there told nobody; what changes from now on will.
+            match self.points(id) {
+                Some(now) if now != points => points = now,
+                _ => return,
+            }
+        }
+        // It changes faster than it can be walked.
+        self.walk_again.insert(id);
+    }
+
+    fn points(&self, id: ReadyId) -> Option<Vec<Point>> {
+        match &self.entries.get(&id)?.what {
+            What::File(path) => Some(points::of_file(path)),
+            What::Glob { glob, .. } => Some(points::of_glob(glob)),
+            What::Fd { .. } => None,
+        }
+    }
+
+    fn watch_points(&mut self, id: ReadyId, points: &[Point]) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let (path, points) = match &entry.what {
-            What::File(path) => (path.clone(), points::of_file(path)),
-            What::Glob { glob, .. } => (PathBuf::from(glob.as_str()), points::of_glob(glob)),
+        let path = match &entry.what {
+            What::File(path) => path.clone(),
+            What::Glob { glob, .. } => PathBuf::from(glob.as_str()),
             What::Fd { .. } => return,
         };
-        let before = std::mem::take(&mut entry.watches);
+        let mut before = std::mem::take(&mut entry.watches);
         let log_before = entry.log_watch.take();
         let mut old_watches = std::mem::take(&mut entry.old_watches);
+        for wd in &before {
+            if let Some(users) = self.users.get_mut(wd) {
+                users.retain(|(user, _)| *user != id);
+            }
+        }
         let mut now = Vec::new();
         let mut log_now = None;
         let mut why = self.why_no_inotify.clone();
-        for point in &points {
+        for point in points {
             match self.watch_point(id, point) {
                 Ok(wd) if point.is_log => log_now = Some(wd),
                 Ok(wd) => now.push(wd),
@@ -433,11 +470,12 @@ impl Watcher {
             }
         }
         // The watch on a file that was moved away stays for a while: it may still be written to.
-        old_watches.retain(|wd| Some(*wd) != log_now);
-        old_watches.extend(log_before.filter(|wd| log_before != log_now && self.users.contains_key(wd)));
+        old_watches.extend(log_before);
+        old_watches.retain(|wd| Some(*wd) != log_now && self.users.contains_key(wd));
+        old_watches.dedup();
         let surplus = old_watches.len().saturating_sub(OLD_WATCHES_MAX);
-        let dropped: Vec<i32> = old_watches.drain(..surplus).collect();
-        for wd in before.into_iter().chain(dropped) {
+        before.extend(old_watches.drain(..surplus));
+        for wd in before {
             if !now.contains(&wd) && Some(wd) != log_now && !old_watches.contains(&wd) {
                 self.leave(wd, id);
             }
