@@ -132,6 +132,9 @@ impl Watcher {
             Mode::Polling => (None, None),
             Mode::Auto => match inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) {
                 Ok(fd) => (Some(fd), None),
+                Err(Errno::MFILE) => {
+                    (None, Some("the limit of inotify instances (fs.inotify.max_user_instances) is reached".into()))
+                }
                 Err(e) => (None, Some(format!("inotify can't be had: {}", io::Error::from(e)))),
             },
         };
