@@ -124,6 +124,8 @@ pub struct FileReader {
     next: VecDeque<Incarnation>,
     late: Vec<Late>,
     in_operation: bool,
+    /// The file at the path could not be opened yet.
+    passed_over: bool,
     /// Generation and offset where reading stops.
     limit: Option<(u64, u64)>,
     trouble: Option<Error>,
@@ -153,6 +155,7 @@ impl FileReader {
             current: None,
             next: VecDeque::new(),
             late: Vec::new(),
+            passed_over: false,
             limit: None,
             trouble: None,
             told: false,
@@ -187,6 +190,7 @@ impl FileReader {
             next,
             late: Vec::new(),
             in_operation: false,
+            passed_over: false,
             limit: None,
             trouble: None,
             told: true,
@@ -329,6 +333,11 @@ impl FileReader {
                     if self.next.front().is_some_and(|n| n.size() > 0) {
                         continue;
                     }
+                    if std::mem::take(&mut self.passed_over) {
+                        // There was no room for it before.
+                        self.look();
+                        continue;
+                    }
                     self.in_operation = true;
                     return self.nothing();
                 }
@@ -407,7 +416,8 @@ impl FileReader {
 
     /// Another file stands at the path: opens it.
     fn open_new(&mut self) {
-        if self.next.len() >= NEXT_MAX {
+        self.passed_over = self.next.len() >= NEXT_MAX;
+        if self.passed_over {
             return;
         }
         let mut new = match Incarnation::open(&self.path) {
@@ -416,6 +426,11 @@ impl FileReader {
         };
         self.clear_trouble();
         if self.newest() == Some(new.inode()) {
+            return;
+        }
+        if self.next.iter().any(|n| n.inode() == new.inode()) {
+            // Back at the path before it was read: its turn comes, and then it is seen again.
+            self.passed_over = true;
             return;
         }
         if let Some(at) = self.late.iter().position(|l| l.file.inode() == new.inode()) {

@@ -25,7 +25,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
 pub use self::glob::{GLOB_MATCHES_MAX, Glob};
-use self::points::{Interest, Point};
+use self::points::{Interest, Point, remote_file_system};
 use crate::note::{Note, Notes};
 use crate::{Error, Result};
 
@@ -39,6 +39,8 @@ const GATHER: Duration = Duration::from_micros(500);
 const OLD_WATCHES_MAX: usize = 2;
 /// Times a path is walked until it looks the same twice.
 const WALKS_MAX: usize = 4;
+/// Pause before it is walked again, if it never did.
+const WALK_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is watched; handed out by the `add` functions and by [`Watcher::wait`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,8 +111,8 @@ pub struct Watcher {
     /// Who is interested in the events of a watch descriptor.
     users: HashMap<i32, Vec<(ReadyId, Interest)>>,
     ready: BTreeSet<ReadyId>,
-    /// To be walked again at the next chance.
-    walk_again: BTreeSet<ReadyId>,
+    /// To be walked again at that time.
+    walk_again: BTreeMap<ReadyId, Instant>,
     last_return: Option<Instant>,
     why_no_inotify: Option<String>,
     interval: Duration,
@@ -145,7 +147,7 @@ impl Watcher {
             next_id: 0,
             users: HashMap::new(),
             ready: BTreeSet::new(),
-            walk_again: BTreeSet::new(),
+            walk_again: BTreeMap::new(),
             last_return: None,
             why_no_inotify: why,
             interval: POLL_INTERVAL,
@@ -252,7 +254,8 @@ impl Watcher {
         let mut woken = false;
         loop {
             let now = Instant::now();
-            for id in std::mem::take(&mut self.walk_again) {
+            while let Some((id, _)) = self.walk_again.iter().find(|(_, at)| **at <= now).map(|(id, at)| (*id, *at)) {
+                self.walk_again.remove(&id);
                 self.watch(id);
                 self.ready.insert(id);
             }
@@ -347,7 +350,8 @@ impl Watcher {
     }
 
     fn next_timer(&self) -> Option<Instant> {
-        self.entries.values().flat_map(|e| [e.remind, e.polled]).flatten().min()
+        let entries = self.entries.values().flat_map(|e| [e.remind, e.polled]).flatten();
+        entries.chain(self.walk_again.values().copied()).min()
     }
 
     /// Reads all waiting inotify events.
@@ -427,15 +431,16 @@ impl Watcher {
     fn watch(&mut self, id: ReadyId) {
         let Some(mut points) = self.points(id) else { return };
         for _ in 0..WALKS_MAX {
-            self.watch_points(id, &points);
-            // What changed before the watches were there told nobody; what changes from now on will.
+            let complete = self.watch_points(id, &points);
+            // What changed before the watches were there told nobody; what changes from now on will. A
+            // directory that went away and came back in between looks the same, but could not be watched.
             match self.points(id) {
-                Some(now) if now != points => points = now,
+                Some(now) if now != points || !complete => points = now,
                 _ => return,
             }
         }
         // It changes faster than it can be walked.
-        self.walk_again.insert(id);
+        self.walk_again.insert(id, Instant::now() + WALK_PAUSE);
     }
 
     fn points(&self, id: ReadyId) -> Option<Vec<Point>> {
@@ -446,12 +451,13 @@ impl Watcher {
         }
     }
 
-    fn watch_points(&mut self, id: ReadyId, points: &[Point]) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+    /// Sets the watches; `false` if something that was there a moment ago is not.
+    fn watch_points(&mut self, id: ReadyId, points: &[Point]) -> bool {
+        let Some(entry) = self.entries.get_mut(&id) else { return true };
         let path = match &entry.what {
             What::File(path) => path.clone(),
             What::Glob { glob, .. } => PathBuf::from(glob.as_str()),
-            What::Fd { .. } => return,
+            What::Fd { .. } => return true,
         };
         let mut before = std::mem::take(&mut entry.watches);
         let log_before = entry.log_watch.take();
@@ -464,12 +470,14 @@ impl Watcher {
         let mut now = Vec::new();
         let mut log_now = None;
         let mut why = self.why_no_inotify.clone();
+        let mut complete = true;
         for point in points {
             match self.watch_point(id, point) {
                 Ok(wd) if point.is_log => log_now = Some(wd),
                 Ok(wd) => now.push(wd),
-                Err(Some(text)) => why = Some(text),
-                Err(None) => {}
+                Err(Unwatched::Impossible(text)) => why = Some(text),
+                Err(Unwatched::Gone) => complete = false,
+                Err(Unwatched::Refused) => {}
             }
         }
         // The watch on a file that was moved away stays for a while: it may still be written to.
@@ -484,7 +492,7 @@ impl Watcher {
             }
         }
         let needs_polling = self.inotify.is_none() || why.is_some();
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else { return true };
         entry.watches = now;
         entry.log_watch = log_now;
         entry.old_watches = old_watches;
@@ -497,16 +505,16 @@ impl Watcher {
         } else if !needs_polling {
             entry.polled = None;
         }
+        complete
     }
 
-    /// Adds one watch. The error is why polling is needed, `None` if it is not (a missing or
-    /// refused file is seen through its directory).
-    fn watch_point(&mut self, id: ReadyId, point: &Point) -> std::result::Result<i32, Option<String>> {
-        let Some(inotify) = &self.inotify else { return Err(None) };
+    /// Adds one watch.
+    fn watch_point(&mut self, id: ReadyId, point: &Point) -> std::result::Result<i32, Unwatched> {
+        let Some(inotify) = &self.inotify else { return Err(Unwatched::Refused) };
         if (point.interest != Interest::Itself || point.is_log)
             && let Some(name) = remote_file_system(&point.path)
         {
-            return Err(Some(format!("{name} does not tell what other machines write")));
+            return Err(Unwatched::Impossible(format!("{name} does not tell what other machines write")));
         }
         let structure = WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
         let names = WatchFlags::CREATE
@@ -527,11 +535,15 @@ impl Watcher {
                 }
                 Ok(wd)
             }
-            Err(Errno::NOENT | Errno::ACCESS | Errno::NOTDIR | Errno::LOOP) => Err(None),
-            Err(Errno::NOSPC) => {
-                Err(Some("the limit of inotify watches (fs.inotify.max_user_watches) is reached".into()))
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Err(Unwatched::Gone),
+            Err(Errno::ACCESS) => Err(Unwatched::Refused),
+            Err(Errno::NOSPC) => Err(Unwatched::Impossible(
+                "the limit of inotify watches (fs.inotify.max_user_watches) is reached".into(),
+            )),
+            Err(e) => {
+                let why = format!("inotify refuses {}: {}", point.path.display(), io::Error::from(e));
+                Err(Unwatched::Impossible(why))
             }
-            Err(e) => Err(Some(format!("inotify refuses {}: {}", point.path.display(), io::Error::from(e)))),
         }
     }
 
@@ -549,6 +561,16 @@ impl Watcher {
     }
 }
 
+/// Why a place is not watched.
+enum Unwatched {
+    /// It is no longer there: walk again.
+    Gone,
+    /// We may not read it; its directory tells when that changes.
+    Refused,
+    /// It has to be polled, for this reason.
+    Impossible(String),
+}
+
 /// What one `poll` found, apart from descriptors.
 struct Events {
     woken: bool,
@@ -558,29 +580,6 @@ struct Events {
 fn look(path: &Path) -> Look {
     let meta = std::fs::metadata(path).ok()?;
     Some((meta.dev(), meta.ino(), meta.size(), (meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec())))
-}
-
-/// The name of the file system if other machines may write to it unnoticed.
-///
-/// Source: magic numbers of `statfs(2)` and the kernel's headers.
-fn remote_file_system(path: &Path) -> Option<&'static str> {
-    let kind = u64::try_from(rustix::fs::statfs(path).ok()?.f_type).ok()? & 0xffff_ffff;
-    Some(match kind {
-        0x6969 => "NFS",
-        0x517b | 0xfe53_4d42 | 0xff53_4d42 => "SMB",
-        0x0102_1997 => "9p",
-        0x6573_5546 => "FUSE",
-        0x00c3_6400 => "Ceph",
-        0x5346_414f | 0x6b41_4653 => "AFS",
-        0x7375_7245 => "Coda",
-        0x0116_1970 => "GFS2",
-        0x7461_636f => "OCFS2",
-        0x0bd0_0bd0 => "Lustre",
-        0x4750_4653 => "GPFS",
-        0x786f_4256 => "vboxsf",
-        0xbacb_acbc => "vmhgfs",
-        _ => return None,
-    })
 }
 
 impl AsFd for Waker {

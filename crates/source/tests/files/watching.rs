@@ -1,10 +1,11 @@
 //! When a watcher wakes, and when it does not.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::tester::{append, dir};
+use crate::tester::{append, dir, writer};
 use stockade_source::{FileReader, Glob, Mode, Start, Watcher};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -85,6 +86,40 @@ fn a_storm_of_events_is_gathered() {
     writer.join().unwrap();
     let ceiling = began.elapsed().as_micros() / 500 + 2;
     assert!(reports <= ceiling, "{reports} reports, {ceiling} at most");
+}
+
+#[test]
+fn events_that_the_kernel_had_no_room_for_are_made_up_for() {
+    let mut limit = String::new();
+    let file = fs::File::open("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    file.take(32).read_to_string(&mut limit).unwrap();
+    let limit: u32 = limit.trim().parse().unwrap();
+    if limit > 100_000 {
+        println!("skipped: the kernel has room for {limit} events");
+        return;
+    }
+    let dir = dir("watch-overflow");
+    let [a, b, c] = ["a.log", "b.log", "c.log"].map(|name| dir.join(name));
+    let mut watcher = Watcher::new(Mode::Auto).unwrap();
+    let ids = [&a, &b, &c].map(|path| watcher.add_file(path));
+    settle(&mut watcher);
+    // In turn, so that the kernel can't merge them.
+    let (mut a, mut b) = (writer(&a), writer(&b));
+    for _ in 0..limit {
+        a.write_all(b"x\n").unwrap();
+        b.write_all(b"x\n").unwrap();
+    }
+    append(&c, "unheard\n");
+    let mut ready = Vec::new();
+    while !ready.contains(&ids[2]) {
+        let more = watcher.wait(Some(PATIENCE)).unwrap();
+        assert!(!more.is_empty(), "the last line was slept through");
+        ready.extend(more);
+    }
+    // c.log was made while nobody heard it, and is watched nevertheless.
+    settle(&mut watcher);
+    append(&c, "heard\n");
+    assert_eq!(watcher.wait(Some(PATIENCE)).unwrap(), [ids[2]]);
 }
 
 /// Another thread renames, replaces, links and writes as fast as it can. Whatever the moment at which
