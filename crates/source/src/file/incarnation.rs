@@ -130,6 +130,26 @@ impl Incarnation {
         Ok(this)
     }
 
+    /// Another reader of the same open file, standing at `offset`.
+    pub(crate) fn fork(&self, offset: u64, line_max: usize) -> io::Result<Incarnation> {
+        let mut fork = Incarnation {
+            file: self.file.try_clone()?,
+            inode: self.inode,
+            born: self.born,
+            first: self.first.clone(),
+            generation: self.generation,
+            before: self.before,
+            pos: 0,
+            scanned: 0,
+            in_hole: false,
+            tail: Vec::new(),
+            seen: None,
+            sha1: self.sha1.clone(),
+        };
+        fork.set_pos(offset, line_max)?;
+        Ok(fork)
+    }
+
     pub(crate) fn inode(&self) -> Inode {
         self.inode
     }
@@ -218,12 +238,14 @@ impl Incarnation {
         }))
     }
 
-    /// The next whole lines, at most [`Bounds::block`] bytes unless one line is longer.
-    pub(crate) fn read_lines(&mut self, bounds: &Bounds) -> io::Result<Piece> {
+    /// The next whole lines, at most [`Bounds::block`] bytes unless one line is longer, and none behind
+    /// `limit` (the start of a line).
+    pub(crate) fn read_lines(&mut self, bounds: &Bounds, limit: u64) -> io::Result<Piece> {
         let size = self.file.metadata()?.size();
         if size < self.pos {
             return Ok(Piece::Gone(Anew::Truncated));
         }
+        let size = size.min(limit.max(self.pos));
         if size < self.scanned {
             self.scanned = self.pos;
         }

@@ -124,6 +124,10 @@ pub struct FileReader {
     next: VecDeque<Incarnation>,
     late: Vec<Late>,
     in_operation: bool,
+    /// The file at the path could not be opened yet.
+    passed_over: bool,
+    /// Generation and offset where reading stops.
+    limit: Option<(u64, u64)>,
     trouble: Option<Error>,
     /// The trouble was handed out by `read`.
     told: bool,
@@ -151,12 +155,53 @@ impl FileReader {
             current: None,
             next: VecDeque::new(),
             late: Vec::new(),
+            passed_over: false,
+            limit: None,
             trouble: None,
             told: false,
             notes: Notes::default(),
         };
         this.look();
         this
+    }
+
+    /// Another reader of the same files, standing at a place that this one has passed: for a jail that
+    /// fell behind. It shares the open files, rotated ones included, but no position. `None` if this
+    /// reader no longer holds that generation open; then [`Start::Resume`] may find it.
+    ///
+    /// # Errors
+    /// If there are no descriptors left, or the file can't be read.
+    pub fn fork(&self, generation: u64, offset: u64) -> Result<Option<FileReader>> {
+        let files = self.late.iter().map(|l| &l.file).chain(&self.current).chain(&self.next);
+        let mut rest = files.skip_while(|f| generation == 0 || f.generation() != generation);
+        let Some(first) = rest.next() else { return Ok(None) };
+        let line = self.bounds.line;
+        let copy = |f: &Incarnation, at| f.fork(at, line).map_err(|e| self.io("duplication", e));
+        let current = copy(first, offset)?;
+        let next = rest.map(|f| copy(f, 0)).collect::<Result<_>>()?;
+        Ok(Some(FileReader {
+            path: self.path.clone(),
+            name: self.name.clone(),
+            bounds: self.bounds,
+            linger: self.linger,
+            start: None,
+            searched: true,
+            current: Some(current),
+            next,
+            late: Vec::new(),
+            in_operation: false,
+            passed_over: false,
+            limit: None,
+            trouble: None,
+            told: true,
+            notes: Notes::default(),
+        }))
+    }
+
+    /// Stops reading at this place (the start of a line): [`Self::read`] yields `None` there, until the
+    /// limit is lifted or moved. For a reader that is to meet the position of another one.
+    pub fn set_limit(&mut self, limit: Option<(u64, u64)>) {
+        self.limit = limit;
     }
 
     /// How long rotated files are still looked at, instead of [`LINGER`].
@@ -278,10 +323,19 @@ impl FileReader {
             // Seen before the old file is read: a writer that has begun the new file is done with the old one.
             let successor_begun = self.next.len() > 1 || self.next.front().is_some_and(|n| n.size() > 0);
             let Some(current) = self.current.as_mut() else { return self.nothing() };
-            match current.read_lines(&self.bounds) {
+            let limit = self.limit.filter(|(generation, _)| *generation == current.generation()).map(|(_, at)| at);
+            if limit.is_some_and(|at| current.pos() >= at) {
+                return self.nothing();
+            }
+            match current.read_lines(&self.bounds, limit.unwrap_or(u64::MAX)) {
                 Ok(Piece::End) if successor_begun => self.switch(),
                 Ok(Piece::End) => {
                     if self.next.front().is_some_and(|n| n.size() > 0) {
+                        continue;
+                    }
+                    if std::mem::take(&mut self.passed_over) {
+                        // There was no room for it before.
+                        self.look();
                         continue;
                     }
                     self.in_operation = true;
@@ -303,7 +357,7 @@ impl FileReader {
     fn read_late(&mut self) -> Result<Option<Block>> {
         for i in 0..self.late.len() {
             let Some(late) = self.late.get_mut(i) else { break };
-            match late.file.read_lines(&self.bounds) {
+            match late.file.read_lines(&self.bounds, u64::MAX) {
                 // A rotated file that is truncated or rewritten is no longer our business.
                 Ok(Piece::End | Piece::Gone(_)) => {}
                 Ok(piece) => {
@@ -362,7 +416,8 @@ impl FileReader {
 
     /// Another file stands at the path: opens it.
     fn open_new(&mut self) {
-        if self.next.len() >= NEXT_MAX {
+        self.passed_over = self.next.len() >= NEXT_MAX;
+        if self.passed_over {
             return;
         }
         let mut new = match Incarnation::open(&self.path) {
@@ -371,6 +426,11 @@ impl FileReader {
         };
         self.clear_trouble();
         if self.newest() == Some(new.inode()) {
+            return;
+        }
+        if self.next.iter().any(|n| n.inode() == new.inode()) {
+            // Back at the path before it was read: its turn comes, and then it is seen again.
+            self.passed_over = true;
             return;
         }
         if let Some(at) = self.late.iter().position(|l| l.file.inode() == new.inode()) {

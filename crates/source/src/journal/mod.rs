@@ -99,7 +99,6 @@ impl Journal {
     /// [`Error::BadMatch`], [`Error::BadOption`], [`Error::NoJournalctl`], or the lack of descriptors.
     pub fn open(options: JournalOptions, start: JournalStart) -> Result<Journal> {
         let name = options.name()?;
-        let (_, matches) = options.arguments()?;
         let fail = |e: Errno| Error::Io { what: "set-up", path: "journal reader".into(), source: e.into() };
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(fail)?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
@@ -115,7 +114,7 @@ impl Journal {
             JournalStart::After { cursor, at, .. } => (cursor.clone(), *at),
         };
         let mut notes = Notes::default();
-        if matches.is_empty() {
+        if options.arguments()?.1.is_empty() {
             notes.push(Note::NoJournalMatch);
         }
         let mut this = Journal {
@@ -440,11 +439,13 @@ fn trusted(entry: &Entry, uids: Option<&[u32]>) -> bool {
     }
 }
 
-/// Do two cursors name one entry? File id and sequence number do, if both have them.
+/// Do two cursors name one entry? File id and sequence number do, and so do boot, both clocks and the
+/// sum over its fields: those stay when journald copies its files from `/run` to `/var`.
 fn same_cursor(a: &str, b: &str) -> bool {
     let part = |cursor: &str, key: &str| cursor.split(';').find_map(|p| p.strip_prefix(key)).map(str::to_owned);
-    let id = |cursor: &str| Some((part(cursor, "s=")?, part(cursor, "i=")?));
-    a == b || matches!((id(a), id(b)), (Some(a), Some(b)) if a == b)
+    let parts = |cursor: &str, keys: &[&str]| keys.iter().map(|key| part(cursor, key)).collect::<Option<Vec<_>>>();
+    let same = |keys: &[&str]| matches!((parts(a, keys), parts(b, keys)), (Some(a), Some(b)) if a == b);
+    a == b || same(&["s=", "i="]) || same(&["b=", "m=", "t=", "x="])
 }
 
 /// The wall clock.
@@ -458,7 +459,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cursors_are_compared_by_file_and_sequence_number() {
+    fn cursors_are_compared_by_what_names_an_entry() {
+        assert!(same_cursor("s=a;i=1;b=x;m=1;t=2;x=3", "s=b;i=9;b=x;m=1;t=2;x=3"));
+        assert!(!same_cursor("s=a;i=1;b=x;m=1;t=2;x=3", "s=b;i=9;b=x;m=1;t=2;x=4"));
         assert!(same_cursor("s=a;i=1;b=x;m=1;t=2;x=3", "s=a;i=1;b=x;m=1;t=2;x=4"));
         assert!(!same_cursor("s=a;i=1", "s=a;i=2"));
         assert!(!same_cursor("foo", "bar"));

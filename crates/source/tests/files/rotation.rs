@@ -313,3 +313,38 @@ fn a_rotated_file_is_let_go_after_a_while() {
     assert!(reader.read().unwrap().is_none());
     assert!(reader.next_look().is_none());
 }
+
+#[test]
+fn a_fork_catches_up_through_rotations_and_meets_its_origin() {
+    check("fork", &["one\ntwo\n"], &Start::Head, |c| {
+        c.expect("one\ntwo\n");
+        let first = c.reader.generation();
+        fs::remove_file(&c.log).unwrap();
+        c.append("three\nfour\n");
+        c.expect("three\nfour\n");
+        let (second, here) = (c.reader.generation(), c.reader.offset());
+        c.append("five\n");
+        // The first file has no name any more, but is still open.
+        let mut fork = c.reader.fork(first, 4).unwrap().unwrap();
+        fork.set_limit(Some((second, here)));
+        let mut got = Vec::new();
+        while let Some(block) = fork.read().unwrap() {
+            got.extend_from_slice(&block.text);
+        }
+        assert_eq!(String::from_utf8(got).unwrap(), "two\nthree\nfour\n");
+        assert_eq!((fork.generation(), fork.offset()), (second, here));
+        fork.set_limit(None);
+        assert_eq!(fork.read().unwrap().map(|b| b.text.is_empty()), Some(false));
+        assert!(c.reader.fork(first ^ 1 << 60, 0).unwrap().is_none());
+        c.expect("five\n");
+    });
+}
+
+#[test]
+fn a_reader_may_be_handed_to_another_thread() {
+    fn sent<T: Send>() {}
+    sent::<FileReader>();
+    sent::<stockade_source::Watcher>();
+    sent::<stockade_source::Journal>();
+    sent::<stockade_source::Waker>();
+}

@@ -1,11 +1,12 @@
 //! When a watcher wakes, and when it does not.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::tester::{append, dir};
-use stockade_source::{Glob, Mode, Watcher};
+use crate::tester::{append, dir, writer};
+use stockade_source::{FileReader, Glob, Mode, Start, Watcher};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_millis(30);
@@ -85,6 +86,102 @@ fn a_storm_of_events_is_gathered() {
     writer.join().unwrap();
     let ceiling = began.elapsed().as_micros() / 500 + 2;
     assert!(reports <= ceiling, "{reports} reports, {ceiling} at most");
+}
+
+#[test]
+fn events_that_the_kernel_had_no_room_for_are_made_up_for() {
+    let mut limit = String::new();
+    let file = fs::File::open("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    file.take(32).read_to_string(&mut limit).unwrap();
+    let limit: u32 = limit.trim().parse().unwrap();
+    if limit > 100_000 {
+        println!("skipped: the kernel has room for {limit} events");
+        return;
+    }
+    let dir = dir("watch-overflow");
+    let [a, b, c] = ["a.log", "b.log", "c.log"].map(|name| dir.join(name));
+    let mut watcher = Watcher::new(Mode::Auto).unwrap();
+    let ids = [&a, &b, &c].map(|path| watcher.add_file(path));
+    settle(&mut watcher);
+    // In turn, so that the kernel can't merge them.
+    let (mut a, mut b) = (writer(&a), writer(&b));
+    for _ in 0..limit {
+        a.write_all(b"x\n").unwrap();
+        b.write_all(b"x\n").unwrap();
+    }
+    append(&c, "unheard\n");
+    let mut ready = Vec::new();
+    while !ready.contains(&ids[2]) {
+        let more = watcher.wait(Some(PATIENCE)).unwrap();
+        assert!(!more.is_empty(), "the last line was slept through");
+        ready.extend(more);
+    }
+    // c.log was made while nobody heard it, and is watched nevertheless.
+    settle(&mut watcher);
+    append(&c, "heard\n");
+    assert_eq!(watcher.wait(Some(PATIENCE)).unwrap(), [ids[2]]);
+}
+
+/// Another thread renames, replaces, links and writes as fast as it can. Whatever the moment at which
+/// the watcher walks the path, it must not sleep through the last line.
+#[test]
+fn no_change_is_slept_through() {
+    let long: u32 = std::env::var("STOCKADE_LONG").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    for round in 0..25 * long {
+        let dir = dir("watch-race");
+        let deep = dir.join("one/two");
+        fs::create_dir_all(&deep).unwrap();
+        let log = deep.join("a.log");
+        let mut watcher = Watcher::new(Mode::Auto).unwrap();
+        let id = watcher.add_file(&log);
+        let mut reader = FileReader::open(&log, Start::Head);
+        let path = dir.clone();
+        let writer = std::thread::spawn(move || {
+            let mut dice = round.wrapping_mul(2_654_435_761) | 1;
+            for n in 0..40 {
+                dice ^= dice << 13;
+                dice ^= dice >> 17;
+                dice ^= dice << 5;
+                let log = path.join("one/two/a.log");
+                match dice % 8 {
+                    0 => drop(fs::rename(&log, path.join(format!("one/two/a.log.{n}")))),
+                    1 => drop(fs::rename(path.join("one/two"), path.join(format!("one/old{n}")))),
+                    2 => drop(fs::rename(path.join("one"), path.join(format!("old{n}")))),
+                    3 => drop(fs::remove_file(&log)),
+                    4 => {
+                        fs::create_dir_all(path.join("real")).unwrap();
+                        drop(fs::remove_file(&log));
+                        drop(std::os::unix::fs::symlink(path.join("real/b.log"), &log));
+                    }
+                    5 => std::thread::yield_now(),
+                    _ => {}
+                }
+                fs::create_dir_all(path.join("one/two")).unwrap();
+                append(&log, "line\n");
+            }
+            append(&path.join("one/two/a.log"), "the end\n");
+        });
+        let give_up = Instant::now() + PATIENCE;
+        let mut ended = false;
+        while !ended {
+            assert!(Instant::now() < give_up, "round {round}: the last line was slept through");
+            for ready in watcher.wait(Some(Duration::from_secs(1))).unwrap() {
+                assert_eq!(ready, id);
+                loop {
+                    match reader.read() {
+                        Ok(Some(block)) => ended |= block.text.ends_with(b"the end\n"),
+                        Ok(None) => break,
+                        Err(_) => {}
+                    }
+                }
+            }
+        }
+        writer.join().unwrap();
+        // And what comes later is not slept through either.
+        settle(&mut watcher);
+        append(&log, "more\n");
+        assert_eq!(watcher.wait(Some(PATIENCE)).unwrap(), [id], "round {round}");
+    }
 }
 
 #[test]
