@@ -10,7 +10,7 @@ use rusqlite::ErrorCode;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// No room on the disk, or a quota or file size limit is reached. Worth retrying.
+    /// No room on the disk. Worth retrying.
     Full {
         /// The database.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// Anything else SQLite may say.
+    /// Anything else SQLite may say, such as a failing disk. Worth retrying.
     Sql {
         /// The database.
         path: PathBuf,
@@ -78,7 +78,6 @@ impl Error {
         let path = path.to_path_buf();
         match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Error::Full { path, source },
-            Some(ErrorCode::SystemIoFailure) if is_write(&source) => Error::Full { path, source },
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
                 Error::ReadOnly { path, source }
             }
@@ -107,16 +106,6 @@ impl Error {
     pub fn is_corrupt(&self) -> bool {
         matches!(self, Error::Corrupt { .. })
     }
-}
-
-/// Did writing fail, rather than reading? EFBIG and EDQUOT come as these.
-fn is_write(error: &rusqlite::Error) -> bool {
-    use rusqlite::ffi;
-    let rusqlite::Error::SqliteFailure(code, _) = error else { return false };
-    matches!(
-        code.extended_code,
-        ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_TRUNCATE | ffi::SQLITE_IOERR_SHMSIZE
-    )
 }
 
 impl fmt::Display for Error {

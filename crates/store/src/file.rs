@@ -75,6 +75,10 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, Error> {
     }
     let mut db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(sql)?;
+    if db.is_readonly("main").map_err(sql)? {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY);
+        return Err(sql(rusqlite::Error::SqliteFailure(code, Some("may only be read".into()))));
+    }
     schema::prepare_connection(&db).map_err(sql)?;
     db.busy_timeout(OPEN_WAIT).map_err(sql)?;
     if new {

@@ -252,6 +252,7 @@ impl Store {
             }
             Err(error) => {
                 self.keep(turns, marks, rows)?;
+                self.unsaved.drop_saved(self.saved());
                 self.fail(&error);
                 Err(error)
             }
@@ -302,6 +303,7 @@ impl Store {
             }
             Err(error) => {
                 self.unsaved = unsaved;
+                self.unsaved.drop_saved(self.saved());
                 self.fail(&error);
                 Err(error)
             }
@@ -401,7 +403,8 @@ impl Store {
     /// Tries to open the file for writing again.
     fn reopen(&mut self) -> Result<(), Error> {
         let numbers = self.numbers;
-        let read = self.db.take();
+        // SQLite would share the reader's view of the WAL's index, which may not be written.
+        self.db = None;
         match self.connect() {
             Ok(recovery) => {
                 self.numbers.last = self.numbers.last.max(numbers.last);
@@ -412,7 +415,7 @@ impl Store {
                 Ok(())
             }
             Err(error) => {
-                self.db = read;
+                self.db = file::open_read_only(&self.path).ok();
                 self.numbers = numbers;
                 self.fail(&error);
                 Err(error)

@@ -5,6 +5,7 @@
 //! without says that it skipped.
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     clippy::print_stderr,
     reason = "a failure is a panic, the original is a Python program, and a skip says so"
