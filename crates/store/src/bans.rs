@@ -115,7 +115,7 @@ impl Overlay {
     fn read(db: &Connection, numbers: Numbers, names: &mut Names) -> rusqlite::Result<Overlay> {
         let mut overlay = Overlay { theirs_until: numbers.theirs_until, ..Overlay::default() };
         let mut forgets = db
-            .prepare("SELECT after, jail, id FROM stockade_forget ORDER BY after, rowid")?
+            .prepare("SELECT after, jail, id FROM stockade_forget WHERE done = 0 ORDER BY after, rowid")?
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect::<rusqlite::Result<Vec<(i64, Option<String>, String)>>>()?
             .into_iter()

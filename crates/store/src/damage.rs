@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::audit::{self, Trust};
 use crate::error::Error;
 use crate::file;
 use crate::recovery::Note;
 use crate::row::{self, RawRow};
 use crate::schema;
+use crate::write::Numbers;
 
 /// A table, its columns, and whether its rows have numbers.
 type Table = (&'static str, &'static str, bool);
@@ -25,11 +27,11 @@ const TABLES: [Table; 13] = [
     ("stockade_journal", row::COLUMNS, true),
     ("stockade_source", "id, path, generation, firstline, current", true),
     ("stockade_watermark", "jail, source, place", false),
-    ("stockade_snapshot", "name, version, part, data", true),
+    ("stockade_snapshot", "name, version, part, data, sum", true),
     ("stockade_snapshot_valid", "name, version", false),
     ("stockade_allow", "jail, id, time", false),
-    ("stockade_forget", "after, jail, id", true),
-    ("stockade_lifted", "net, time, applied, told", true),
+    ("stockade_forget", "after, jail, id, done", true),
+    ("stockade_lifted", "net, time, after, applied, told", true),
 ];
 
 /// Builds a new database from what can be read of the damaged one at `path`,
@@ -93,6 +95,9 @@ fn rescue(old: &Path, new: &Path) -> rusqlite::Result<u64> {
     for table in ["logs", "bans", "bips"] {
         db.execute(&format!("INSERT OR IGNORE INTO jails(name) SELECT DISTINCT jail FROM {table}"), [])?;
     }
+    // A window that was under way begins again: what it had brought over is taken back by the audit.
+    db.execute("DELETE FROM stockade_meta WHERE key IN ('window_end', 'window_at')", [])?;
+    audit::run(&db, Numbers::load(&db)?, Trust::Journal)?;
     db.execute_batch("COMMIT")?;
     Ok(rescued)
 }

@@ -12,6 +12,7 @@
 //! the judge's affair.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod bans;
 mod damage;
 mod data;

@@ -103,7 +103,7 @@ impl<'a> Cell<'a> {
 ///
 /// Not against people: it finds what a failing disk or a crash of another
 /// program's writes has changed.
-fn checksum(cells: &[Cell<'_>]) -> i64 {
+pub(crate) fn checksum(cells: &[Cell<'_>]) -> i64 {
     let mut sum = Sum(0x5374_6f63_6b61_6465);
     for cell in cells {
         match cell {

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rusqlite::Connection;
 use stockade_core::{FailureId, JailName, Seq, Timestamp, Turn, Watermark};
 
+use crate::audit::{self, Trust};
 use crate::bans::{self, StoredBan};
 use crate::damage;
 use crate::error::Error;
@@ -117,14 +118,22 @@ impl Store {
         let file::Opened { db, notes, foreign } = file::open(&self.path, &self.options)?;
         let recovery = self.take(db).map_err(|error| Error::sql(&self.path, error))?;
         self.writable = true;
-        if foreign && recovery.pending > 0 {
+        if foreign {
             self.transaction(|pen, _, _| {
                 pen.numbers.theirs_until = pen.numbers.last;
+                pen.numbers.foreign = 1;
                 Ok(())
             })
             .map_err(|error| Error::sql(&self.path, error))?;
         }
         self.carry_out_lifts().map_err(|error| Error::sql(&self.path, error))?;
+        let idle = !self.backlog() && !self.has_forgets()?;
+        if idle && !foreign && file::is_small(&self.path) {
+            let changed = self
+                .transaction(|pen, tx, _| audit::run(tx, *pen.numbers, Trust::Rows))
+                .map_err(|error| Error::sql(&self.path, error))?;
+            self.damaged_rows += changed;
+        }
         Ok(Recovery { foreign, notes, ..recovery })
     }
 
@@ -153,7 +162,9 @@ impl Store {
         let beside = lift::read_beside(&self.path);
         let (mut pen, db) = self.pen()?;
         if !beside.is_empty() {
-            pen.transaction(db, |_, tx, _| beside.iter().try_for_each(|lifted| lift::note(tx, lifted)))?;
+            pen.transaction(db, |pen, tx, _| {
+                beside.iter().try_for_each(|lifted| lift::note(tx, lifted, pen.numbers.last))
+            })?;
             lift::remove_beside(&self.path);
         }
         let (mut pen, db) = self.pen()?;
