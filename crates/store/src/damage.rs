@@ -89,7 +89,18 @@ fn rescue(old: &Path, new: &Path) -> rusqlite::Result<u64> {
         // So that nothing stays in the WAL, which is moved away later than the file.
         from.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap_or_default();
         for table in TABLES {
-            rescued += copy(&from, &db, table)?;
+            let (rows, whole) = copy(&from, &db, table)?;
+            rescued += rows;
+            if table.0 == "bips" && !whole {
+                // Each ban in the history is the last one of its address and jail, or an earlier one.
+                rescued += u64::try_from(db.execute(
+                    "INSERT OR IGNORE INTO bips(ip, jail, timeofban, bantime, bancount, data)
+                         SELECT ip, jail, timeofban, bantime, bancount, data FROM bans
+                         WHERE ip IS NOT NULL ORDER BY timeofban DESC",
+                    [],
+                )?)
+                .unwrap_or(0);
+            }
         }
     }
     for table in ["logs", "bans", "bips"] {
@@ -102,8 +113,9 @@ fn rescue(old: &Path, new: &Path) -> rusqlite::Result<u64> {
     Ok(rescued)
 }
 
-/// Copies one table from its start to the first damage, then from its end to the last.
-fn copy(from: &Connection, to: &Connection, table: Table) -> rusqlite::Result<u64> {
+/// Copies one table from its start to the first damage, then from its end to the
+/// last; returns the number of rows and whether there was no damage.
+fn copy(from: &Connection, to: &Connection, table: Table) -> rusqlite::Result<(u64, bool)> {
     let (name, columns, numbered) = table;
     let places = vec!["?"; columns.split(',').count()].join(", ");
     let mut insert = to.prepare(&format!("INSERT OR IGNORE INTO {name}({columns}) VALUES({places})"))?;
@@ -111,13 +123,13 @@ fn copy(from: &Connection, to: &Connection, table: Table) -> rusqlite::Result<u6
     let order = if numbered { "rowid" } else { columns.split(',').next().unwrap_or("1") };
     for direction in ["", "DESC"] {
         let Ok(mut select) = from.prepare(&format!("SELECT {columns} FROM {name} ORDER BY {order} {direction}")) else {
-            return Ok(copied);
+            return Ok((copied, false));
         };
-        let Ok(mut rows) = select.query([]) else { return Ok(copied) };
+        let Ok(mut rows) = select.query([]) else { return Ok((copied, false)) };
         loop {
             let row = match rows.next() {
                 Ok(Some(row)) => row,
-                Ok(None) => return Ok(copied),
+                Ok(None) => return Ok((copied, direction.is_empty())),
                 Err(_) => break,
             };
             if name == "stockade_journal" && !matches!(RawRow::read(row), Ok(Some(_))) {
@@ -136,5 +148,5 @@ fn copy(from: &Connection, to: &Connection, table: Table) -> rusqlite::Result<u6
             }
         }
     }
-    Ok(copied)
+    Ok((copied, false))
 }

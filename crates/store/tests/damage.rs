@@ -66,7 +66,7 @@ fn fill(path: &Path, crash: bool) {
 }
 
 #[test]
-fn flipped_bytes_neither_stop_the_start_nor_change_the_bans() {
+fn damage_neither_stops_the_start_nor_changes_the_bans() {
     let long: u64 = std::env::var("STOCKADE_LONG").ok().and_then(|text| text.parse().ok()).unwrap_or(50);
     let folder = Folder::new();
     let whole = folder.0.join("whole");
@@ -80,10 +80,12 @@ fn flipped_bytes_neither_stop_the_start_nor_change_the_bans() {
         dice.roll(2);
         let mut damaged = content.clone();
         let mut places = Vec::new();
-        for _ in 0..1 {
-            let at = dice.roll(damaged.len());
-            damaged[at] ^= u8::try_from(1 + dice.roll(255)).unwrap();
-            places.push(at);
+        let place = dice.roll(damaged.len());
+        places.push(place);
+        match seed % 4 {
+            0 | 1 => damaged[place] ^= u8::try_from(1 + dice.roll(255)).unwrap(),
+            2 => damaged.iter_mut().skip(place / 512 * 512).take(512).for_each(|byte| *byte = 0),
+            _ => damaged.truncate(place),
         }
         let folder = Folder::new();
         std::fs::write(folder.file(), damaged).unwrap();
@@ -91,7 +93,13 @@ fn flipped_bytes_neither_stop_the_start_nor_change_the_bans() {
         let found = bans(&mut store);
         let notes = store.take_notes();
         noticed += u64::from(!recovery.notes.is_empty() || !notes.is_empty());
-        if found != expected {
+        // What was cut off may be gone; nothing else may appear in its place.
+        let right = if seed % 4 == 3 {
+            found.iter().all(|(key, value)| expected.get(key) == Some(value))
+        } else {
+            found == expected
+        };
+        if !right {
             let missing: Vec<_> =
                 expected.iter().filter(|(key, value)| found.get(key) != Some(value)).take(3).collect();
             let extra: Vec<_> = found.iter().filter(|(key, value)| expected.get(key) != Some(value)).take(3).collect();
