@@ -26,7 +26,7 @@ pub struct StoredBan<'a> {
     pub count: u32,
     /// Was it lifted while no daemon ran? Then it is history only.
     pub lifted: bool,
-    data: &'a [u8],
+    pub(crate) data: &'a [u8],
 }
 
 impl StoredBan<'_> {
@@ -244,7 +244,7 @@ fn ban_to(time: Timestamp, end: Timestamp) -> BanTime {
 }
 
 /// The column `bantime`: -2 is not known, other negative numbers are permanent.
-fn stored_bantime(cell: Cell<'_>) -> Option<BanTime> {
+pub(crate) fn stored_bantime(cell: Cell<'_>) -> Option<BanTime> {
     match cell.real() {
         None => None,
         Some(-2.0) => None,

@@ -45,6 +45,11 @@ pub enum Error {
         /// The version that stands in it; we know up to 4.
         version: i64,
     },
+    /// The file is no database of fail2ban.
+    NotFail2ban {
+        /// The database.
+        path: PathBuf,
+    },
     /// The file is no database of ours: it has no journal.
     NoJournal {
         /// The database.
@@ -126,6 +131,7 @@ impl fmt::Display for Error {
                 "database {} has version {version}, known are 1 to 4; move it away or name another dbfile",
                 path.display()
             ),
+            Error::NotFail2ban { path } => write!(f, "{} is no fail2ban database", path.display()),
             Error::NoJournal { path } => write!(f, "database {} has no stockade journal", path.display()),
             Error::Overflow { waiting } => {
                 write!(f, "{waiting} decisions wait for the database, which is the limit; reading of logs pauses")
@@ -145,7 +151,7 @@ impl std::error::Error for Error {
             | Error::Corrupt { source, .. }
             | Error::Sql { source, .. } => Some(source),
             Error::Io { source, .. } => Some(source),
-            Error::TooNew { .. } | Error::NoJournal { .. } | Error::Overflow { .. } => None,
+            Error::TooNew { .. } | Error::NotFail2ban { .. } | Error::NoJournal { .. } | Error::Overflow { .. } => None,
         }
     }
 }
