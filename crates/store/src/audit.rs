@@ -41,7 +41,10 @@ struct Ban {
 /// Puts `bips` right where it differs from the journal; returns the number of
 /// rows changed. Must run inside a transaction; rows that are not projected yet are left out.
 pub(crate) fn run(tx: &Connection, numbers: Numbers, trust: Trust) -> rusqlite::Result<u64> {
-    let state = state(tx, numbers)?;
+    let (state, gaps) = state(tx, numbers)?;
+    if gaps && trust == Trust::Rows {
+        return Ok(0);
+    }
     let mut changed = 0;
     let mut seen: HashSet<Key> = HashSet::new();
     let mut wrong: Vec<(i64, Option<Key>)> = Vec::new();
@@ -62,11 +65,13 @@ pub(crate) fn run(tx: &Connection, numbers: Numbers, trust: Trust) -> rusqlite::
                     let same = cell(3)?.int() == Some(ban.time)
                         && cell(4)?.real() == project::bantime_cell(ban.bantime).real()
                         && cell(5)?.int() == Some(ban.count.into());
-                    if !same {
+                    // With rows missing the journal may not know the last word.
+                    if !same && !gaps {
                         wrong.push((rowid, Some(key.clone())));
                     }
                     seen.insert(key);
                 }
+                Some(None) if gaps => {}
                 Some(None) => wrong.push((rowid, None)),
                 None => {
                     let known = cell(3)?.int().is_none_or(|time| oldest.is_none_or(|oldest| time < oldest));
@@ -93,9 +98,14 @@ pub(crate) fn run(tx: &Connection, numbers: Numbers, trust: Trust) -> rusqlite::
         changed += 1;
     }
     if trust == Trust::Journal {
+        let history = tx.prepare("SELECT 1 FROM bans LIMIT 1")?.exists([])?;
         for ((id, jail), ban) in &state {
             let Some(ban) = ban else { continue };
             if seen.contains(&(id.clone(), jail.clone())) || purged(ban, numbers) {
+                continue;
+            }
+            // The row that lifted it may be among the missing ones; a lift takes the history, too.
+            if gaps && history && !in_history(tx, id, jail)? {
                 continue;
             }
             tx.execute("INSERT OR IGNORE INTO jails(name) VALUES(?1)", [jail])?;
@@ -135,8 +145,8 @@ fn oldest_time(tx: &Connection, numbers: Numbers) -> rusqlite::Result<Option<i64
     Ok(micros.map(|micros| Timestamp::from_micros(micros).secs_rounded()))
 }
 
-/// What the journal says after the last word of the original.
-fn state(tx: &Connection, numbers: Numbers) -> rusqlite::Result<State> {
+/// What the journal says after the last word of the original, and whether rows are missing in it.
+fn state(tx: &Connection, numbers: Numbers) -> rusqlite::Result<(State, bool)> {
     let mut state = State::new();
     let forgets: Vec<(i64, Option<String>, String)> = tx
         .prepare("SELECT after, jail, id FROM stockade_forget WHERE done = 1 ORDER BY after, rowid")?
@@ -148,6 +158,7 @@ fn state(tx: &Connection, numbers: Numbers) -> rusqlite::Result<State> {
         .collect::<rusqlite::Result<_>>()?;
     let mut forgets = forgets.into_iter().peekable();
     let mut lifts = lifts.into_iter().peekable();
+    let (mut gaps, mut before) = (false, None);
     let mut select =
         tx.prepare(&format!("SELECT {COLUMNS} FROM stockade_journal WHERE seq > ?1 AND seq <= ?2 ORDER BY seq"))?;
     let mut rows = select.query([numbers.theirs_until, numbers.projected])?;
@@ -156,10 +167,17 @@ fn state(tx: &Connection, numbers: Numbers) -> rusqlite::Result<State> {
         let raw = match row {
             Some(row) => match RawRow::read(row)? {
                 Some(raw) => Some(raw),
-                None => continue,
+                None => {
+                    gaps = true;
+                    continue;
+                }
             },
             None => None,
         };
+        if let Some(raw) = &raw {
+            gaps |= before.is_some_and(|before| raw.seq != before + 1);
+            before = Some(raw.seq);
+        }
         let seq = raw.as_ref().map_or(i64::MAX, |raw| raw.seq);
         while let Some((_, jail, id)) = forgets.next_if(|(after, ..)| *after < seq) {
             forget(&mut state, jail, id);
@@ -169,7 +187,10 @@ fn state(tx: &Connection, numbers: Numbers) -> rusqlite::Result<State> {
                 lift(&mut state, &lifted);
             }
         }
-        let Some(raw) = raw else { return Ok(state) };
+        let Some(raw) = raw else {
+            gaps |= before.is_some_and(|before| before < numbers.projected);
+            return Ok((state, gaps));
+        };
         let key = (raw.id.to_owned(), raw.jail.to_owned());
         match raw.kind {
             DecisionKind::Ban => {

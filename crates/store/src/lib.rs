@@ -27,6 +27,7 @@ mod purge;
 mod reader;
 mod recovery;
 mod row;
+mod salvage;
 mod schema;
 mod slice;
 mod sources;

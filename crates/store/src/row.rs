@@ -276,6 +276,11 @@ impl<'a> RawRow<'a> {
         Ok(Self::from_cells(&cells))
     }
 
+    /// Are these the columns of a row, with the right checksum at the end?
+    pub(crate) fn is_whole(cells: &[Cell<'_>]) -> bool {
+        matches!(cells.split_last(), Some((sum, rest)) if rest.len() == CELLS && sum.int() == Some(checksum(rest)))
+    }
+
     fn from_cells(cells: &[Cell<'a>; CELLS]) -> Option<Self> {
         let [seq, kind, jail, id, time, bantime, until, counted, failures, data, origin, source, place, why] = *cells;
         let time = Timestamp::from_micros(time.int()?);
