@@ -4,14 +4,14 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use stockade_core::{
     BanTime, Decision, DecisionKind, FailureId, JailName, Origin, Position, Seq, SourceKey, Span, Timestamp, Turn,
     Watermark,
 };
-use stockade_store::{Marks, Options, Reader, Store};
+use stockade_store::{Marks, Options, Reader, Store, Trace};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
@@ -26,7 +26,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn measure(path: &Path, rows: u64) -> Result<(), Box<dyn Error>> {
     let now = Timestamp::from_secs(1_700_000_000);
-    let options = Options { journal_rows: 10_000_000, ..Options::default() };
+    let longest = Arc::new(Longest::default());
+    let trace: Trace = {
+        let longest = Arc::clone(&longest);
+        Arc::new(move |step| longest.step(step))
+    };
+    let options = Options { journal_rows: 10_000_000, trace: Some(trace), ..Options::default() };
 
     let (mut store, _) = Store::open(path, &options)?;
     let mut slowest = Duration::ZERO;
@@ -98,8 +103,28 @@ fn measure(path: &Path, rows: u64) -> Result<(), Box<dyn Error>> {
     }
     times.sort();
     let at = |part: usize| times.get(times.len() * part / 1_000).copied().unwrap_or_default();
+    println!("longest write transaction of all: {:?}", longest.time());
     println!("one ban per commit over these: median {:?}, p99 {:?}, worst {:?}", at(500), at(990), at(999));
     Ok(())
+}
+
+/// How long the longest write transaction was.
+#[derive(Default)]
+struct Longest(Mutex<(Option<Instant>, Duration)>);
+
+impl Longest {
+    fn step(&self, step: &str) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (step, state.0) {
+            ("begin", _) => state.0 = Some(Instant::now()),
+            ("committed", Some(begin)) => state.1 = state.1.max(begin.elapsed()),
+            _ => {}
+        }
+    }
+
+    fn time(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
 }
 
 fn per(what: &str, rows: u64, time: Duration) {

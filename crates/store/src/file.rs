@@ -75,6 +75,10 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, Error> {
     }
     let mut db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(sql)?;
+    if db.is_readonly("main").map_err(sql)? {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY);
+        return Err(sql(rusqlite::Error::SqliteFailure(code, Some("may only be read".into()))));
+    }
     schema::prepare_connection(&db).map_err(sql)?;
     db.busy_timeout(OPEN_WAIT).map_err(sql)?;
     if new {
@@ -191,12 +195,16 @@ fn make_private(path: &Path) -> Result<(), Error> {
 
 /// Finds damage: wholly in small files; in larger ones what reading all bans will find by itself.
 fn check(db: &Connection, path: &Path, header: Option<Header>) -> rusqlite::Result<()> {
-    let size = path.metadata().map_or(0, |meta| meta.len());
-    if header.is_none() || size > CHECKED_WHOLLY {
+    if header.is_none() || !is_small(path) {
         return Ok(());
     }
     let verdict: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if verdict == "ok" { Ok(()) } else { Err(damage(&verdict)) }
+}
+
+/// Is the file so small that a start can look at all of it?
+pub(crate) fn is_small(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.len() <= CHECKED_WHOLLY)
 }
 
 /// An error that says that the content is damaged.

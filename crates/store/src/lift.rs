@@ -75,18 +75,18 @@ fn in_database(path: &Path, lifted: &Lifted) -> Result<u64, Error> {
         sources: &mut sources,
         damaged: &mut damaged,
     };
-    pen.transaction(&mut kept.db, |_, tx, _| note(tx, lifted)).map_err(sql)?;
+    pen.transaction(&mut kept.db, |pen, tx, _| note(tx, lifted, pen.numbers.last)).map_err(sql)?;
     // From here on the next start knows; what follows makes it true for the original too.
     let bans = apply(&mut pen, &mut kept.db).unwrap_or(0);
     kept.close(&options);
     Ok(bans)
 }
 
-/// Notes a lift that is yet to be carried out.
-pub(crate) fn note(tx: &Connection, lifted: &Lifted) -> rusqlite::Result<()> {
+/// Notes a lift, made behind journal row `after`, that is yet to be carried out.
+pub(crate) fn note(tx: &Connection, lifted: &Lifted, after: i64) -> rusqlite::Result<()> {
     tx.execute(
-        "INSERT INTO stockade_lifted(net, time) VALUES(?1, ?2)",
-        params![lifted.net.map(|net| net.to_string()), lifted.time.micros()],
+        "INSERT INTO stockade_lifted(net, time, after) VALUES(?1, ?2, ?3)",
+        params![lifted.net.map(|net| net.to_string()), lifted.time.micros(), after],
     )?;
     Ok(())
 }
@@ -159,7 +159,7 @@ pub(crate) fn pending(db: &Connection, condition: &str) -> rusqlite::Result<Vec<
 }
 
 /// A mark that can't be understood must not lift everything: it is left out.
-fn read(net: Option<&str>, micros: i64) -> Option<Lifted> {
+pub(crate) fn read(net: Option<&str>, micros: i64) -> Option<Lifted> {
     let net = match net {
         None => None,
         Some(text) => Some(FailureId::parse(text).net()?),

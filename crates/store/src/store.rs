@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rusqlite::Connection;
 use stockade_core::{FailureId, JailName, Seq, Timestamp, Turn, Watermark};
 
+use crate::audit::{self, Trust};
 use crate::bans::{self, StoredBan};
 use crate::damage;
 use crate::error::Error;
@@ -117,14 +118,22 @@ impl Store {
         let file::Opened { db, notes, foreign } = file::open(&self.path, &self.options)?;
         let recovery = self.take(db).map_err(|error| Error::sql(&self.path, error))?;
         self.writable = true;
-        if foreign && recovery.pending > 0 {
+        if foreign {
             self.transaction(|pen, _, _| {
                 pen.numbers.theirs_until = pen.numbers.last;
+                pen.numbers.foreign = 1;
                 Ok(())
             })
             .map_err(|error| Error::sql(&self.path, error))?;
         }
         self.carry_out_lifts().map_err(|error| Error::sql(&self.path, error))?;
+        let idle = !self.backlog() && !self.has_forgets()?;
+        if idle && !foreign && file::is_small(&self.path) {
+            let changed = self
+                .transaction(|pen, tx, _| audit::run(tx, *pen.numbers, Trust::Rows))
+                .map_err(|error| Error::sql(&self.path, error))?;
+            self.damaged_rows += changed;
+        }
         Ok(Recovery { foreign, notes, ..recovery })
     }
 
@@ -153,7 +162,9 @@ impl Store {
         let beside = lift::read_beside(&self.path);
         let (mut pen, db) = self.pen()?;
         if !beside.is_empty() {
-            pen.transaction(db, |_, tx, _| beside.iter().try_for_each(|lifted| lift::note(tx, lifted)))?;
+            pen.transaction(db, |pen, tx, _| {
+                beside.iter().try_for_each(|lifted| lift::note(tx, lifted, pen.numbers.last))
+            })?;
             lift::remove_beside(&self.path);
         }
         let (mut pen, db) = self.pen()?;
@@ -252,6 +263,7 @@ impl Store {
             }
             Err(error) => {
                 self.keep(turns, marks, rows)?;
+                self.unsaved.drop_saved(self.saved());
                 self.fail(&error);
                 Err(error)
             }
@@ -302,6 +314,7 @@ impl Store {
             }
             Err(error) => {
                 self.unsaved = unsaved;
+                self.unsaved.drop_saved(self.saved());
                 self.fail(&error);
                 Err(error)
             }
@@ -401,7 +414,8 @@ impl Store {
     /// Tries to open the file for writing again.
     fn reopen(&mut self) -> Result<(), Error> {
         let numbers = self.numbers;
-        let read = self.db.take();
+        // SQLite would share the reader's view of the WAL's index, which may not be written.
+        self.db = None;
         match self.connect() {
             Ok(recovery) => {
                 self.numbers.last = self.numbers.last.max(numbers.last);
@@ -412,7 +426,7 @@ impl Store {
                 Ok(())
             }
             Err(error) => {
-                self.db = read;
+                self.db = file::open_read_only(&self.path).ok();
                 self.numbers = numbers;
                 self.fail(&error);
                 Err(error)

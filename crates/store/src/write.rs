@@ -8,7 +8,7 @@ use stockade_core::{Decision, Origin, Seq, Watermark};
 use crate::marks::{Forget, Marks, Snapshot};
 use crate::options::Options;
 use crate::project;
-use crate::row::{self, sql_int};
+use crate::row::{self, Cell, sql_int};
 use crate::slice::Slice;
 use crate::sources::Sources;
 use crate::window::{self, Window};
@@ -35,13 +35,17 @@ pub(crate) struct Numbers {
     pub(crate) window_end: i64,
     /// The row of that window that was brought over last.
     pub(crate) window_at: i64,
+    /// 1 if the original has ever written into this file, so that not all bans are in the journal.
+    pub(crate) foreign: i64,
+    /// Last bans from before this time (seconds) may have been purged.
+    pub(crate) purged: i64,
     /// Up to here the original's newer rows win: it has run since these were written.
     pub(crate) theirs_until: i64,
 }
 
 impl Numbers {
     /// The table's keys and values.
-    fn pairs(self) -> [(&'static str, i64); 7] {
+    fn pairs(self) -> [(&'static str, i64); 9] {
         [
             ("last", self.last),
             ("projected", self.projected),
@@ -49,6 +53,8 @@ impl Numbers {
             ("issued", self.issued),
             ("window_end", self.window_end),
             ("window_at", self.window_at),
+            ("foreign", self.foreign),
+            ("purged", self.purged),
             ("theirs_until", self.theirs_until),
         ]
     }
@@ -80,6 +86,8 @@ impl Numbers {
             issued: get("issued")?,
             window_end: get("window_end")?,
             window_at: get("window_at")?,
+            foreign: get("foreign")?,
+            purged: get("purged")?,
             theirs_until: get("theirs_until")?,
         };
         numbers.last = numbers.last.max(newest.unwrap_or(0)).max(numbers.projected);
@@ -317,9 +325,11 @@ fn valid_version(tx: &Connection, name: &str) -> rusqlite::Result<i64> {
 
 /// Writes one part, over what an interrupted attempt may have left.
 fn insert_part(tx: &Connection, name: &str, version: i64, part: i64, data: &[u8]) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT OR REPLACE INTO stockade_snapshot(name, version, part, data) VALUES(?1, ?2, ?3, ?4)")?
-        .execute(params![name, version, part, data])
-        .map(|_| ())
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO stockade_snapshot(name, version, part, data, sum) VALUES(?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![name, version, part, data, row::checksum(&[Cell::Blob(data)])])
+    .map(|_| ())
 }
 
 /// Makes the staged parts, or a small snapshot itself, the version that counts.

@@ -5,6 +5,7 @@
 //! without says that it skipped.
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     clippy::print_stderr,
     reason = "a failure is a panic, the original is a Python program, and a skip says so"
@@ -266,4 +267,116 @@ fn shape(file: &Path) -> Vec<String> {
     }
     shape.push(text("SELECT version FROM fail2banDb").concat());
     shape
+}
+
+/// A database as fail2ban of schema `version` (1 to 3) left it.
+fn old(path: &Path, version: i64) {
+    let db = rusqlite::Connection::open(path).unwrap();
+    let unique = if version >= 2 { ", UNIQUE(jail, path), UNIQUE(jail, path, firstlinemd5)" } else { "" };
+    let times = if version >= 3 { "bantime INTEGER NOT NULL, bancount INTEGER NOT NULL default 1, " } else { "" };
+    db.execute_batch(&format!(
+        "CREATE TABLE fail2banDb(version INTEGER);
+         INSERT INTO fail2banDb VALUES({version});
+         CREATE TABLE jails(name TEXT NOT NULL UNIQUE, enabled INTEGER NOT NULL DEFAULT 1);
+         CREATE INDEX jails_name ON jails(name);
+         CREATE TABLE logs(jail TEXT NOT NULL, path TEXT, firstlinemd5 TEXT, lastfilepos INTEGER DEFAULT 0,
+             FOREIGN KEY(jail) REFERENCES jails(name) ON DELETE CASCADE{unique});
+         CREATE INDEX logs_path ON logs(path);
+         CREATE TABLE bans(jail TEXT NOT NULL, ip TEXT, timeofban INTEGER NOT NULL, {times}data JSON,
+             FOREIGN KEY(jail) REFERENCES jails(name));
+         CREATE INDEX bans_jail_ip ON bans(jail, ip);
+         CREATE INDEX bans_ip ON bans(ip);
+         INSERT INTO jails(name) VALUES('sshd'), ('web');
+         INSERT INTO logs VALUES('sshd', '/var/log/auth.log', 'abcd', 400);"
+    ))
+    .unwrap();
+    let times = if version >= 3 { "600, 2, " } else { "" };
+    for (jail, ip, time) in [("sshd", "192.0.2.1", "20.25"), ("sshd", "192.0.2.1", "10"), ("web", "2001:db8::1", "30")]
+    {
+        let time = format!("1700000000 + {time}");
+        let data = r#"{"matches": ["one", ["a", "b"]], "failures": 4}"#;
+        db.execute(&format!("INSERT INTO bans VALUES('{jail}', '{ip}', {time}, {times}'{data}')"), []).unwrap();
+    }
+}
+
+/// The content of all tables of the original.
+fn content(file: &Path) -> Vec<String> {
+    let db = rusqlite::Connection::open(file).unwrap();
+    let mut content = Vec::new();
+    for select in [
+        "SELECT * FROM fail2banDb",
+        "SELECT * FROM jails ORDER BY name",
+        "SELECT * FROM logs ORDER BY jail, path",
+        "SELECT * FROM bans ORDER BY jail, ip, timeofban",
+        "SELECT * FROM bips ORDER BY jail, ip",
+    ] {
+        let mut select = db.prepare(select).unwrap();
+        let columns = select.column_count();
+        let mut rows = select.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            content.push((0..columns).map(|at| format!("{:?} ", row.get_ref(at).unwrap())).collect());
+        }
+    }
+    content
+}
+
+#[test]
+fn old_versions_are_imported_and_upgraded() {
+    for version in 1..=3 {
+        let folder = Folder::new();
+        let file = folder.file();
+        old(&file, version);
+        let before = std::fs::read(&file).unwrap();
+        let mut found = Vec::new();
+        let imported = stockade_store::import(&file, |ban| {
+            let evidence = ban.evidence();
+            assert_eq!((evidence.failures, evidence.matches.len()), (4, 2));
+            found.push((ban.id.to_string(), ban.time.micros(), ban.bantime.is_some(), ban.count));
+        })
+        .unwrap();
+        found.sort();
+        let count = if version == 3 { 2 } else { 1 };
+        assert_eq!(
+            found,
+            [
+                ("192.0.2.1".into(), 1_700_000_020_250_000, version == 3, count),
+                ("2001:db8::1".into(), 1_700_000_030_000_000, version == 3, count)
+            ]
+        );
+        assert_eq!((imported.version, imported.bans, imported.positions.len()), (version, 2, 1));
+        assert_eq!(std::fs::read(&file).unwrap(), before, "only read");
+
+        let (mut store, recovery) = open(&file);
+        let [Note::Upgraded { from, backup }, Note::TakenOver] = &recovery.notes[..] else {
+            panic!("{:?}", recovery.notes)
+        };
+        assert_eq!(*from, version);
+        assert!(backup.exists());
+        assert_eq!(recovery.positions.len(), 1);
+        assert_eq!(bans(&mut store).len(), 2);
+        store.close(at(0)).unwrap();
+        for root in roots() {
+            let theirs = folder.0.join("theirs");
+            old(&theirs, version);
+            original(&root, &theirs, "");
+            assert_eq!(content(&file), content(&theirs), "version {version}");
+            std::fs::remove_file(&theirs).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_newer_version_is_left_alone() {
+    let folder = Folder::new();
+    let file = folder.file();
+    open(&file).0.close(at(0)).unwrap();
+    let db = rusqlite::Connection::open(&file).unwrap();
+    db.execute_batch("UPDATE fail2banDb SET version = 5").unwrap();
+    db.close().unwrap();
+    let before = std::fs::read(&file).unwrap();
+    let error = stockade_store::Store::open(&file, &stockade_store::Options::default()).err().unwrap();
+    assert!(error.to_string().contains("version 5"), "{error}");
+    assert!(!error.retryable());
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    stockade_store::import(&file, |_| {}).unwrap_err();
 }
