@@ -226,6 +226,15 @@ impl Backend {
         }
     }
 
+    /// Is there a set for networks of that length, or can't that be said?
+    fn may_hold(&self, group: usize, net: Net) -> bool {
+        match self {
+            Backend::Nft(nft) => nft.has_set_for(group, net),
+            Backend::Tools(_) => true,
+            Backend::Dry => false,
+        }
+    }
+
     fn is_whole(&mut self) -> Result<bool, Error> {
         match self {
             Backend::Nft(nft) => nft.is_whole(),
@@ -616,6 +625,27 @@ impl Kernel {
             None => false,
         };
         Ok(if held { Held::Held } else { Held::Missing })
+    }
+
+    /// Everything in the kernel that holds this address or network: what is
+    /// blocked, and by which element. Asked by key, one question per group and
+    /// prefix length in use; expired elements don't count.
+    ///
+    /// # Errors
+    ///
+    /// The kernel could not be asked.
+    pub fn holding(&mut self, net: Net) -> Result<Vec<(PortSpec, Net)>, Error> {
+        let mut found = Vec::new();
+        for (group, key) in self.layout.groups().iter().enumerate() {
+            for prefix in (0..=net.prefix()).rev() {
+                let Some(element) = Net::new(net.addr(), prefix) else { continue };
+                // A network of which nobody has banned one of that length costs nothing: it has no set.
+                if self.backend.may_hold(group, element) && self.backend.holds(group, element)? {
+                    found.push((key.ports.clone(), element));
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Does everything that we made in the kernel still stand, chains, rules and

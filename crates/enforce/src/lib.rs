@@ -25,6 +25,6 @@ pub use error::Error;
 pub use guard::{Guard, Reason};
 pub use kernel::{Applied, GroupCount, Held, Kernel, Loaded, Means, OnClose, Options, Progress, SetOp};
 pub use layout::{JailBlock, Layout, Verdict};
-pub use lift::{Lifted, lift};
+pub use lift::{Lifted, Standing, lift, standing};
 pub use nft::events::KernelEvent;
 pub use ports::{PortError, PortSpec, Services};

@@ -436,6 +436,11 @@ impl Nft {
         has_element(&mut self.socket, &self.table, &set, net)
     }
 
+    /// Have we made the set that would hold it?
+    pub(crate) fn has_set_for(&self, group: usize, net: Net) -> bool {
+        self.has_set(SetKey { group, ipv4: net.is_ipv4(), prefix: net.prefix() })
+    }
+
     /// Packets and bytes that each group refused, by index.
     pub(crate) fn counters(&mut self) -> Result<Vec<(u64, u64)>, Errno> {
         let table = self.table.clone();
@@ -643,12 +648,17 @@ pub(crate) fn delete_elements(socket: &mut Socket, table: &str, found: &[(String
 
 /// The error for a table that another living process holds.
 pub(crate) fn owned_by(what: &str, owner: u32) -> Error {
-    let who = crate::owner::of_netlink_port(owner, NETLINK_NETFILTER);
+    let who = owner_in_words(owner);
     Error::new(
         what,
         format!("it belongs to {who}, which is alive"),
         "stop that process first, or ask it through its control socket",
     )
+}
+
+/// The process behind the port id of a table's owner.
+pub(crate) fn owner_in_words(owner: u32) -> String {
+    crate::owner::of_netlink_port(owner, NETLINK_NETFILTER)
 }
 
 /// Number of the netfilter protocol in `/proc/net/netlink`.
