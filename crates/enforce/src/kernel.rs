@@ -5,16 +5,17 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
-use stockade_core::{Decision, DecisionKind, JailName, Net, Timestamp};
+use stockade_core::{JailName, Net, Timestamp};
 
-use crate::backend::{Change, ElementOp};
+use crate::backend::{Backend, Change, ElementOp, Means, Options, by_tools, open_nft};
 use crate::content::{End, JailBans};
 use crate::diag::Diag;
 use crate::error::Error;
 use crate::fallback::Fallback;
-use crate::layout::{Layout, Verdict};
+use crate::layout::Layout;
+use crate::nft::TRANSACTION_ELEMENTS;
 use crate::nft::events::{KernelEvent, Watch};
-use crate::nft::{Nft, TRANSACTION_ELEMENTS};
+use crate::ops::{Applied, GroupCount, Held, Loaded, OnClose, Progress, SetOp};
 use crate::ports::PortSpec;
 
 /// The kernel keeps an element this much longer than the ban lasts, so that it
@@ -23,147 +24,6 @@ const GRACE_MILLIS: u64 = 5_000;
 
 /// New bans remembered for [`Kernel::end_connections`]. Beyond that, connections run into silence instead.
 const FRESH_MAX: usize = 100_000;
-
-/// How to enforce.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Name of our table in the family `inet`.
-    pub table: String,
-    /// Use exactly this; `None` is the best that works here.
-    pub means: Option<Means>,
-    /// Do without what Linux got in 6.3 (removing what may be absent) and 6.9
-    /// (tables with an owner that outlive it), as on older kernels; for tests.
-    pub as_old_kernel: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options { table: "stockade".to_owned(), means: None, as_old_kernel: false }
-    }
-}
-
-/// What enforces the bans here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Means {
-    /// Our own nftables table over netlink.
-    Nftables,
-    /// Sets of `ipset` in rules of `iptables`.
-    Ipset,
-    /// A rule of `iptables` for each ban.
-    Iptables,
-    /// Nothing: bans are only accounted for.
-    DryRun,
-}
-
-/// One change of one jail's bans.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SetOp {
-    /// The address or network is banned in this jail until `end`; a living ban gets this end.
-    Ban {
-        /// In which jail.
-        jail: JailName,
-        /// Whom.
-        net: Net,
-        /// Until when; [`Timestamp::MAX`] is for ever.
-        end: Timestamp,
-    },
-    /// It is no longer banned in this jail.
-    Unban {
-        /// In which jail.
-        jail: JailName,
-        /// Whom.
-        net: Net,
-    },
-}
-
-impl SetOp {
-    /// What a decision means for the kernel; `None` where it means nothing.
-    pub fn of(decision: &Decision) -> Option<SetOp> {
-        let (jail, net) = (decision.jail.clone(), decision.target()?);
-        match decision.kind {
-            DecisionKind::Ban | DecisionKind::Restore | DecisionKind::Prolong => {
-                Some(SetOp::Ban { jail, net, end: decision.end })
-            }
-            DecisionKind::Unban | DecisionKind::Lift | DecisionKind::Repeal => Some(SetOp::Unban { jail, net }),
-            DecisionKind::Withhold => None,
-        }
-    }
-
-    /// Whose ban changes.
-    pub fn net(&self) -> Net {
-        match self {
-            SetOp::Ban { net, .. } | SetOp::Unban { net, .. } => *net,
-        }
-    }
-
-    /// In which jail.
-    pub fn jail(&self) -> &JailName {
-        match self {
-            SetOp::Ban { jail, .. } | SetOp::Unban { jail, .. } => jail,
-        }
-    }
-}
-
-/// What became of some operations. Those not listed are in force.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Index of the operation, and why it is not in force. The ban is still
-    /// wanted: [`Kernel::retry`] and [`Kernel::repair`] try it again.
-    pub failed: Vec<(usize, Error)>,
-    /// The table had vanished or was damaged and was made anew.
-    pub repaired: bool,
-}
-
-/// How a restore, a new layout or a repair went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Loaded {
-    /// Elements put into the kernel.
-    pub elements: usize,
-    /// Elements that the kernel refused; see [`Kernel::unsettled`].
-    pub refused: usize,
-}
-
-/// Progress of a load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// So many elements are still to come; call again.
-    Left(usize),
-    /// All is in force, and what stood before is gone.
-    Done(Loaded),
-}
-
-/// Is a ban in the kernel?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// The element is there.
-    Held,
-    /// It is not.
-    Missing,
-}
-
-/// What one group of jails has refused so far.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupCount {
-    /// The jails that share these sets.
-    pub jails: Vec<JailName>,
-    /// What they block.
-    pub ports: PortSpec,
-    /// How.
-    pub verdict: Verdict,
-    /// Refused packets since the group was made.
-    pub packets: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
-/// What happens to the bans in the kernel when we go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnClose {
-    /// They stay and end by themselves.
-    Keep,
-    /// They are lifted.
-    Lift,
-}
 
 #[derive(Debug)]
 struct Jail {
@@ -180,77 +40,6 @@ struct Fill {
     /// (group, whom) that may have to leave a group that stays.
     settle: Vec<(usize, Net)>,
     loaded: Loaded,
-}
-
-#[derive(Debug)]
-enum Backend {
-    Nft(Box<Nft>),
-    Tools(Box<Fallback>),
-    Dry,
-}
-
-impl Backend {
-    fn build(&mut self, layout: &Layout, reuse: &[Option<usize>]) -> Result<(), Error> {
-        match self {
-            Backend::Nft(nft) => nft.build(layout, reuse),
-            Backend::Tools(tools) => tools.build(layout, reuse),
-            Backend::Dry => Ok(()),
-        }
-    }
-
-    fn retire(&mut self) -> Result<(), Error> {
-        match self {
-            Backend::Nft(nft) => nft.retire(),
-            Backend::Tools(tools) => tools.retire(),
-            Backend::Dry => Ok(()),
-        }
-    }
-
-    fn change(&mut self, ops: &[ElementOp]) -> Vec<(usize, Error)> {
-        match self {
-            Backend::Nft(nft) => {
-                nft.change(ops).into_iter().map(|(i, errno)| (i, Error::errno("change a set", errno))).collect()
-            }
-            Backend::Tools(tools) => tools.change(ops),
-            Backend::Dry => Vec::new(),
-        }
-    }
-
-    fn holds(&mut self, group: usize, net: Net) -> Result<bool, Error> {
-        match self {
-            Backend::Nft(nft) => {
-                nft.holds(group, net).map_err(|e| Error::errno(format!("look {net} up in the kernel"), e))
-            }
-            Backend::Tools(tools) => Ok(tools.holds(group, net)),
-            Backend::Dry => Ok(false),
-        }
-    }
-
-    fn is_whole(&mut self) -> Result<bool, Error> {
-        match self {
-            Backend::Nft(nft) => nft.is_whole(),
-            Backend::Tools(tools) => tools.is_whole(),
-            Backend::Dry => Ok(true),
-        }
-    }
-}
-
-/// Our own table.
-fn open_nft(options: &Options) -> Result<(Backend, Option<Watch>, String), Error> {
-    let nft = Nft::open(&options.table, options.as_old_kernel)?;
-    let owned = nft.features().owned;
-    let why = if owned {
-        format!("table inet {}, which nobody else can change and which outlives us", options.table)
-    } else {
-        format!("table inet {}; foreign changes are watched and repaired", options.table)
-    };
-    let watch = if owned { None } else { Some(Watch::open(&options.table)?) };
-    Ok((Backend::Nft(Box::new(nft)), watch, why))
-}
-
-fn by_tools(tools: Fallback, why: &str) -> (Backend, Option<Watch>, String) {
-    let why = format!("{why}{}", tools.limits());
-    (Backend::Tools(Box::new(tools)), None, why)
 }
 
 /// Owner of everything that we have in the kernel. One thread owns it.
@@ -616,6 +405,27 @@ impl Kernel {
             None => false,
         };
         Ok(if held { Held::Held } else { Held::Missing })
+    }
+
+    /// Everything in the kernel that holds this address or network: what is
+    /// blocked, and by which element. Asked by key, one question per group and
+    /// prefix length in use; expired elements don't count.
+    ///
+    /// # Errors
+    ///
+    /// The kernel could not be asked.
+    pub fn holding(&mut self, net: Net) -> Result<Vec<(PortSpec, Net)>, Error> {
+        let mut found = Vec::new();
+        for (group, key) in self.layout.groups().iter().enumerate() {
+            for prefix in (0..=net.prefix()).rev() {
+                let Some(element) = Net::new(net.addr(), prefix) else { continue };
+                // A network of which nobody has banned one of that length costs nothing: it has no set.
+                if self.backend.may_hold(group, element) && self.backend.holds(group, element)? {
+                    found.push((key.ports.clone(), element));
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Does everything that we made in the kernel still stand, chains, rules and

@@ -74,6 +74,28 @@ pub fn lift(table: &str, target: Option<Net>) -> Result<Lifted, Error> {
     Ok(Lifted { found: !elements.is_empty(), elements: elements.len(), covered_by })
 }
 
+/// What stands in the kernel, as seen without a daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Is our table there?
+    pub table: bool,
+    /// The living process that owns it, in words: `stockade (pid 5)`. `None` if
+    /// nobody does: the daemon is dead, or the kernel knows no owners.
+    pub owner: Option<String>,
+}
+
+/// Looks whether our table stands, and who owns it.
+///
+/// # Errors
+///
+/// No rights to ask, or no nftables.
+pub fn standing(table: &str) -> Result<Standing, Error> {
+    let failed = |errno| Error::errno(format!("look for table inet {table}"), errno);
+    let mut socket = Socket::open(Some(netlink::NETFILTER), 0).map_err(failed)?;
+    let state = nft::table_state(&mut socket, table).map_err(failed)?;
+    Ok(Standing { table: state.exists, owner: state.owner.map(nft::owner_in_words) })
+}
+
 /// The same where bans are kept by `ipset` or `iptables`; without these tools there is nothing to lift.
 fn lift_by_tools(table: &str, target: Option<Net>) -> Result<Lifted, Error> {
     let mut lifted = Lifted::default();

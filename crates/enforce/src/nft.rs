@@ -23,15 +23,23 @@ use stockade_core::Net;
 use crate::backend::{Change, ElementOp};
 use crate::error::Error;
 use crate::layout::{GroupKey, Layout, Verdict};
-use crate::netlink::{DUMP, ERROR, Message, Socket, attribute, be32, be64, error_of, text};
-use crate::ports::{carries_ports, protocol_name};
+use crate::netlink::{DUMP, ERROR, Socket, attribute, be64, error_of, text};
 
 pub(crate) mod events;
+mod groups;
+mod look;
 mod words;
 mod write;
 
+use groups::{Group, SetKey, add_dispatch, add_fresh, add_set, build_number, name_of, set_key, set_name};
+use look::body_of;
 use words::*;
 use write::Batch;
+
+pub(crate) use groups::parse_set_name;
+pub(crate) use look::{
+    Kind, Object, delete_elements, delete_table, has_element, owned_by, owner_in_words, standing, table_state,
+};
 
 /// Elements per message: their attributes must fit 64 KiB, at most 60 bytes each.
 const MESSAGE_ELEMENTS: usize = 1000;
@@ -49,33 +57,6 @@ pub(crate) struct Features {
     destroy: bool,
     /// Packets can be rejected at prerouting (Linux 5.9).
     reject: bool,
-}
-
-/// A table as the kernel shows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TableState {
-    pub(crate) exists: bool,
-    pub(crate) flags: u32,
-    /// Port id of the socket that owns it.
-    pub(crate) owner: Option<u32>,
-}
-
-/// The sets of one group.
-#[derive(Clone, Debug)]
-struct Group {
-    /// Name of chain and counter, and beginning of the names of its sets.
-    name: String,
-    verdict: Verdict,
-    /// Prefix lengths for which sets exist: (is IPv4, length).
-    nets: Vec<(bool, u8)>,
-}
-
-/// A set of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct SetKey {
-    group: usize,
-    ipv4: bool,
-    prefix: u8,
 }
 
 /// The table, as we made it.
@@ -436,6 +417,11 @@ impl Nft {
         has_element(&mut self.socket, &self.table, &set, net)
     }
 
+    /// Have we made the set that would hold it?
+    pub(crate) fn has_set_for(&self, group: usize, net: Net) -> bool {
+        self.has_set(SetKey { group, ipv4: net.is_ipv4(), prefix: net.prefix() })
+    }
+
     /// Packets and bytes that each group refused, by index.
     pub(crate) fn counters(&mut self) -> Result<Vec<(u64, u64)>, Errno> {
         let table = self.table.clone();
@@ -522,282 +508,4 @@ fn transact(socket: &mut Socket, table: &str, write: impl FnOnce(&mut Batch<'_>)
 /// The first reason; what failed before is the cause of what failed later.
 fn first(failures: &[(u32, Errno)]) -> Errno {
     failures.first().map_or(Errno::PROTO, |(_, errno)| *errno)
-}
-
-/// The attributes of a message of ours, if it is of that kind.
-fn body_of(message: Message<'_>, kind: u16) -> Option<&[u8]> {
-    if message.kind == (SUBSYSTEM << 8 | kind) { message.payload.get(4..) } else { None }
-}
-
-/// What the kernel knows about a table.
-pub(crate) fn table_state(socket: &mut Socket, table: &str) -> Result<TableState, Errno> {
-    let state = socket.request(
-        |w| {
-            w.begin(SUBSYSTEM << 8 | GETTABLE, 0, &[PROTO_INET, 0, 0, 0]);
-            w.text(TABLE_NAME, table);
-            w.end();
-        },
-        |state: &mut TableState, message| {
-            let Some(body) = body_of(message, NEWTABLE) else { return };
-            state.exists = true;
-            state.flags = attribute(body, TABLE_FLAGS).and_then(be32).unwrap_or(0);
-            state.owner = attribute(body, TABLE_OWNER).and_then(be32);
-        },
-    );
-    match state {
-        Err(Errno::NOENT) => Ok(TableState::default()),
-        other => other,
-    }
-}
-
-/// Kinds of named things in a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Chain,
-    Map,
-    Set,
-    Counter,
-}
-
-/// A named thing in a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Object {
-    pub(crate) kind: Kind,
-    pub(crate) name: String,
-}
-
-/// All named things in a table, without their contents; none if the table is missing.
-pub(crate) fn standing(socket: &mut Socket, table: &str) -> Result<Vec<Object>, Errno> {
-    let mut all = Vec::new();
-    for (get, new, table_kind, name_kind) in [
-        (GETCHAIN, NEWCHAIN, CHAIN_TABLE, CHAIN_NAME),
-        (GETSET, NEWSET, SET_TABLE, SET_NAME),
-        (GETOBJ, NEWOBJ, OBJ_TABLE, OBJ_NAME),
-    ] {
-        let found = socket.request(
-            |w| {
-                w.begin(SUBSYSTEM << 8 | get, DUMP, &[PROTO_INET, 0, 0, 0]);
-                w.text(table_kind, table);
-                w.end();
-            },
-            |found: &mut Vec<Object>, message| {
-                let Some(body) = body_of(message, new) else { return };
-                if attribute(body, table_kind).map(text) != Some(table) {
-                    return;
-                }
-                let is_map = attribute(body, SET_FLAGS).and_then(be32).unwrap_or(0) & SET_F_MAP != 0;
-                let kind = match new {
-                    NEWCHAIN => Kind::Chain,
-                    NEWSET if is_map => Kind::Map,
-                    NEWSET => Kind::Set,
-                    _ => Kind::Counter,
-                };
-                let name = attribute(body, name_kind).map(text).unwrap_or_default().to_owned();
-                found.push(Object { kind, name });
-            },
-        );
-        match found {
-            Ok(found) => all.extend(found),
-            Err(Errno::NOENT) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(all)
-}
-
-/// Asks for one element by its key.
-pub(crate) fn has_element(socket: &mut Socket, table: &str, set: &str, net: Net) -> Result<bool, Errno> {
-    let found = socket.request(
-        |w| {
-            w.begin(SUBSYSTEM << 8 | GETSETELEM, 0, &[PROTO_INET, 0, 0, 0]);
-            w.text(ELEMS_TABLE, table);
-            w.text(ELEMS_SET, set);
-            w.nest(ELEMS_ELEMENTS, |w| w.nest(LIST_ELEM, |w| write::key(w, net)));
-            w.end();
-        },
-        |found: &mut bool, message| *found |= message.kind == (SUBSYSTEM << 8 | NEWSETELEM),
-    );
-    match found {
-        Err(Errno::NOENT) => Ok(false),
-        other => other,
-    }
-}
-
-/// Deletes a table, whoever made it.
-pub(crate) fn delete_table(socket: &mut Socket, table: &str) -> Result<(), Errno> {
-    transact(socket, table, |b| {
-        b.delete_table();
-    })
-    .map_err(|f| first(&f))
-}
-
-/// Deletes elements that are known to be there, in one transaction.
-pub(crate) fn delete_elements(socket: &mut Socket, table: &str, found: &[(String, Net)]) -> Result<(), Errno> {
-    let done = transact(socket, table, |b| {
-        for (set, net) in found {
-            b.elements(DELSETELEM, set, std::iter::once((*net, None)));
-        }
-    });
-    done.map_err(|f| first(&f))
-}
-
-/// The error for a table that another living process holds.
-pub(crate) fn owned_by(what: &str, owner: u32) -> Error {
-    let who = crate::owner::of_netlink_port(owner, NETLINK_NETFILTER);
-    Error::new(
-        what,
-        format!("it belongs to {who}, which is alive"),
-        "stop that process first, or ask it through its control socket",
-    )
-}
-
-/// Number of the netfilter protocol in `/proc/net/netlink`.
-const NETLINK_NETFILTER: u32 = 12;
-
-fn set_key(op: &ElementOp) -> SetKey {
-    SetKey { group: op.group, ipv4: op.net.is_ipv4(), prefix: op.net.prefix() }
-}
-
-fn name_of(groups: &[Group], key: SetKey) -> Option<String> {
-    groups.get(key.group).map(|g| set_name(&g.name, key.ipv4, key.prefix))
-}
-
-/// Name of a set: hosts end with `_v4` or `_v6`, networks have their prefix length behind that.
-fn set_name(group: &str, ipv4: bool, prefix: u8) -> String {
-    match (ipv4, prefix) {
-        (true, 32) => format!("{group}_v4"),
-        (false, 128) => format!("{group}_v6"),
-        (true, prefix) => format!("{group}_v4_{prefix}"),
-        (false, prefix) => format!("{group}_v6_{prefix}"),
-    }
-}
-
-/// The family and prefix length of a set of addresses, from its name: (is IPv4, length).
-pub(crate) fn parse_set_name(name: &str) -> Option<(bool, u8)> {
-    let (head, last) = name.rsplit_once('_')?;
-    match last {
-        "v4" => return Some((true, 32)),
-        "v6" => return Some((false, 128)),
-        _ => {}
-    }
-    let prefix: u8 = last.parse().ok()?;
-    match head.rsplit_once('_')?.1 {
-        "v4" if prefix < 32 => Some((true, prefix)),
-        "v6" if prefix < 128 => Some((false, prefix)),
-        _ => None,
-    }
-}
-
-/// The number of the build that made an object.
-fn build_number(name: &str) -> Option<u32> {
-    name.strip_prefix('b')?.split_once('_')?.0.parse().ok()
-}
-
-fn add_set(b: &mut Batch<'_>, group: &Group, ipv4: bool, prefix: u8) {
-    let set = set_name(&group.name, ipv4, prefix);
-    b.add_address_set(&set, ipv4);
-    b.add_rule(&group.name, |r| {
-        r.source_in(&set, ipv4, prefix);
-        r.counter(&group.name);
-        r.refuse(group.verdict);
-    });
-}
-
-fn add_fresh(b: &mut Batch<'_>, groups: &[Group], fresh: &[SetKey]) {
-    for key in fresh {
-        if let Some(group) = groups.get(key.group) {
-            add_set(b, group, key.ipv4, key.prefix);
-        }
-    }
-}
-
-/// The base chains and the way from a packet's protocol and port to the chains of groups.
-fn add_dispatch(b: &mut Batch<'_>, build: u32, layout: &Layout, groups: &[(Group, bool)], structure: &mut Vec<String>) {
-    let chain_of = |i: &usize| groups.get(*i).map(|(g, _)| g.name.clone()).unwrap_or_default();
-    let ports = format!("b{build}_ports");
-    b.add_chain(&ports);
-    structure.push(ports.clone());
-    let mut shared: Vec<(Vec<usize>, String)> = Vec::new();
-    let mut by_port = false;
-    for protocol in layout.protocols() {
-        by_port = true;
-        let mut ranges: Vec<(u16, u16, String)> = Vec::new();
-        for segment in layout.segments(protocol) {
-            let target = match (segment.groups.as_slice(), shared.iter().find(|(g, _)| *g == segment.groups)) {
-                ([only], _) => chain_of(only),
-                (_, Some((_, chain))) => chain.clone(),
-                (several, None) => {
-                    let chain = format!("b{build}_s{}", shared.len());
-                    b.add_chain(&chain);
-                    for group in several {
-                        b.add_rule(&chain, |r| r.jump(&chain_of(group)));
-                    }
-                    structure.push(chain.clone());
-                    shared.push((segment.groups.clone(), chain.clone()));
-                    chain
-                }
-            };
-            ranges.push((segment.low, segment.high, target));
-        }
-        match ranges.as_slice() {
-            [(0, u16::MAX, chain)] => {
-                b.add_rule(&ports, |r| {
-                    r.protocol(protocol);
-                    r.jump(chain);
-                });
-            }
-            _ if carries_ports(protocol) => {
-                let map = format!("b{build}_{}", protocol_name(protocol));
-                b.add_port_map(&map);
-                for (i, part) in ranges.chunks(MESSAGE_ELEMENTS / 4).enumerate() {
-                    b.fill_port_map(&map, part, i == 0);
-                }
-                b.add_rule(&ports, |r| {
-                    r.protocol(protocol);
-                    r.port_map(&map);
-                });
-                structure.push(map);
-            }
-            _ => {}
-        }
-    }
-    let everything: Vec<String> = layout.everything().iter().map(chain_of).collect();
-    for (hook, number, priority) in
-        [("prerouting", HOOK_PREROUTING, -300), ("input", HOOK_INPUT, -1), ("forward", HOOK_FORWARD, -1)]
-    {
-        let chain = format!("b{build}_{hook}");
-        b.add_base_chain(&chain, number, priority);
-        structure.push(chain.clone());
-        if number != HOOK_FORWARD {
-            b.add_rule(&chain, |r| {
-                r.loopback();
-                r.accept();
-            });
-        }
-        if number == HOOK_PREROUTING {
-            everything.iter().for_each(|group| {
-                b.add_rule(&chain, |r| r.jump(group));
-            });
-        }
-        if by_port {
-            b.add_rule(&chain, |r| r.jump(&ports));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_sets_are_read_back() {
-        for (ipv4, prefix) in [(true, 32), (true, 24), (true, 0), (false, 128), (false, 64), (false, 32), (false, 0)] {
-            assert_eq!(parse_set_name(&set_name("b1_g0_tcp_22", ipv4, prefix)), Some((ipv4, prefix)));
-        }
-        for other in ["b1_tcp", "x", "b1_v4_33", "b1_v6_200", "b1_v4_x", "_v5"] {
-            assert_eq!(parse_set_name(other), None, "{other}");
-        }
-        assert_eq!(build_number("b12_ports"), Some(12));
-        assert_eq!(build_number("prerouting"), None);
-    }
 }

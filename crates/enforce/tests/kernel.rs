@@ -6,7 +6,8 @@ mod common;
 use common::{Attacker, TARGET4, TARGET6, Witness, in_namespace, run};
 use stockade_core::{FailureId, JailName, Net, Span, Timestamp};
 use stockade_enforce::{
-    Held, JailBlock, Kernel, Layout, Lifted, Means, OnClose, Options, PortSpec, Services, SetOp, Verdict, lift,
+    Held, JailBlock, Kernel, Layout, Lifted, Means, OnClose, Options, PortSpec, Services, SetOp, Standing, Verdict,
+    lift, standing,
 };
 
 const PORT: u16 = 2222;
@@ -95,6 +96,10 @@ fn networks_and_hosts_overlap_freely() {
         let mut kernel = open(Layout::new([block("all", "any", "all")]));
         let all = ["10.9.0.0/16", "10.9.1.0/24", "10.9.1.1", "2001:db8:9::/64", "2001:db8:9::/112", "2001:db8:9::1"];
         apply(&mut kernel, &all.map(|whom| ban("all", whom)));
+        let holding: Vec<String> =
+            kernel.holding(net("10.9.1.1")).unwrap().iter().map(|(_, n)| n.to_string()).collect();
+        assert_eq!(holding, ["10.9.1.1", "10.9.1.0/24", "10.9.0.0/16"]);
+        assert_eq!(kernel.holding(net("2001:db8:9::5")).unwrap().len(), 2);
         for (lifted, silent) in [
             ("10.9.1.1", "10.9.1.1"),
             ("10.9.0.0/16", "10.9.1.1"),
@@ -209,11 +214,14 @@ fn lift_works_with_the_daemon_dead_and_says_who_lives() {
         let mut kernel = open(Layout::new([block("all", "any", "all"), block("one", "2222", "udp")]));
         let bans = [ban("all", "10.9.0.1"), ban("one", "10.9.0.1"), ban("all", "10.9.0.2"), ban("all", "10.9.1.0/24")];
         apply(&mut kernel, &bans);
+        let me = format!("pid {}", std::process::id());
+        assert!(standing("stockade").unwrap().owner.is_some_and(|o| o.contains(&me)));
         let second = Kernel::open(&Options::default()).unwrap_err();
         assert!(second.why.contains(&format!("pid {}", std::process::id())), "{second}");
         let alive = lift("stockade", Some(net("10.9.0.1"))).unwrap_err();
         assert!(alive.why.contains(&format!("pid {}", std::process::id())), "{alive}");
         drop(kernel);
+        assert_eq!(standing("stockade").unwrap(), Standing { table: true, owner: None });
         let lifted = lift("stockade", Some(net("10.9.0.1"))).unwrap();
         assert_eq!(lifted, Lifted { found: true, elements: 2, covered_by: vec![] });
         assert!(passes(&mut attacker, &witness, "10.9.0.1", PORT));

@@ -110,15 +110,22 @@ impl Attacker {
             attacker.ip(args);
         }
         run("ip", &["neigh", "replace", &format!("{network}.2"), "lladdr", "02:00:00:00:00:02", "dev", link]);
+        // Until the kernel has noticed on both sides that the link is up, it throws packets away.
+        let end = Instant::now() + Duration::from_secs(20);
+        while !run("ip", &["-o", "link", "show", "dev", link]).contains("state UP")
+            || !attacker.ip("-o link show dev peer").contains("state UP")
+        {
+            assert!(Instant::now() < end, "the link does not come up");
+        }
         attacker
     }
 
     /// Runs `ip` in the attacker's namespace.
-    pub(crate) fn ip(&self, args: &str) {
+    pub(crate) fn ip(&self, args: &str) -> String {
         let pid = self.child.id().to_string();
         let mut all = vec!["-t", &pid, "-n", "ip"];
         all.extend(args.split(' '));
-        run("nsenter", &all);
+        run("nsenter", &all)
     }
 
     pub(crate) fn ask(&mut self, command: &str) -> String {
@@ -267,6 +274,15 @@ pub(crate) fn attacker_process() {
                     }
                     Err(word) => word.to_owned(),
                 }
+            }
+            // Time that one datagram takes through our sending and the other side's receiving, in picoseconds.
+            ["burst", from, to, port, number] => {
+                let socket = UdpSocket::bind((from.parse::<IpAddr>().unwrap(), 0)).unwrap();
+                socket.connect((to.parse::<IpAddr>().unwrap(), port.parse().unwrap())).unwrap();
+                let number: u32 = number.parse().unwrap();
+                let start = Instant::now();
+                (0..number).for_each(|_| drop(socket.send(b"x")));
+                format!("{}", start.elapsed().as_nanos() * 1000 / u128::from(number))
             }
             ["listen", port] => {
                 listener = Some(UdpSocket::bind(("0.0.0.0", port.parse().unwrap())).unwrap());
