@@ -13,6 +13,7 @@
 mod action;
 mod budget;
 mod call;
+mod check;
 mod daemon;
 mod definition;
 mod diagnostic;
@@ -35,6 +36,7 @@ mod tags;
 mod text;
 mod tree;
 
+pub use check::CompileCheck;
 pub use daemon::{DaemonOptions, Overrides};
 pub use diagnostic::{Diagnostic, Severity};
 pub use embedded::embedded_files;

@@ -1,4 +1,5 @@
 //! The tree that is part of the program.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "a test")]
 
 use std::collections::BTreeSet;
 use std::fs;

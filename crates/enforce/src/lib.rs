@@ -7,9 +7,11 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod command;
 mod content;
 mod diag;
 mod error;
+mod fallback;
 pub mod guard;
 mod kernel;
 mod layout;

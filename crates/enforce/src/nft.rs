@@ -89,6 +89,8 @@ pub(crate) struct Nft {
     groups: Vec<Group>,
     /// All chains, maps, sets and counters of ours except the sets of networks.
     structure: Vec<String>,
+    /// Rules that lead packets to the chains of groups.
+    dispatch_rules: usize,
 }
 
 impl Nft {
@@ -110,6 +112,7 @@ impl Nft {
             build: 0,
             groups: Vec::new(),
             structure: Vec::new(),
+            dispatch_rules: 0,
         };
         nft.features.destroy = !old
             && nft
@@ -153,7 +156,38 @@ impl Nft {
     pub(crate) fn is_whole(&mut self) -> Result<bool, Error> {
         let standing = self.standing()?;
         let nets = self.groups.iter().flat_map(|g| g.nets.iter().map(|(v4, p)| set_name(&g.name, *v4, *p)));
-        Ok(self.structure.iter().cloned().chain(nets).all(|name| standing.iter().any(|o| o.name == name)))
+        if !self.structure.iter().cloned().chain(nets).all(|name| standing.iter().any(|o| o.name == name)) {
+            return Ok(false);
+        }
+        // Two rules for hosts and one for each set of networks.
+        let expected = self
+            .groups
+            .iter()
+            .map(|g| g.nets.len().saturating_add(2))
+            .sum::<usize>()
+            .saturating_add(self.dispatch_rules);
+        Ok(self.count_rules()? >= expected)
+    }
+
+    /// Rules that stand in chains of this build.
+    fn count_rules(&mut self) -> Result<usize, Error> {
+        let (table, structure) = (&self.table, &self.structure);
+        let count = self.socket.request(
+            |w| {
+                w.begin(SUBSYSTEM << 8 | GETRULE, DUMP, &[PROTO_INET, 0, 0, 0]);
+                w.text(RULE_TABLE, table);
+                w.end();
+            },
+            |count: &mut usize, message| {
+                let Some(body) = body_of(message, NEWRULE) else { return };
+                let chain = attribute(body, RULE_CHAIN).map(text).unwrap_or_default();
+                let ours = attribute(body, RULE_TABLE).map(text) == Some(table.as_str());
+                if ours && structure.iter().any(|name| name == chain) {
+                    *count = count.saturating_add(1);
+                }
+            },
+        );
+        count.map_err(|e| Error::errno(format!("list the rules of table inet {table}"), e))
     }
 
     /// Makes chains and maps for this layout beside what stands, live at once.
@@ -175,6 +209,7 @@ impl Nft {
     fn try_build(&mut self, layout: &Layout, reuse: &[Option<usize>]) -> Result<(), Vec<(u32, Errno)>> {
         let build = self.build.wrapping_add(1);
         let mut structure = Vec::new();
+        let mut dispatch_rules = 0;
         let groups: Vec<(Group, bool)> = layout
             .groups()
             .iter()
@@ -201,8 +236,11 @@ impl Nft {
                 add_set(b, group, true, 32);
                 add_set(b, group, false, 128);
             }
+            let before = b.rules;
             add_dispatch(b, build, layout, &groups, &mut structure);
+            dispatch_rules = b.rules.saturating_sub(before);
         })?;
+        self.dispatch_rules = dispatch_rules;
         self.build = build;
         self.groups = groups.into_iter().map(|(group, _)| group).collect();
         self.structure = structure;
@@ -298,7 +336,9 @@ impl Nft {
 
     /// Does what a refused batch asks for, except for the elements that made it fail.
     fn isolate(&mut self, order: &[(usize, ElementOp)], failed: &mut Vec<(usize, Errno)>) {
-        for part in order.chunks(ISOLATE_OPS) {
+        // Set by set: one that can't be made takes nobody else with it.
+        let sets = order.chunk_by(|(_, a), (_, b)| set_key(a) == set_key(b));
+        for part in sets.flat_map(|set| set.chunks(ISOLATE_OPS)) {
             let mut left = part.to_vec();
             while !left.is_empty() {
                 match self.one_by_one(&left) {
@@ -366,14 +406,15 @@ impl Nft {
 
     /// Sets of networks that the operations need and that don't exist yet.
     fn fresh_sets(&self, ops: &[(usize, ElementOp)]) -> Vec<SetKey> {
-        let exists = |k: &SetKey| {
-            self.groups.get(k.group).is_none_or(|g| g.nets.contains(&(k.ipv4, k.prefix)))
-                || k.prefix == if k.ipv4 { 32 } else { 128 }
-        };
-        let mut keys: Vec<SetKey> = ops.iter().map(|(_, op)| set_key(op)).filter(|k| !exists(k)).collect();
+        let mut keys: Vec<SetKey> = ops.iter().map(|(_, op)| set_key(op)).filter(|k| !self.has_set(*k)).collect();
         keys.sort_unstable();
         keys.dedup();
         keys
+    }
+
+    fn has_set(&self, key: SetKey) -> bool {
+        let hosts = key.prefix == if key.ipv4 { 32 } else { 128 };
+        hosts || self.groups.get(key.group).is_none_or(|g| g.nets.contains(&(key.ipv4, key.prefix)))
     }
 
     fn keep_fresh(&mut self, fresh: &[SetKey]) {
@@ -387,6 +428,10 @@ impl Nft {
     /// Is this very host or network an element of the group, not yet expired?
     pub(crate) fn holds(&mut self, group: usize, net: Net) -> Result<bool, Errno> {
         let key = SetKey { group, ipv4: net.is_ipv4(), prefix: net.prefix() };
+        // A set that we have not made holds nothing of ours, whatever stands under its name.
+        if !self.has_set(key) {
+            return Ok(false);
+        }
         let Some(set) = name_of(&self.groups, key) else { return Ok(false) };
         has_element(&mut self.socket, &self.table, &set, net)
     }

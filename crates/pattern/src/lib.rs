@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod fast;
 mod first;
 mod parse;
 mod plain;
@@ -27,6 +28,8 @@ mod required;
 mod scan;
 mod search;
 mod set;
+#[cfg(test)]
+mod switches;
 mod tables;
 mod tree;
 mod width;

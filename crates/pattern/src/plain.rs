@@ -101,6 +101,11 @@ impl Plain {
         plain
     }
 
+    /// A program without an answer.
+    pub(crate) fn never() -> Plain {
+        Plain { code: Vec::new(), sets: Vec::new(), registers: 0, slots: 0, anchored: true }
+    }
+
     fn here(&self) -> u32 {
         index(self.code.len())
     }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::fast::Memo;
+
 /// No position.
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -29,6 +31,9 @@ pub struct Scratch {
     pub(crate) frames: Vec<(u32, u32, u32)>,
     pub(crate) slots: Vec<u32>,
     pub(crate) registers: Vec<u32>,
+    /// Last places of needed literals, looked up once for each search.
+    pub(crate) needs: Vec<u32>,
+    pub(crate) memo: Memo,
     /// Steps left of the running search.
     pub(crate) budget: u32,
     limit: u32,
@@ -48,7 +53,15 @@ impl Scratch {
 
     /// An empty scratch whose searches end after `steps`.
     pub fn with_limit(steps: u32) -> Scratch {
-        Scratch { frames: Vec::new(), slots: Vec::new(), registers: Vec::new(), budget: 0, limit: steps }
+        Scratch {
+            frames: Vec::new(),
+            slots: Vec::new(),
+            registers: Vec::new(),
+            needs: Vec::new(),
+            memo: Memo::default(),
+            budget: 0,
+            limit: steps,
+        }
     }
 
     /// Starts a search's account.

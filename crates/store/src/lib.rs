@@ -30,6 +30,7 @@ mod slice;
 mod sources;
 mod store;
 mod unsaved;
+mod window;
 mod write;
 
 pub use bans::StoredBan;

@@ -66,8 +66,15 @@ fn in_database(path: &Path, lifted: &Lifted) -> Result<u64, Error> {
     let mut kept = file::Kept::open(path)?;
     let options = Options::default();
     let mut numbers = Numbers::load(&kept.db).map_err(sql)?;
+    let mut on_disk = numbers;
     let (mut sources, mut damaged) = (Sources::default(), 0);
-    let mut pen = Pen { options: &options, numbers: &mut numbers, sources: &mut sources, damaged: &mut damaged };
+    let mut pen = Pen {
+        options: &options,
+        numbers: &mut numbers,
+        on_disk: &mut on_disk,
+        sources: &mut sources,
+        damaged: &mut damaged,
+    };
     pen.transaction(&mut kept.db, |_, tx, _| note(tx, lifted)).map_err(sql)?;
     // From here on the next start knows; what follows makes it true for the original too.
     let bans = apply(&mut pen, &mut kept.db).unwrap_or(0);
@@ -91,8 +98,9 @@ pub(crate) fn apply(pen: &mut Pen<'_>, db: &mut Connection) -> rusqlite::Result<
     if waiting.is_empty() {
         return Ok(0);
     }
+    let mut window = None;
     while pen.numbers.projected < pen.numbers.last {
-        pen.transaction(db, |pen, tx, slice| pen.project(tx, slice))?;
+        pen.catch_up(db, &mut window)?;
     }
     for lifted in &waiting {
         let mut from = Some(i64::MIN);

@@ -82,7 +82,7 @@ fn run_rows(
 }
 
 /// The statements of one stretch of rows.
-struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     db: &'a Connection,
     jail: CachedStatement<'a>,
     bans: CachedStatement<'a>,
@@ -92,7 +92,7 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(db: &'a Connection, theirs_wins: bool) -> rusqlite::Result<Self> {
+    pub(crate) fn new(db: &'a Connection, theirs_wins: bool) -> rusqlite::Result<Self> {
         Ok(Writer {
             db,
             jail: db.prepare_cached("INSERT OR IGNORE INTO jails(name, enabled) VALUES(?1, 1)")?,
@@ -112,7 +112,7 @@ impl<'a> Writer<'a> {
     ///
     /// Source: fail2ban's `addBan` (a row in each table), `delBan` at an unban by
     /// hand; a ban that ends by itself stays as history.
-    fn apply(&mut self, row: &RawRow<'_>) -> rusqlite::Result<()> {
+    pub(crate) fn apply(&mut self, row: &RawRow<'_>) -> rusqlite::Result<()> {
         match row.kind {
             DecisionKind::Ban => {
                 if self.known_jail != row.jail {

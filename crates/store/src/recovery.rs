@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use stockade_core::{FailureId, JailName, Seq, SourceKey, Timestamp, Watermark};
 
 use crate::lift::Lifted;
@@ -268,9 +268,4 @@ fn to_is_cursor(place: &stockade_core::Position) -> bool {
 
 fn snapshot((name, data): (String, Vec<u8>)) -> Snapshot {
     Snapshot { name: name.into(), data: data.into() }
-}
-
-/// The change counter that the file had when we closed it; `None` if it was never closed.
-pub(crate) fn closed_at(db: &Connection) -> rusqlite::Result<Option<i64>> {
-    db.query_row("SELECT value FROM stockade_meta WHERE key = 'closed'", [], |row| row.get(0)).optional()
 }

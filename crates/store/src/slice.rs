@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 /// next one. Half of the promised 100 ms: the last step and the flush need the rest.
 const SLICE: Duration = Duration::from_millis(50);
 
+/// The time that a commit may spend on the original's tables: single bans go
+/// there at once, and a burst is acknowledged first and brought there later.
+const SHORT: Duration = Duration::from_millis(2);
+
 /// A running slice.
 pub(crate) struct Slice {
     end: Instant,
@@ -16,6 +20,11 @@ impl Slice {
     /// Starts now.
     pub(crate) fn start() -> Self {
         Slice { end: Instant::now() + SLICE, steps: 0 }
+    }
+
+    /// Starts a short one now, that ends at the latest when this one does.
+    pub(crate) fn short(&self) -> Self {
+        Slice { end: self.end.min(Instant::now() + SHORT), steps: 0 }
     }
 
     /// Is the time over?

@@ -21,10 +21,14 @@ use crate::schema;
 use crate::slice::Slice;
 use crate::sources::Sources;
 use crate::unsaved::Unsaved;
+use crate::window::Window;
 use crate::write::{Load, Numbers, Pen};
 
 /// Pages of the WAL (4 KiB each) above which [`Store::catch_up`] folds it in.
 const WAL_PAGES: i64 = 1_000;
+
+/// Pages above which a commit does so itself: [`Store::catch_up`] was not called, or finds no time.
+const WAL_PAGES_MAX: i64 = 8_000;
 
 /// The one writer of the database.
 ///
@@ -36,11 +40,13 @@ pub struct Store {
     writable: bool,
     options: Options,
     numbers: Numbers,
+    on_disk: Numbers,
     sources: Sources,
     lifted: Vec<Lifted>,
     unsaved: Unsaved,
     degraded: Option<Degraded>,
     purge: Purge,
+    window: Option<Window>,
     damaged_rows: u64,
     notes: Vec<Note>,
 }
@@ -83,11 +89,13 @@ impl Store {
             writable: true,
             options: options.clone(),
             numbers: Numbers::default(),
+            on_disk: Numbers::default(),
             sources: Sources::default(),
             lifted: Vec::new(),
             unsaved: Unsaved::default(),
             degraded: None,
             purge: Purge::default(),
+            window: None,
             damaged_rows: 0,
             notes: Vec::new(),
         };
@@ -133,7 +141,9 @@ impl Store {
         self.lifted.extend_from_slice(&beside);
         recovery.lifted.extend(beside);
         self.numbers = numbers;
+        self.on_disk = numbers;
         self.sources.clear();
+        self.window = None;
         self.db = Some(db);
         Ok(recovery)
     }
@@ -238,7 +248,7 @@ impl Store {
         match result {
             Ok(()) => {
                 self.degraded = None;
-                Ok(())
+                self.fold_in(WAL_PAGES_MAX)
             }
             Err(error) => {
                 self.keep(turns, marks, rows)?;
@@ -322,6 +332,7 @@ impl Store {
         let pen = Pen {
             options: &self.options,
             numbers: &mut self.numbers,
+            on_disk: &mut self.on_disk,
             sources: &mut self.sources,
             damaged: &mut self.damaged_rows,
         };
@@ -350,8 +361,14 @@ impl Store {
             return Ok(self.waiting(true));
         }
         if self.backlog() || self.has_forgets()? {
-            self.repairing(|store| store.transaction(|pen, tx, slice| pen.project(tx, slice)))?;
-            self.fold_in(WAL_PAGES * 8)?;
+            self.repairing(|store| {
+                let mut window = store.window.take();
+                let (mut pen, db) = store.pen()?;
+                pen.catch_up(db, &mut window)?;
+                store.window = window;
+                Ok(())
+            })?;
+            self.fold_in(WAL_PAGES_MAX)?;
             return Ok(self.waiting(true));
         }
         if self.purge_slice(now)? {

@@ -11,6 +11,7 @@ use crate::project;
 use crate::row::{self, sql_int};
 use crate::slice::Slice;
 use crate::sources::Sources;
+use crate::window::{self, Window};
 
 /// Above this many journal rows that are not yet in the original's tables a
 /// commit leaves them to [`crate::Store::catch_up`].
@@ -30,18 +31,24 @@ pub(crate) struct Numbers {
     pub(crate) announced: i64,
     /// The newest one whose commands were given out.
     pub(crate) issued: i64,
+    /// The last row of the window that is being brought over; 0: none is.
+    pub(crate) window_end: i64,
+    /// The row of that window that was brought over last.
+    pub(crate) window_at: i64,
     /// Up to here the original's newer rows win: it has run since these were written.
     pub(crate) theirs_until: i64,
 }
 
 impl Numbers {
     /// The table's keys and values.
-    fn pairs(self) -> [(&'static str, i64); 5] {
+    fn pairs(self) -> [(&'static str, i64); 7] {
         [
             ("last", self.last),
             ("projected", self.projected),
             ("announced", self.announced),
             ("issued", self.issued),
+            ("window_end", self.window_end),
+            ("window_at", self.window_at),
             ("theirs_until", self.theirs_until),
         ]
     }
@@ -71,6 +78,8 @@ impl Numbers {
             projected: get("projected")?,
             announced: get("announced")?,
             issued: get("issued")?,
+            window_end: get("window_end")?,
+            window_at: get("window_at")?,
             theirs_until: get("theirs_until")?,
         };
         numbers.last = numbers.last.max(newest.unwrap_or(0)).max(numbers.projected);
@@ -91,6 +100,8 @@ pub(crate) struct Load<'a> {
 pub(crate) struct Pen<'a> {
     pub(crate) options: &'a Options,
     pub(crate) numbers: &'a mut Numbers,
+    /// The numbers as they stand in the file.
+    pub(crate) on_disk: &'a mut Numbers,
     pub(crate) sources: &'a mut Sources,
     /// Journal rows found damaged while projecting.
     pub(crate) damaged: &'a mut u64,
@@ -118,8 +129,8 @@ impl Pen<'_> {
                     let jail = entry.jail.as_ref().map(|jail| jail.as_str());
                     project::note_forget(tx, after, jail, &entry.id)?;
                 }
-                if pen.numbers.last - pen.numbers.projected <= BACKLOG_MAX {
-                    pen.project(tx, slice)?;
+                if pen.numbers.last - pen.numbers.projected <= BACKLOG_MAX && pen.numbers.window_end == 0 {
+                    pen.project(tx, &mut slice.short())?;
                 }
                 Ok(true)
             })?;
@@ -140,7 +151,7 @@ impl Pen<'_> {
         let result = (|| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(self, &tx, &mut Slice::start())?;
-            self.numbers.save(&tx, before)?;
+            self.numbers.save(&tx, *self.on_disk)?;
             self.options.step("commit");
             tx.commit()?;
             self.options.step("committed");
@@ -149,6 +160,8 @@ impl Pen<'_> {
         if result.is_err() {
             *self.numbers = before;
             self.sources.clear();
+        } else {
+            *self.on_disk = *self.numbers;
         }
         result
     }
@@ -185,6 +198,28 @@ impl Pen<'_> {
         let done = project::run(tx, self.numbers.projected, last, theirs_wins, slice)?;
         self.numbers.projected = done.upto;
         *self.damaged += done.damaged;
+        Ok(())
+    }
+
+    /// Brings waiting journal rows over in one transaction: in windows if there are many, else in plain order.
+    pub(crate) fn catch_up(&mut self, db: &mut Connection, window: &mut Option<Window>) -> rusqlite::Result<()> {
+        let waiting = self.numbers.last - self.numbers.projected;
+        if window.is_none() && (self.numbers.window_end > 0 || waiting >= window::BACKLOG_MIN) {
+            db.execute_batch("PRAGMA cache_size = -16000")?;
+            *window = Window::load(db, self.numbers)?;
+        }
+        let Some(mut current) = window.take() else {
+            return self.transaction(db, |pen, tx, slice| pen.project(tx, slice));
+        };
+        let done = self.transaction(db, |pen, tx, slice| {
+            pen.options.step("window");
+            current.run(tx, pen.numbers, pen.damaged, slice)
+        })?;
+        if done {
+            db.execute_batch("PRAGMA cache_size = -2000; PRAGMA shrink_memory")?;
+        } else {
+            *window = Some(current);
+        }
         Ok(())
     }
 

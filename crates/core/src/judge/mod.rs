@@ -1,4 +1,91 @@
 //! The judge: failures, commands, answers and time become decisions.
+//!
+//! One value, [`Judge`], owns tallies, bans, their ends, ignore lists, history,
+//! parked failures and timers. It is driven by one thread:
+//!
+//! ```text
+//! let mut judge = Judge::new(seed, last decision number of the journal);
+//! loop {
+//!     wait for an event, at most until judge.next_deadline()   (then Event::Deadline)
+//!     judge.step(now, event, &mut out);
+//!     hand out's parts on; out.clear();
+//! }
+//! ```
+//!
+//! # How to drive it
+//!
+//! **Start**, in this order: [`Event::Server`], [`Event::Protected`],
+//! [`Event::Config`] with all jails, [`Event::Restore`] with all rows of the
+//! database (ended bans too: they are the history; a few thousand rows per
+//! event), [`Judge::load`] with the last snapshot, then the silent replay
+//! (batches with `replay` set) and after it the lines. A jail that is added
+//! later gets its rows by another `Restore`; rows of ids that are banned
+//! already do nothing.
+//!
+//! **A turn.** `out.turn` goes to kernel and store at once and in parallel. What
+//! the kernel sees is idempotent. Commands of actions wait for `out.release`:
+//! all decisions up to that number may now run theirs. Store and kernel answer
+//! with [`Event::Saved`] and [`Event::Applied`], each for all decisions up to a
+//! number, in order. `out.log` and `out.changes` already stand in the order in
+//! which they are to be shown.
+//!
+//! **Announcing.** Lines such as `Ban` and the changes for the read model come
+//! out when both have answered, in sequence, or [`ANNOUNCE_AFTER`] after the
+//! decision; replies to commands come behind the decisions that they caused.
+//! `Found` lines come at once. Until then [`BanState`] of the ban says
+//! `unsaved`, `unapplied`.
+//!
+//! **Failures** of the kernel (in `Applied`) and of actions ([`Event::Acted`])
+//! are kept as [`Trouble`], shown, and tried again by `out.retries` after 1, 2,
+//! 4 .. 300 s until [`Event::Reapplied`] or `Acted` says that it worked or the
+//! ban is over.
+//!
+//! **Questions** in `out.asks` go to somebody who may look outside; the answer
+//! comes as [`Event::Answer`]. Only the failure that needs it waits, and later
+//! failures of the same id behind it; others overtake. If every failure comes in
+//! a batch of its own and is answered before the next, order is the original's.
+//! Unanswered after [`Bounds::parked_time`], or beyond [`Bounds::parked`], it
+//! goes on as if the answer were "not ignored" or "no address".
+//!
+//! **Watermarks** in `out.turn` say that everything before a place has had its
+//! full effect; a parked failure holds its batch's and all later ones.
+//!
+//! **Portions.** Expiries, lifting everything and following a changed `bantime`
+//! are done in steps of [`Bounds::decisions`]; [`Judge::next_deadline`] is then
+//! not later than now. An id that is touched in between is brought up to date
+//! first, so nobody can see the difference.
+//!
+//! # Decisions worth knowing
+//!
+//! - [`DecisionKind::Lift`](crate::DecisionKind::Lift) with `count` 0 had no
+//!   living ban: only the stored history is to be forgotten. Kernel and actions
+//!   have nothing to do for it, and it is not announced.
+//! - [`DecisionKind::Prolong`](crate::DecisionKind::Prolong) may also move an
+//!   end nearer (a shorter `bantime`).
+//! - [`DecisionKind::Withhold`](crate::DecisionKind::Withhold) comes once per
+//!   spell: from the first ban withheld until that ban would have ended. When
+//!   the protection ends the spell ends *without* a ban: who mistyped a
+//!   password, logged in and logs out again is not locked out afterwards. New
+//!   failures count anew.
+//! - A protection by nature (own, loopback, gateway, name server) that comes up
+//!   lifts living bans in jails with [`Guard::Refuse`]; a login does not, it may
+//!   be the attacker who guessed right.
+//! - A manual ban of a protected address is withheld as well unless forced.
+//! - [`Command::Allow`] lifts living bans; changes of `ignoreip` do not, as in
+//!   the original.
+//!
+//! # Where it differs from the original
+//!
+//! On purpose (profiles.md): old counts are absent at once instead of up to 5 s
+//! later; the increased ban time is known before actions run; bans end in the
+//! order of their ends; control characters in the log are escaped. Besides:
+//!
+//! - the original's bonus for known offenders appends the matched lines a second
+//!   time; here they are kept once;
+//! - a line older than the last stored ban that bans again is journalled, where
+//!   the original keeps that ban from its database;
+//! - a ban that outlives a change of the jail's `bantime` is stored with its new
+//!   time.
 
 mod announce;
 mod bans;
@@ -138,7 +225,11 @@ impl Judge {
         }
         let jails = self.jails.iter().flat_map(|jail| [jail.bans.deadline(), jail.tallies.deadline()]);
         jails
-            .chain([self.desk.announcer.deadline(), self.parking.deadline(), self.purge_at])
+            .chain([
+                self.desk.announcer.deadline(),
+                self.parking.deadline(),
+                self.purge_at.filter(|_| self.remembers()),
+            ])
             .flatten()
             .min()
             .map(|at| at.max(self.desk.now))
@@ -221,6 +312,11 @@ impl Judge {
                 out.changes.push(Change::Counters { jail: jail.name().clone(), counters });
             }
         }
+    }
+
+    /// Is there any history that could be purged?
+    fn remembers(&self) -> bool {
+        !self.desk.orphans.is_empty() || self.jails.iter().any(|jail| jail.history.len() > 0)
     }
 
     fn matches_bytes(&self) -> usize {

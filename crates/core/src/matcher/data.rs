@@ -32,6 +32,14 @@ impl Value {
         }
     }
 
+    /// Its length in bytes, roughly.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Value::Text(text) => text.len(),
+            Value::Tuple(parts) => parts.iter().flatten().map(|p| p.len()).sum(),
+        }
+    }
+
     /// As one text; a tuple as Python shows it, which is what the original bans then.
     pub(super) fn text(&self) -> Box<str> {
         match self {
@@ -48,8 +56,8 @@ impl Value {
 /// The groups and lines of a failure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Data {
-    /// Named groups with their values, unset ones too; each name once.
-    pub(super) groups: Vec<(Arc<str>, Option<Value>)>,
+    /// Named groups that are set; each name once.
+    pub(super) groups: Vec<(Arc<str>, Value)>,
     /// All users seen in the session.
     pub(super) users: BTreeSet<Box<str>>,
     /// Lines that make up the failure, oldest first.
@@ -65,7 +73,7 @@ pub(super) struct Data {
 impl Data {
     /// The value of a group, if it is set.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
-        self.groups.iter().find(|(n, _)| **n == *name).and_then(|(_, value)| value.as_ref())
+        self.groups.iter().find(|(n, _)| **n == *name).map(|(_, value)| value)
     }
 
     /// Is a group set to something?
@@ -74,7 +82,7 @@ impl Data {
     }
 
     /// Sets a group.
-    pub(super) fn set(&mut self, name: &Arc<str>, value: Option<Value>) {
+    pub(super) fn set(&mut self, name: &Arc<str>, value: Value) {
         match self.groups.iter_mut().find(|(n, _)| n == name) {
             Some((_, old)) => *old = value,
             None => self.groups.push((Arc::clone(name), value)),
@@ -84,15 +92,13 @@ impl Data {
     /// Removes a group; its value, if it was set.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
         let at = self.groups.iter().position(|(n, _)| **n == *name)?;
-        self.groups.remove(at).1
+        Some(self.groups.remove(at).1)
     }
 
-    /// Takes over all groups that are set in `other`.
-    pub(super) fn overwrite(&mut self, other: Vec<(Arc<str>, Option<Value>)>) {
+    /// Takes over all groups of `other`.
+    pub(super) fn overwrite(&mut self, other: Vec<(Arc<str>, Value)>) {
         for (name, value) in other {
-            if value.is_some() {
-                self.set(&name, value);
-            }
+            self.set(&name, value);
         }
     }
 
@@ -105,15 +111,11 @@ impl Data {
         }
     }
 
-    /// The groups that are set, sorted by name; without those that became the id unless `all`.
-    pub(super) fn report(&self, all: bool) -> Vec<(Arc<str>, GroupValue)> {
+    /// The groups that are set, sorted by name.
+    pub(super) fn report(&self) -> Vec<(Arc<str>, GroupValue)> {
         let mut out: Vec<(Arc<str>, GroupValue)> = Vec::with_capacity(self.groups.len() + 1);
         for (name, value) in &self.groups {
-            if let Some(value) = value
-                && (all || !matches!(&**name, "fid" | "ip4" | "ip6" | "dns"))
-            {
-                out.push((Arc::clone(name), GroupValue::Text(value.text())));
-            }
+            out.push((Arc::clone(name), GroupValue::Text(value.text())));
         }
         if !self.users.is_empty() {
             out.push((Arc::from("users"), GroupValue::List(self.users.iter().cloned().collect())));

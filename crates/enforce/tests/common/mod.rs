@@ -151,6 +151,7 @@ impl Attacker {
 /// Another process of this test binary in our namespace, which does what the test of that name does.
 pub(crate) struct Daemon {
     child: Child,
+    output: BufReader<ChildStdout>,
 }
 
 impl Daemon {
@@ -170,7 +171,26 @@ impl Daemon {
             line.clear();
             assert!(output.read_line(&mut line).unwrap() > 0, "the daemon ended early");
         }
-        Daemon { child }
+        Daemon { child, output }
+    }
+
+    /// Waits until a storm has made so many changes.
+    pub(crate) fn wait_for_changes(&mut self, number: u32) {
+        let mut line = String::new();
+        for _ in 0..number {
+            line.clear();
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "the daemon ended early");
+        }
+    }
+
+    /// In the daemon: says that it is ready and makes one change after the other until it is killed.
+    pub(crate) fn storm(mut change: impl FnMut(u32)) -> ! {
+        println!("@ready");
+        for round in 0.. {
+            change(round);
+            println!("@change");
+        }
+        std::process::exit(0)
     }
 
     /// kill -9

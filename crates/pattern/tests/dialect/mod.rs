@@ -1,5 +1,14 @@
 //! A generator of patterns in Python's dialect, with texts they are likely to match.
 
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::cast_possible_truncation,
+    reason = "test support, shared by several tests"
+)]
+
 use std::collections::BTreeMap;
 
 /// A small random number generator (xorshift64*).

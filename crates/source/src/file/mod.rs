@@ -20,6 +20,7 @@
 
 mod access;
 mod incarnation;
+mod md5;
 mod seek;
 
 use std::collections::VecDeque;
@@ -67,7 +68,7 @@ pub enum Start {
     },
     /// Where fail2ban stood: a row of its table `logs`.
     ResumeLegacy {
-        /// `firstlinemd5`: 40 hexadecimal digits of SHA-1, or empty. Anything else fits no file.
+        /// `firstlinemd5`: 40 hexadecimal digits of SHA-1, 32 of MD5 (from Python 2), or empty.
         first_line_hash: String,
         /// `lastfilepos`.
         offset: u64,
@@ -79,8 +80,16 @@ pub enum Start {
 pub struct Bounds {
     /// Bytes of whole lines in one block; at least 1.
     pub block: usize,
-    /// The longest line that is delivered.
+    /// The longest line that is delivered; at least as long as a block.
     pub line: usize,
+}
+
+impl Bounds {
+    /// The same with what must hold: no bound is 0, and a block never holds a line over the bound.
+    pub(crate) fn sane(self) -> Bounds {
+        let block = self.block.max(1);
+        Bounds { block, line: self.line.max(block) }
+    }
 }
 
 impl Default for Bounds {
@@ -109,6 +118,8 @@ pub struct FileReader {
     linger: Duration,
     /// Not used up before the file was there for the first time.
     start: Option<Start>,
+    /// The rotated file was looked for while the log was missing.
+    searched: bool,
     current: Option<Incarnation>,
     next: VecDeque<Incarnation>,
     late: Vec<Late>,
@@ -132,10 +143,11 @@ impl FileReader {
         let mut this = FileReader {
             name: path.to_string_lossy().into(),
             path,
-            bounds: Bounds { block: bounds.block.max(1), line: bounds.line.max(1) },
+            bounds: bounds.sane(),
             linger: LINGER,
             in_operation: start == Start::Tail,
             start: Some(start),
+            searched: false,
             current: None,
             next: VecDeque::new(),
             late: Vec::new(),
@@ -170,8 +182,14 @@ impl FileReader {
     /// Fingerprint of the file that is read now: 64 bits from inode number, time of birth (where
     /// known) and first line, with a count of new beginnings in its low 16 bits. Stays the same over
     /// renames and restarts; 0 while there is no whole first line (and so no position but 0).
+    ///
+    /// While the file is missing, generation and offset are those it was to be resumed at.
     pub fn generation(&self) -> u64 {
-        self.current.as_ref().map_or(0, Incarnation::generation)
+        match (&self.current, &self.start) {
+            (Some(current), _) => current.generation(),
+            (None, Some(Start::Resume { generation, .. })) => *generation,
+            (None, _) => 0,
+        }
     }
 
     /// Path and generation, as blocks carry them.
@@ -181,7 +199,11 @@ impl FileReader {
 
     /// Offset of the next unread line.
     pub fn offset(&self) -> u64 {
-        self.current.as_ref().map_or(0, Incarnation::pos)
+        match (&self.current, &self.start) {
+            (Some(current), _) => current.pos(),
+            (None, Some(Start::Resume { offset, .. } | Start::ResumeLegacy { offset, .. })) => *offset,
+            (None, _) => 0,
+        }
     }
 
     /// [`Self::offset`] as a position.
@@ -224,7 +246,10 @@ impl FileReader {
         let now = Instant::now();
         self.late.retain(|l| l.until > now);
         match std::fs::metadata(&self.path) {
-            Err(e) => self.set_trouble(access::explain(&self.path, e)),
+            Err(e) => {
+                self.set_trouble(access::explain(&self.path, e));
+                self.resume_without_successor();
+            }
             Ok(meta) => match access::odd_kind(meta.file_type()) {
                 Some(what) => self.set_trouble(Error::NotAFile { path: self.path.clone(), what }),
                 None if self.newest() == Some(Inode::of(&meta)) => self.clear_trouble(),
@@ -389,6 +414,21 @@ impl FileReader {
         self.notes.push(Note::Added { path: self.path.clone(), pos, hash });
     }
 
+    /// The log is missing: was it just rotated away?
+    fn resume_without_successor(&mut self) {
+        let Some(Start::Resume { generation, offset }) = self.start else { return };
+        if self.current.is_some() || generation == 0 || std::mem::replace(&mut self.searched, true) {
+            return;
+        }
+        if let Some((rotated, mut rest)) = self.find_rotated(generation)
+            && rest.set_pos(offset.min(rest.size()), self.bounds.line).is_ok()
+        {
+            self.notes.push(Note::Found { path: self.path.clone(), rotated, pos: rest.pos() });
+            self.current = Some(rest);
+            self.start = None;
+        }
+    }
+
     /// Applies the start rule to the first file; returns the rotated file that comes before it.
     fn begin(&mut self, new: &mut Incarnation, start: &Start) -> io::Result<Option<Incarnation>> {
         let line_max = self.bounds.line;
@@ -409,8 +449,7 @@ impl FileReader {
             }
             Start::ResumeLegacy { first_line_hash, offset } => {
                 // fail2ban: the stored position if the hashes are equal (both may be empty), else 0.
-                let hash = new.sha1_first_line(line_max)?;
-                if hash.eq_ignore_ascii_case(first_line_hash) {
+                if new.first_line_is(first_line_hash, line_max)? {
                     if *offset <= new.size() {
                         new.set_pos(*offset, line_max)?;
                     }
@@ -424,7 +463,8 @@ impl FileReader {
 
     /// Looks beside the log for the file of that generation, under a name that begins with the log's.
     fn find_rotated(&self, generation: u64) -> Option<(PathBuf, Incarnation)> {
-        let real = std::fs::canonicalize(&self.path).ok()?;
+        // Beside the file itself if the path is a link.
+        let real = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let stem = real.file_name()?.as_encoded_bytes();
         let dir = std::fs::read_dir(real.parent()?).ok()?;
         let siblings = dir
@@ -474,6 +514,10 @@ impl FileReader {
     }
 
     fn set_trouble(&mut self, trouble: Error) {
+        if matches!(trouble, Error::Missing { .. }) && self.start == Some(Start::Tail) {
+            // Whatever is in it when it appears is new.
+            self.start = Some(Start::Head);
+        }
         if !self.trouble.as_ref().is_some_and(|t| t.same_as(&trouble)) {
             self.trouble = Some(trouble);
             self.told = false;

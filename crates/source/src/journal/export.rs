@@ -36,10 +36,6 @@ pub(crate) enum Field {
 /// Number of single-valued fields.
 const FIELDS: usize = 12;
 
-/// Names for `journalctl --output-fields`; those with two underscores come anyway.
-pub(crate) const OUTPUT_FIELDS: &str = "MESSAGE,_HOSTNAME,SYSLOG_IDENTIFIER,_COMM,SYSLOG_PID,_PID,_UID,_TRANSPORT,\
-     _SOURCE_REALTIME_TIMESTAMP,_SOURCE_MONOTONIC_TIMESTAMP";
-
 impl Field {
     fn of(name: &[u8]) -> Option<Field> {
         Some(match name {

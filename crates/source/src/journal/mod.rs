@@ -9,6 +9,7 @@ mod child;
 mod export;
 mod line;
 mod options;
+mod roots;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use stockade_core::time::{Span, Timestamp};
 use self::child::Child;
 use self::export::{Entry, Field};
 pub use self::options::JournalOptions;
+use self::roots::Roots;
 use crate::file::BLOCK_BYTES;
 use crate::note::{Note, Notes};
 use crate::{Error, Result};
@@ -60,8 +62,8 @@ pub enum JournalStart {
 
 /// Reads the journal. Never blocks.
 ///
-/// Holds five descriptors: the child's two pipes, a timer, an epoll set, and its own copy for
-/// waiting if a [`crate::Watcher`] has one.
+/// Holds six descriptors: the child's two pipes, a timer, an epoll set, and two to watch the journal's
+/// directories; a [`crate::Watcher`] that waits for it has one more.
 /// Source: fail2ban `server/filtersystemd.py`. DIVERGENCE: it stores times; we store cursors, so
 /// that entries of one microsecond are neither read twice nor skipped.
 #[derive(Debug)]
@@ -72,6 +74,7 @@ pub struct Journal {
     child: Option<Child>,
     epoll: OwnedFd,
     timer: OwnedFd,
+    roots: Option<Roots>,
     retry_at: Option<Instant>,
     attempts: u32,
     cursor: Arc<str>,
@@ -90,11 +93,10 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Starts reading.
+    /// Starts reading. [`Self::trouble`] tells at once if there is no journal to read (yet).
     ///
     /// # Errors
     /// [`Error::BadMatch`], [`Error::BadOption`], [`Error::NoJournalctl`], or the lack of descriptors.
-    /// That there is no journal is known only later; see [`Self::read`] and [`Self::probe`].
     pub fn open(options: JournalOptions, start: JournalStart) -> Result<Journal> {
         let (chosen, matches) = options.arguments()?;
         let words = chosen.iter().chain(&matches).map(|w| w.to_string_lossy());
@@ -104,6 +106,10 @@ impl Journal {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags).map_err(fail)?;
         epoll::add(&epoll, &timer, epoll::EventData::new_u64(0), epoll::EventFlags::IN).map_err(fail)?;
+        let roots = Roots::of(&options)?;
+        if let Some(fd) = roots.as_ref().and_then(Roots::fd) {
+            epoll::add(&epoll, fd, epoll::EventData::new_u64(0), epoll::EventFlags::IN).map_err(fail)?;
+        }
         let (cursor, at) = match &start {
             JournalStart::Tail => ("".into(), now()),
             JournalStart::Since(at) => ("".into(), *at),
@@ -121,6 +127,7 @@ impl Journal {
             child: None,
             epoll,
             timer,
+            roots,
             retry_at: None,
             attempts: 0,
             cursor,
@@ -198,6 +205,10 @@ impl Journal {
     pub fn read(&mut self) -> Result<Option<Block>> {
         // The timer has done its work by waking us.
         rustix::io::read(&self.timer, &mut [0; 8]).ok();
+        if self.roots.as_mut().is_some_and(Roots::changed) {
+            self.child = None;
+            self.retry_at = None;
+        }
         if self.child.is_none() {
             if self.retry_at.is_some_and(|at| at > Instant::now()) {
                 return self.nothing();
@@ -328,13 +339,6 @@ impl Journal {
         let Some(child) = self.child.take() else { return };
         let spoke = child.spoke();
         let (how, said) = child.end(&self.epoll);
-        if !spoke && said.contains("unrecognized option") && said.contains("output-fields") && child::narrow() {
-            // journalctl before 236: it has to write all fields.
-            child::write_all_fields();
-            self.retry_at = None;
-            self.arm(PAUSE_MIN);
-            return;
-        }
         if !spoke && said.contains("seek to cursor") && matches!(self.start_now(), JournalStart::After { .. }) {
             self.notes.push(Note::CursorLost);
             self.start = JournalStart::Since(self.at);
@@ -393,7 +397,10 @@ impl Journal {
         let child = Child::start(&self.options, &start, &self.epoll)?;
         self.child = Some(child);
         self.retry_at = None;
-        if self.attempts > 0 {
+        if let Some(trouble) = self.roots.as_ref().and_then(Roots::trouble) {
+            self.set_trouble(trouble);
+        }
+        if self.attempts == 1 {
             self.notes.push(Note::JournalRestarted { attempt: self.attempts });
         }
         Ok(())

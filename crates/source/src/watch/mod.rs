@@ -31,8 +31,8 @@ use crate::{Error, Result};
 
 /// How often a path is looked at where inotify can't be used.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// How often a glob is looked at there.
-pub const GLOB_POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// A polled glob is looked at so many times less often.
+const GLOB_POLL_FACTOR: u32 = 4;
 /// Under a storm of events they are gathered for this long; a single event is never held back.
 const GATHER: Duration = Duration::from_micros(500);
 /// Watches on files that were rotated away, kept per path.
@@ -109,6 +109,7 @@ pub struct Watcher {
     ready: BTreeSet<ReadyId>,
     last_return: Option<Instant>,
     why_no_inotify: Option<String>,
+    interval: Duration,
     notes: Notes,
 }
 
@@ -139,8 +140,19 @@ impl Watcher {
             ready: BTreeSet::new(),
             last_return: None,
             why_no_inotify: why,
+            interval: POLL_INTERVAL,
             notes: Notes::default(),
         })
+    }
+
+    /// How often a polled path is looked at, instead of [`POLL_INTERVAL`]; a glob four times less often.
+    pub fn set_poll_interval(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+
+    /// The inotify descriptor, for those who wait for it by other means than [`Self::wait`].
+    pub(crate) fn inotify_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inotify.as_ref().map(AsFd::as_fd)
     }
 
     /// What wakes this watcher.
@@ -183,6 +195,7 @@ impl Watcher {
     }
 
     /// Reports `id` at that time, whatever happens; `None` forgets it. For [`crate::FileReader::next_look`].
+    /// A polled path is reported at each interval until then.
     pub fn remind(&mut self, id: ReadyId, at: Option<Instant>) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.remind = at;
@@ -304,14 +317,15 @@ impl Watcher {
                 let (changed, interval) = match &entry.what {
                     What::File(path) => {
                         let look = look(path);
-                        (std::mem::replace(&mut entry.last, look) != look, POLL_INTERVAL)
+                        (std::mem::replace(&mut entry.last, look) != look, self.interval)
                     }
                     What::Glob { glob, known } => {
-                        (glob.expand().iter().any(|p| !known.contains(p)), GLOB_POLL_INTERVAL)
+                        (glob.expand().iter().any(|p| !known.contains(p)), self.interval * GLOB_POLL_FACTOR)
                     }
-                    What::Fd { .. } => (false, POLL_INTERVAL),
+                    What::Fd { .. } => (false, self.interval),
                 };
-                if changed {
+                // While a reminder is pending a rotated file may still get lines, which the path does not show.
+                if changed || entry.remind.is_some() {
                     self.ready.insert(*id);
                 }
                 entry.polled = Some(now + interval);
@@ -434,7 +448,7 @@ impl Watcher {
         entry.log_watch = log_now;
         entry.old_watches = old_watches;
         if needs_polling && entry.polled.is_none() {
-            entry.polled = Some(Instant::now() + POLL_INTERVAL);
+            entry.polled = Some(Instant::now() + self.interval);
             entry.last = look(&path);
             if let Some(why) = why {
                 self.notes.push(Note::Polled { path, why });

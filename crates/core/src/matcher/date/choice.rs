@@ -11,7 +11,7 @@ use stockade_pattern::{Scratch, Slots};
 
 use super::Templates;
 use super::convert::{Bad, Clock};
-use super::template::{Exhausted, Found};
+use super::template::{Exhausted, Found, Template};
 use crate::time::{Span, Timestamp};
 
 /// After this long without use a template gives way to one in use.
@@ -54,6 +54,17 @@ pub(in super::super) struct Choice {
     pub(in super::super) first_unused: usize,
     /// Begin and end of the last match.
     pub(in super::super) edges: (Edge, Edge),
+    /// The last date that was read, as busy logs repeat it.
+    memo: Memo,
+}
+
+/// A date and its time, as read at one moment with one template.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Memo {
+    template: usize,
+    now: Timestamp,
+    text: String,
+    time: Option<Timestamp>,
 }
 
 /// A line's date.
@@ -133,10 +144,41 @@ impl Choice {
             return Lookup { dated: None, exhausted };
         };
         let time = match templates.get(template) {
+            Some(t) if t.is_plain() => self.remembered(t, template, line, &found, clock),
             Some(t) => t.time(line, &found, clock),
             None => Err(Bad::Invalid),
         };
         Lookup { dated: Some(Dated { template, cut: found.cut, time }), exhausted }
+    }
+
+    /// The time of a match, from memory if it is the date of the line before.
+    fn remembered(
+        &mut self,
+        template: &Template,
+        index: usize,
+        line: &str,
+        found: &Found,
+        clock: &Clock<'_>,
+    ) -> Result<Timestamp, Bad> {
+        let text = line.get(found.cut.clone()).unwrap_or("");
+        let memo = &mut self.memo;
+        if let Some(time) = memo.time
+            && memo.template == index
+            && memo.now == clock.now
+            && memo.text == text
+        {
+            return Ok(time);
+        }
+        let time = template.time(line, found, clock)?;
+        memo.text.clear();
+        memo.text.push_str(text);
+        (memo.template, memo.now, memo.time) = (index, clock.now, Some(time));
+        Ok(time)
+    }
+
+    /// Forgets the last date's time, as it may be read otherwise from now on.
+    pub(in super::super) fn forget_time(&mut self) {
+        self.memo = Memo::default();
     }
 
     /// Is it a choice among just these templates, each once? For choices read from outside.
