@@ -47,7 +47,7 @@ fn lines(count: usize) -> Vec<String> {
     };
     let mut out = Vec::with_capacity(count);
     while out.len() < count {
-        let user = users[usize::try_from(random(10)).unwrap_or(0)];
+        let user = users.get(usize::try_from(random(10)).unwrap_or(0)).copied().unwrap_or("root");
         let ip = format!("{}.{}.{}.{}", 1 + random(220), random(256), random(256), 1 + random(254));
         let port = 1024 + random(60000);
         let text = match random(100) {

@@ -142,7 +142,7 @@ impl Regex {
     /// moved back. The slots are filled on [`Outcome::Match`] and empty otherwise.
     pub fn search(&self, scratch: &mut Scratch, text: &str, window: Range<usize>, slots: &mut Slots) -> Outcome {
         slots.clear();
-        scratch.begin();
+        scratch.begin(window.end.saturating_sub(window.start).min(text.len()));
         let end = text.floor_char_boundary(window.end);
         if window.start > end {
             return Outcome::NoMatch;

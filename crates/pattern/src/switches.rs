@@ -77,9 +77,9 @@ fn passes_do_not_change_answers() {
                 };
                 for text in case.texts.iter().filter(|text| !ascii || text.is_ascii()) {
                     let text = Text { bytes: text.as_bytes(), start: 0 };
-                    scratch.begin();
+                    scratch.begin(0);
                     let ours = program.search(&mut scratch, text);
-                    other.begin();
+                    other.begin(0);
                     let twin = plain.search(&mut other, text);
                     if ours == Outcome::Exhausted || twin == Outcome::Exhausted {
                         exhausted += 1;
@@ -122,10 +122,10 @@ fn more_budget_never_changes_an_answer() {
         for text in &case.texts {
             let text = Text { bytes: text.as_bytes(), start: 0 };
             let mut full = Scratch::with_limit(100_000);
-            full.begin();
+            full.begin(0);
             let answer = program.search(&mut full, text);
             let mut tight = Scratch::with_limit(u32::try_from(dialect.rng.below(60)).unwrap());
-            tight.begin();
+            tight.begin(0);
             match program.search(&mut tight, text) {
                 Outcome::Exhausted => cut += 1,
                 outcome if answer != Outcome::Exhausted => {

@@ -76,8 +76,27 @@ pub(crate) struct LoadedTree {
     pub(crate) stream: Vec<Command>,
     /// Jails that are left out, and why.
     pub(crate) broken: Vec<(String, String)>,
+    /// What is wrong with jails, by their names, with file and line.
+    pub(crate) faults: Vec<(String, String)>,
     /// Everything else that the operator should know, one line each.
     pub(crate) warnings: Vec<String>,
+}
+
+impl LoadedTree {
+    /// All jails that can't run, each with everything that is wrong with it:
+    /// where the tree says so, else what `others` say.
+    pub(crate) fn off(&self, others: &[(String, String)]) -> Vec<(String, String)> {
+        let mut off: Vec<(String, String)> = Vec::new();
+        for (jail, why) in self.broken.iter().chain(others) {
+            if off.iter().any(|(name, _)| name == jail) {
+                continue;
+            }
+            let faults: Vec<&str> =
+                self.faults.iter().filter(|(name, _)| name == jail).map(|(_, f)| f.as_str()).collect();
+            off.push((jail.clone(), if faults.is_empty() { why.clone() } else { faults.join("; ") }));
+        }
+        off
+    }
 }
 
 impl Tree {
@@ -158,9 +177,11 @@ impl Tree {
                 (jail.clone(), why.join("; "))
             })
             .collect();
-        let left_out = |d: &Diagnostic| d.jail.as_ref().is_some_and(|jail| loaded.skipped.contains(jail));
-        let warnings = texts(&loaded.diagnostics, |d| d.severity >= Severity::Warning && !left_out(d));
-        Ok(LoadedTree { stream: loaded.stream, broken, warnings })
+        let fault = |d: &Diagnostic| d.severity == Severity::Error && d.jail.is_some();
+        let faults = loaded.diagnostics.iter().filter(|d| fault(d));
+        let faults = faults.map(|d| (d.jail.clone().unwrap_or_default(), d.to_string())).collect();
+        let warnings = texts(&loaded.diagnostics, |d| d.severity >= Severity::Warning && !fault(d));
+        Ok(LoadedTree { stream: loaded.stream, broken, faults, warnings })
     }
 
     /// The commands of a jail named `scan` that has nothing but this filter.

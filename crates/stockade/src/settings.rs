@@ -108,6 +108,12 @@ pub(crate) struct Refusal {
     pub(crate) why: String,
 }
 
+impl Refusal {
+    fn of(command: &[Value], why: String) -> Refusal {
+        Refusal { command: command.iter().take(4).map(words).collect::<Vec<_>>().join(" "), why }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.command, self.why)
@@ -123,12 +129,34 @@ impl Settings {
     pub(crate) fn staged(&self, stream: &[Vec<Value>]) -> Result<Settings, Refusal> {
         let mut next = self.clone();
         for command in stream {
-            next.run(command).map_err(|why| {
-                let command = command.iter().take(4).map(words).collect::<Vec<_>>().join(" ");
-                Refusal { command, why }
-            })?;
+            next.run(command).map_err(|why| Refusal::of(command, why))?;
         }
         Ok(next)
+    }
+
+    /// The same, but a jail with a command that fails is left out, with the
+    /// reason; what concerns no jail must not fail.
+    pub(crate) fn staged_as_far_as_possible(
+        &self,
+        stream: &[Vec<Value>],
+    ) -> Result<(Settings, Vec<(String, String)>), Refusal> {
+        let mut next = self.clone();
+        let mut broken: Vec<(String, String)> = Vec::new();
+        for command in stream {
+            let jail = command.get(1).map(words).unwrap_or_default();
+            if broken.iter().any(|(name, _)| *name == jail) {
+                continue;
+            }
+            if let Err(why) = next.run(command) {
+                let refusal = Refusal::of(command, why);
+                if next.jail(&jail).is_none() {
+                    return Err(refusal);
+                }
+                next.jails.retain(|j| j.name != jail);
+                broken.push((jail, refusal.to_string()));
+            }
+        }
+        Ok((next, broken))
     }
 
     /// The jail of that name.
@@ -217,6 +245,9 @@ impl Settings {
 
 /// `set JAIL OPTION VALUE..`
 fn set_jail(jail: &mut JailSettings, option: &str, rest: &[&str], raw: Option<&Value>) -> Done {
+    if option == "addignoreip" && rest.is_empty() {
+        return Ok(());
+    }
     let first = rest.first().copied().ok_or_else(|| format!("'{option}' needs a value"))?;
     let owned = || Some(first.to_owned());
     match option {

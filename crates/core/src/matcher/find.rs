@@ -387,26 +387,28 @@ fn identify(data: &mut Data, usedns: UseDns, session: bool) -> Identity {
     let text = |name: &str| data.get(name).map(Value::text);
     let fid = text("fid");
     let cidr = data.get("cidr").filter(|v| v.is_true()).map(|v| prefix(&v.text()));
+    let own = |fid: &str| if usedns == UseDns::Raw { raw(fid) } else { FailureId::parse(fid) };
     let address = text("ip4").or_else(|| text("ip6"));
     let (shown, id) = match (address, text("dns")) {
         (Some(address), _) => {
             let id = network(&address, cidr);
             (address, id)
         }
+        (None, Some(name)) if usedns == UseDns::Raw => {
+            let id = raw(&name);
+            (name, id)
+        }
         (None, Some(name)) => {
             // A name that is an address is that address, whatever `usedns` says.
-            let id = FailureId::parse(&name);
-            match (id, usedns) {
-                (id @ FailureId::Net(_), UseDns::Raw) => (name, id),
-                (id @ FailureId::Net(_), _) => return Identity::Known(Who::Id(id)),
-                (id, UseDns::Raw) => (name, id),
-                (_, UseDns::Yes | UseDns::Warn) => return Identity::Known(Who::Name(name)),
-                (_, UseDns::No) => return Identity::Nobody,
-            }
+            return match (FailureId::parse(&name), usedns) {
+                (id @ FailureId::Net(_), _) => Identity::Known(Who::Id(id)),
+                (_, UseDns::No) => Identity::Nobody,
+                _ => Identity::Known(Who::Name(name)),
+            };
         }
         (None, None) => {
             return match fid {
-                Some(fid) => Identity::Known(Who::Id(FailureId::parse(&fid))),
+                Some(fid) => Identity::Known(Who::Id(own(&fid))),
                 None if session => Identity::Later,
                 None => Identity::Missing,
             };
@@ -415,9 +417,17 @@ fn identify(data: &mut Data, usedns: UseDns, session: bool) -> Identity {
     match fid {
         Some(fid) if fid != shown => {
             data.ip = Some(id);
-            Identity::Known(Who::Id(FailureId::parse(&fid)))
+            Identity::Known(Who::Id(own(&fid)))
         }
         _ => Identity::Known(Who::Id(id)),
+    }
+}
+
+/// An id that must be shown as it is: an address only if it is spelt as we spell it.
+fn raw(text: &str) -> FailureId {
+    match FailureId::parse(text) {
+        id if id.to_string() == text => id,
+        _ => FailureId::Text(text.into()),
     }
 }
 

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use stockade_core::matcher::{Calendar, DatePattern, Filter, FilterSpec, LineMode, LineReport, Matcher, UseDns};
 use stockade_core::{GroupValue, JailName, Span, Timestamp, Who};
 
-use crate::generate::{Random, mutate};
+use crate::generate::{Random, date, dated, mutate};
+use crate::homemade::{self, Homemade};
 use crate::original::Original;
 
 /// Local zones, as both sides read them.
@@ -26,6 +27,27 @@ const PATTERNS: &[&str] = &[
     "%ExY-%Exm-%Exd %ExH:%ExM:%ExS",
     "^%b %d %k:%M",
     "**%H:%M**",
+    "%d/%B/%Y %l:%M:%S %p",
+    "%j %Y %H:%M:%S",
+    "%ExY-%Exm-%Exd %H:%M:%S %Exz",
+    "%Y-%m-%d %H:%M:%S %Z",
+    "{UNB}%Y%m%d",
+    "%m/%d",
+    "%a %b %d %I:%M",
+    "%Y W%W %w",
+    "%y U%U %a",
+    "{^LN-BEG}EPOCH",
+    "{^LN-BEG}LEPOCH",
+    "TAI64N\n%H:%M:%S",
+    "^\\w+ msg=audit\\(({EPOCH})",
+    "\\[{LEPOCH}\\]",
+    "(?P<Y>\\d{4})x(?P<m>\\d\\d)(?P<d>\\d\\d)",
+    "%d %b$",
+    "(?:%Y-)?%m-%d %k:%M",
+    "%c",
+    "%x %X",
+    "^{DATE}",
+    "<{DATE}>",
 ];
 const MODES: &[&str] = &["normal", "ddos", "extra", "aggressive"];
 
@@ -36,7 +58,26 @@ struct Totals {
     undecided: u64,
 }
 
-/// Compares so many sequences.
+impl Totals {
+    fn tell(&self, what: &str, sequences: u64) {
+        let Totals { lines, hits, errors, undecided } = self;
+        println!(
+            "{what}: {sequences} sequences, {lines} lines, {hits} hits; {errors} given up by the original, {undecided} by us"
+        );
+        assert!(undecided * 1_000 < (*lines).max(5_000), "too many lines without an answer");
+        assert!(hits * 20 > *lines, "too few hits to mean anything");
+    }
+}
+
+/// Where the lines of a sequence come from.
+enum Lines<'a> {
+    Samples(Vec<&'a str>),
+    Homemade(&'a Homemade),
+    /// Dates of all shapes with something around them.
+    Dates,
+}
+
+/// Compares so many sequences of stock filters on their mutated samples.
 pub(crate) fn run(root: &Path, sequences: u64, seed: u64) {
     let mut original = Original::start(root);
     let logs = root.join("usr/lib/python3/dist-packages/fail2ban/tests/files/logs");
@@ -50,33 +91,64 @@ pub(crate) fn run(root: &Path, sequences: u64, seed: u64) {
     for n in 0..sequences {
         let mut random = Random::new(seed.wrapping_mul(1_000_003).wrapping_add(n));
         // The filters with sessions and several lines more often.
-        let name = if random.one_in(3) {
-            *random.pick(&["sshd", "mongodb-auth", "exim", "slapd"])
-        } else {
-            random.pick(&names).as_str()
-        };
-        sequence(&mut original, &mut random, name, &logs, &mut totals, n);
+        let often = ["sshd", "mongodb-auth", "exim", "slapd"];
+        let name = if random.one_in(3) { *random.pick(&often) } else { random.pick(&names).as_str() };
+        let text = std::fs::read_to_string(logs.join(name)).unwrap();
+        let samples: Vec<&str> = text.lines().filter(|l| !l.starts_with('#') && !l.trim().is_empty()).collect();
+        if samples.is_empty() {
+            continue;
+        }
+        let mut options = json!({});
+        if random.one_in(2) {
+            options["mode"] = Value::from(*random.pick(MODES));
+        }
+        let expanded = original.ask(&json!({"filter": name, "options": options}));
+        let what = format!("sequence {n}: {name} {options}");
+        sequence(&mut original, &mut random, &expanded, &Lines::Samples(samples), &mut totals, &what);
     }
-    println!(
-        "{sequences} sequences, {} lines, {} hits, {} lines given up by the original, {} by us for want of steps",
-        totals.lines, totals.hits, totals.errors, totals.undecided
-    );
-    assert!(totals.undecided * 1_000 < totals.lines.max(5_000), "too many lines without an answer");
-    assert!(totals.hits * 20 > totals.lines, "too few hits to mean anything");
+    totals.tell("stock filters", sequences);
 }
 
-fn sequence(original: &mut Original, random: &mut Random, name: &str, logs: &Path, totals: &mut Totals, number: u64) {
-    let text = std::fs::read_to_string(logs.join(name)).unwrap();
-    let samples: Vec<&str> = text.lines().filter(|l| !l.starts_with('#') && !l.trim().is_empty()).collect();
-    if samples.is_empty() {
-        return;
+/// Compares so many sequences of filters of our own.
+pub(crate) fn run_homemade(root: &Path, sequences: u64, seed: u64) {
+    let mut original = Original::start(root);
+    let filters = homemade::all();
+    let mut totals = Totals { lines: 0, hits: 0, errors: 0, undecided: 0 };
+    for n in 0..sequences {
+        let mut random = Random::new(seed.wrapping_mul(7_000_003).wrapping_add(n));
+        let at = random.below(filters.len());
+        let what = format!("sequence {n}: homemade {at}");
+        let lines = Lines::Homemade(&filters[at]);
+        sequence(&mut original, &mut random, &filters[at].options, &lines, &mut totals, &what);
     }
-    let mut options = json!({});
-    if random.one_in(2) {
-        options["mode"] = Value::from(*random.pick(MODES));
+    totals.tell("homemade filters", sequences);
+}
+
+/// Compares what is cut of so many sequences of lines, and the time of each.
+pub(crate) fn run_dates(root: &Path, sequences: u64, seed: u64) {
+    let mut original = Original::start(root);
+    let mut totals = Totals { lines: 0, hits: 0, errors: 0, undecided: 0 };
+    // Every line hits, and its id is what the patterns see of it.
+    let everything = json!({
+        "prefregex": null, "failregex": ["^<F-ID>[\\s\\S]*</F-ID>"], "ignoreregex": [], "datepattern": null, "maxlines": 1,
+    });
+    for n in 0..sequences {
+        let mut random = Random::new(seed.wrapping_mul(3_000_017).wrapping_add(n));
+        let what = format!("sequence {n}: dates");
+        sequence(&mut original, &mut random, &everything, &Lines::Dates, &mut totals, &what);
     }
-    let expanded = original.ask(&json!({"filter": name, "options": options}));
-    let spec = spec_of(random, &expanded);
+    totals.tell("dates", sequences);
+}
+
+fn sequence(
+    original: &mut Original,
+    random: &mut Random,
+    options: &Value,
+    source: &Lines<'_>,
+    totals: &mut Totals,
+    what: &str,
+) {
+    let spec = spec_of(random, options);
     let zone = *random.pick(ZONES);
     let local = TimeZone::posix(zone).unwrap();
     let Ok(filter) = Filter::compile(&spec, &Calendar::new(local.clone(), 2026)) else {
@@ -88,25 +160,25 @@ fn sequence(original: &mut Original, random: &mut Random, name: &str, logs: &Pat
     let mut now = *random.pick(&[1_755_000_000_i64, 1_767_225_500, 1_767_139_300, 1_774_745_900, 1_772_300_000]);
     original.ask(&json!({"new": question(&spec), "zone": zone, "now": now}));
     let all = random.one_in(4);
-    let mut shape = None;
+    let journal = spec.datepattern == DatePattern::Journal;
     let mut past: Vec<String> = Vec::new();
     for _ in 0..random.below(20) + 5 {
         now += *random.pick(&[0, 0, 1, 5, 59, 61, 130, 310, 90_000, -30]);
         let (op, findtime) = (!random.one_in(4), !random.one_in(4));
-        let start = random.below(samples.len());
-        let count = random.below(12) + 1;
-        let lines: Vec<String> = (0..count)
-            .map(|n| {
-                let from = if random.one_in(4) { random.below(samples.len()) } else { (start + n) % samples.len() };
-                mutate(random, samples[from], now, &local, &mut shape)
-            })
-            .collect();
-        let answer = original.ask(&json!({"now": now, "op": op, "all": all, "findtime": findtime, "lines": lines}));
+        let lines = batch(random, source, now, &local);
+        let stamp = journal.then(|| now - *random.pick(&[0, 1, 59, 62, 599, 700, -5]));
+        let shown_stamp = stamp.map(|at| {
+            let at = jiff::Timestamp::from_second(at).unwrap().to_zoned(local.clone());
+            at.strftime("%Y-%m-%dT%H:%M:%S ").to_string()
+        });
+        let answer = original.ask(&json!({
+            "now": now, "op": op, "all": all, "findtime": findtime, "lines": lines, "stamp": stamp, "shown": shown_stamp,
+        }));
         for (line, theirs) in lines.iter().zip(answer["lines"].as_array().unwrap()) {
-            past.push(format!("now {now} op {op} findtime {findtime}: {line:?}"));
+            past.push(format!("now {now} op {op} findtime {findtime} {stamp:?}: {line:?}"));
             totals.lines += 1;
             let mode = LineMode { all, findtime, pending: all };
-            let report = matcher.line(Timestamp::from_secs(now), line, None, op, mode);
+            let report = matcher.line(Timestamp::from_secs(now), line, stamp.map(Timestamp::from_secs), op, mode);
             if theirs.get("error").is_some() {
                 totals.errors += 1;
                 // DIVERGENCE: it has thrown the line away; from here on both may have seen different dates.
@@ -121,7 +193,7 @@ fn sequence(original: &mut Original, random: &mut Random, name: &str, logs: &Pat
             let last: Vec<&String> = past.iter().rev().take(12).rev().collect();
             assert!(
                 ours == theirs,
-                "sequence {number}: {name} {options} all={all} zone={zone}\n{last:#?}\nours   {ours:#}\ntheirs {theirs:#}\nspec {}",
+                "{what} all={all} zone={zone}\n{last:#?}\nours   {ours:#}\ntheirs {theirs:#}\nspec {}",
                 question(&spec)
             );
         }
@@ -129,9 +201,29 @@ fn sequence(original: &mut Original, random: &mut Random, name: &str, logs: &Pat
         let dates: Value = matcher.date_hits().iter().map(|(at, hits)| json!([*names[*at].name, hits])).collect();
         assert!(
             dates == answer["dates"],
-            "sequence {number}: {name} {options}: other templates after\n{past:#?}\nours {dates}\ntheirs {}",
+            "{what}: other templates after\n{past:#?}\nours {dates}\ntheirs {}",
             answer["dates"]
         );
+    }
+}
+
+/// A few lines that might follow each other.
+fn batch(random: &mut Random, source: &Lines<'_>, now: i64, zone: &TimeZone) -> Vec<String> {
+    let count = random.below(12) + 1;
+    match source {
+        Lines::Homemade(filter) => (0..count).map(|_| filter.line(random)).collect(),
+        Lines::Dates => {
+            let shape = date(random, now, zone);
+            (0..count).map(|_| dated(random, &shape, now, zone)).collect()
+        }
+        Lines::Samples(samples) => {
+            let start = random.below(samples.len());
+            let one = |n| {
+                let from = if random.one_in(4) { random.below(samples.len()) } else { (start + n) % samples.len() };
+                mutate(random, samples[from], now, zone)
+            };
+            (0..count).map(one).collect()
+        }
     }
 }
 
@@ -153,6 +245,9 @@ fn spec_of(random: &mut Random, expanded: &Value) -> FilterSpec {
     if random.one_in(4) {
         spec.datepattern = DatePattern::Text((*random.pick(PATTERNS)).to_owned());
     }
+    if random.one_in(10) {
+        spec.datepattern = DatePattern::Journal;
+    }
     if random.one_in(5) {
         spec.logtimezone = Some((*random.pick(&["UTC", "CET+0130", "-0430", "EST"])).to_owned());
     }
@@ -172,11 +267,17 @@ fn question(spec: &FilterSpec) -> Value {
         "failregex": spec.failregex,
         "ignoreregex": spec.ignoreregex,
         "datepattern": match &spec.datepattern { DatePattern::Text(text) => Some(text), _ => None },
+        "journal": spec.datepattern == DatePattern::Journal,
         "maxlines": spec.maxlines,
         "usedns": if spec.usedns == UseDns::No { "no" } else { "raw" },
         "logtimezone": spec.logtimezone,
         "findtime": spec.findtime.secs(),
     })
+}
+
+/// Before 1970 the C library has no summer time.
+fn since_1970(time: Timestamp) -> i64 {
+    time.micros().max(0)
 }
 
 /// Our hits in the form of the original's.
@@ -196,7 +297,7 @@ fn shown(report: &LineReport) -> Value {
             groups.insert(name.to_string(), value);
         }
         json!({
-            "regex": hit.regex, "id": id, "micros": hit.time.map(Timestamp::micros),
+            "regex": hit.regex, "id": id, "micros": hit.time.map(since_1970),
             "ip": hit.ip.as_ref().map(ToString::to_string), "groups": groups, "matches": hit.matches,
         })
     });
@@ -206,7 +307,7 @@ fn shown(report: &LineReport) -> Value {
 /// The original's hits in our form.
 fn expected(hits: &Value) -> Value {
     let one = |hit: &Value| {
-        let micros = hit[2].as_f64().map(|secs| Timestamp::from_secs_f64(secs).micros());
+        let micros = hit[2].as_f64().map(|secs| since_1970(Timestamp::from_secs_f64(secs)));
         json!({"regex": hit[0], "id": hit[1], "micros": micros, "ip": hit[3], "groups": hit[4], "matches": hit[5]})
     };
     hits.as_array().unwrap().iter().map(one).collect()

@@ -69,6 +69,25 @@ const SHAPES: &[&str] = &[
     "%Y-02-30 %H:%M:%S",
     "%b %d 25:%M:%S",
     "audit(%s.123:9)",
+    "%d/%B/%Y %l:%M:%S %p",
+    "%j %Y %H:%M:%S",
+    "%Y-%m-%d %H:%M:%S MSK",
+    "%Y-%m-%d %H:%M:%S CET+0130",
+    "%Y-%m-%d %H:%M:%S cest",
+    "x%Y%m%dy",
+    "%m/%d",
+    "%a %b %d %I:%M",
+    "%Y W%W %w",
+    "%y U%U %a",
+    "[%s123456]",
+    "%s123",
+    "%Yx%m%d",
+    "%d %b",
+    "%m-%d %H:%M",
+    "%a %b %e %H:%M:%S %Y",
+    "%m/%d/%y %H:%M:%S",
+    "%d %m %Y",
+    "%Y-%m-%d",
 ];
 
 /// A date near `now`, in one shape or another.
@@ -83,13 +102,59 @@ pub(crate) fn date(random: &mut Random, now: i64, zone: &TimeZone) -> String {
     at.strftime(shape).to_string()
 }
 
-/// One sample line made into another one.
-pub(crate) fn mutate(random: &mut Random, line: &str, now: i64, zone: &TimeZone, shape: &mut Option<String>) -> String {
-    let mut line = line.to_owned();
-    // Most lines of a sequence have dates of one shape, at its place.
-    if random.one_in(40) {
-        *shape = None;
+/// What may stand around a date.
+const AROUND: &[&str] = &[
+    "",
+    "",
+    "",
+    " ",
+    "x",
+    "x ",
+    "[",
+    "]",
+    "<13>",
+    " <134>1 ",
+    "a: ",
+    "(((",
+    "\"",
+    "A msg=audit(",
+    ":9)",
+    "pre",
+    "é ",
+    "\u{a0}",
+    " - - [",
+    "] \"GET / HTTP/1.1\"",
+    "\t",
+    "1",
+    "2025",
+    "-",
+    ".",
+    "²",
+    "٣",
+];
+
+/// A line with a date like `shape`, or another one, or two, or none.
+pub(crate) fn dated(random: &mut Random, shape: &str, now: i64, zone: &TimeZone) -> String {
+    let mut line = (*random.pick(AROUND)).to_owned();
+    match random.below(8) {
+        0 => {}
+        1..=4 => line.push_str(shape),
+        5 => line.push_str(&format!("{shape} {}", date(random, now, zone))),
+        _ => line.push_str(&date(random, now, zone)),
     }
+    for _ in 0..random.below(3) {
+        let more: &str = *random.pick(AROUND);
+        line.push_str(more);
+    }
+    if random.one_in(5) {
+        scramble(random, &mut line);
+    }
+    line
+}
+
+/// One sample line made into another one.
+pub(crate) fn mutate(random: &mut Random, line: &str, now: i64, zone: &TimeZone) -> String {
+    let mut line = line.to_owned();
     match random.below(8) {
         0 => {}
         1..=4 => line = replace_date(&line, &date(random, now, zone)),

@@ -16,6 +16,7 @@
 
 mod compare;
 mod generate;
+mod homemade;
 mod original;
 
 use std::path::PathBuf;
@@ -28,5 +29,7 @@ fn the_same_lines_give_the_same_hits() {
     };
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     let sequences = 40 * number("STOCKADE_LONG").unwrap_or(1);
+    compare::run_dates(&root, sequences, number("STOCKADE_SEED").unwrap_or(1));
+    compare::run_homemade(&root, sequences, number("STOCKADE_SEED").unwrap_or(1));
     compare::run(&root, sequences, number("STOCKADE_SEED").unwrap_or(1));
 }

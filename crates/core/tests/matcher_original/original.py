@@ -105,7 +105,9 @@ def fresh(case):
         flt.addFailRegex(text)
     for text in spec["ignoreregex"]:
         flt.addIgnoreRegex(text)
-    if spec.get("datepattern"):
+    if spec["journal"]:
+        flt.setDatePattern(None)
+    elif spec.get("datepattern"):
         flt.setDatePattern(spec["datepattern"])
     if flt.prefRegex:
         for regex in flt._Filter__failRegex:
@@ -122,6 +124,10 @@ def hit(row, now, findtime):
     groups = {k: plain(v) for k, v in data.items() if k not in skip and v is not None}
     ip = data.get("ip")
     return [index, None if fid is None else str(fid), when, None if ip is None else str(ip), groups, matches]
+
+
+def dates():
+    return [[t.template.name, t.hits] for t in flt.dateDetector.templates] if flt.dateDetector else []
 
 
 def hang(*_):
@@ -147,9 +153,14 @@ for line in sys.stdin:
         for text in case["lines"]:
             signal.alarm(5)
             try:
-                answer.append({"hits": [hit(r, case["now"], case["findtime"]) for r in flt.processLine(text)]})
+                stamp = case.get("stamp")
+                if stamp is None:
+                    rows = flt.processLine(text)
+                else:
+                    rows = flt.processLine(("", case["shown"], text), stamp)
+                answer.append({"hits": [hit(r, case["now"], case["findtime"]) for r in rows]})
             except Exception as e:
                 answer.append({"error": "%s: %s" % (type(e).__name__, e)})
         signal.alarm(0)
-        answer = {"lines": answer, "dates": [[t.template.name, t.hits] for t in flt.dateDetector.templates]}
+        answer = {"lines": answer, "dates": dates()}
     print(json.dumps(answer), flush=True)

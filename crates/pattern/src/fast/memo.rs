@@ -39,6 +39,7 @@ impl Places {
                     places.enter(at);
                     places.resume(run.next as usize);
                 }
+                Node::Turn { .. } => places.enter(at),
                 _ => {}
             }
         }
@@ -67,10 +68,39 @@ impl Places {
     }
 }
 
-/// The bits of one search.
+/// What is known of the last stretch of text that a run was in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stretch {
+    pub(super) from: usize,
+    /// No member stands here.
+    pub(super) to: usize,
+    /// For a run that gives back: from here to the end the way out was tried and failed;
+    /// beyond the end if it was not tried at all. A run that takes as little as possible
+    /// knows only stretches where every way out was tried.
+    pub(super) tried: usize,
+}
+
+impl Stretch {
+    pub(super) const NONE: Stretch = Stretch { from: 1, to: 0, tried: 0 };
+
+    pub(super) fn has(&self, at: usize) -> bool {
+        self.from <= at && at <= self.to
+    }
+}
+
+/// The ways out that a run which takes as little as possible is trying in a row.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    from: usize,
+    next: usize,
+}
+
+/// What one search has learned.
 #[derive(Debug, Default)]
 pub(crate) struct Memo {
     bits: Vec<u64>,
+    stretches: Vec<Stretch>,
+    rows: Vec<Row>,
     pub(super) on: bool,
     /// Whether it was tried to switch on.
     pub(super) begun: bool,
@@ -88,13 +118,60 @@ impl Memo {
     pub(super) fn begin(&mut self, places: &Places, text_len: usize) {
         self.begun = true;
         let bits = places.count.saturating_mul(text_len + 1);
-        if places.count == 0 || bits > BITS_MAX {
+        if places.of.is_empty() || bits > BITS_MAX {
             return;
         }
         self.width = text_len + 1;
         self.bits.clear();
         self.bits.resize(bits / 64 + 1, 0);
+        self.stretches.clear();
+        self.stretches.resize(places.of.len(), Stretch::NONE);
+        self.rows.clear();
+        self.rows.resize(places.of.len(), Row { from: 0, next: usize::MAX });
         self.on = true;
+    }
+
+    /// The stretch that a run was in last.
+    pub(super) fn stretch(&self, node: u32) -> Stretch {
+        self.stretches.get(node as usize).copied().unwrap_or(Stretch::NONE)
+    }
+
+    pub(super) fn set_stretch(&mut self, node: u32, stretch: Stretch) {
+        if let Some(place) = self.stretches.get_mut(node as usize) {
+            *place = stretch;
+        }
+    }
+
+    /// Leaving a run has failed here and everywhere behind here.
+    pub(super) fn tried(&mut self, node: u32, at: usize) {
+        if let Some(stretch) = self.stretches.get_mut(node as usize)
+            && stretch.has(at)
+        {
+            stretch.tried = stretch.tried.min(at);
+        }
+    }
+
+    /// The next way out is tried at `next`, after the one at `last` failed, or as the first at `from`.
+    pub(super) fn row(&mut self, node: u32, last: Option<usize>, from: usize, next: usize) {
+        if let Some(row) = self.rows.get_mut(node as usize) {
+            match last {
+                Some(last) if row.next == last => {}
+                Some(last) => row.from = last,
+                None => row.from = from,
+            }
+            row.next = next;
+        }
+    }
+
+    /// No way out is left: all from the row's start to the end have failed.
+    pub(super) fn row_ends(&mut self, node: u32, last: Option<usize>, from: usize, to: usize) {
+        self.row(node, last, from, usize::MAX);
+        if let Some(row) = self.rows.get(node as usize) {
+            let from = row.from;
+            let stretch = self.stretch(node);
+            let from = if stretch.has(to) { from.min(stretch.from) } else { from };
+            self.set_stretch(node, Stretch { from, to: to.max(from), tried: from });
+        }
     }
 
     /// Whether entering the node here is new; it is known from now on.

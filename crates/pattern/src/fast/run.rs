@@ -5,14 +5,17 @@
 
 use memchr::{memchr, memrchr};
 
+use super::memo::Stretch;
 use super::node::{Keep, Node, Program, Run, Word};
 use crate::plain::backref;
-use crate::search::{NONE, Outcome, Scratch, Text};
+use crate::search::{FRAMES_MAX, NONE, Outcome, Scratch, Text};
 use crate::set::within;
 use crate::tree::FOREVER;
 
 /// Bytes of a run that cost one step.
-const SCAN_SHIFT: u32 = 4;
+const SCAN_SHIFT: u32 = 3;
+/// Walking through a run costs more than scanning it.
+const WALK: usize = 4;
 
 /// What a frame holds, in the upper bits of its first word.
 const TAG_SHIFT: u32 = 28;
@@ -33,7 +36,8 @@ enum Stop {
 impl Program {
     /// Searches from every position of the window, in order.
     pub(crate) fn search(&self, scratch: &mut Scratch, text: Text<'_>) -> Outcome {
-        let mut search = Search { program: self, bytes: text.bytes, text, scratch, line: 0, depth: 0 };
+        let mut search =
+            Search { program: self, bytes: text.bytes, text, scratch, line: (1, 0), depth: 0, remembers: false };
         search.scratch.slots.clear();
         search.scratch.slots.resize(self.slots, NONE);
         search.scratch.frames.clear();
@@ -50,9 +54,11 @@ struct Search<'s> {
     bytes: &'s [u8],
     text: Text<'s>,
     scratch: &'s mut Scratch,
-    /// The first newline from the start of the window, or the end.
-    line: usize,
+    /// A stretch without a newline, up to the next one or the end.
+    line: (usize, usize),
     depth: u32,
+    /// Failed states are remembered: the memo is on, and this is no look-around.
+    remembers: bool,
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "texts are shorter than 4 GiB, see Regex::search")]
@@ -63,10 +69,6 @@ fn short(at: usize) -> u32 {
 impl Search<'_> {
     fn find(&mut self, from: usize) -> Outcome {
         let program = self.program;
-        if program.uses_line {
-            let rest = self.bytes.get(from..).unwrap_or_default();
-            self.line = memchr(b'\n', rest).map_or(self.bytes.len(), |at| from + at);
-        }
         let mut start = from;
         loop {
             if !program.anchored {
@@ -89,6 +91,8 @@ impl Search<'_> {
             if program.anchored || start >= self.bytes.len() {
                 return Outcome::NoMatch;
             }
+            self.scratch.budget = self.scratch.budget.saturating_sub(1);
+            self.begin_memo();
             start += 1;
             // What was saved without a way back is dropped with the attempt.
             self.scratch.slots.fill(NONE);
@@ -118,11 +122,15 @@ impl Search<'_> {
     fn run(&mut self, node: u32, at: usize) -> Stop {
         let program = self.program;
         let bytes = self.bytes;
+        // Locals, because every call could have changed what is behind a reference.
+        let nodes = program.nodes.as_slice();
+        let tables = program.tables.as_slice();
+        let class_of: &[u8; 256] = &program.class_of;
         let base = self.scratch.frames.len();
         let mut pc = node;
         let mut at = at;
         loop {
-            let ok = match *program.node(pc) {
+            let ok = match *node_of(nodes, pc) {
                 Node::Fail | Node::Choice(_) => false,
                 Node::Match | Node::Done => return Stop::At(at),
                 Node::Word { ref word, next } => {
@@ -133,7 +141,7 @@ impl Search<'_> {
                 }
                 Node::Set { mask, next } => {
                     pc = next;
-                    let hit = bytes.get(at).is_some_and(|&byte| program.is_in(byte, mask));
+                    let hit = bytes.get(at).is_some_and(|&byte| is_in(class_of, byte, mask));
                     at += 1;
                     hit
                 }
@@ -148,11 +156,7 @@ impl Search<'_> {
                     }
                 }
                 Node::Run(ref run) => {
-                    if self.scratch.memo.on
-                        && self.depth == 0
-                        && run.keep != Keep::All
-                        && !self.scratch.memo.enters(&program.places, pc, at)
-                    {
+                    if self.remembers() && run.keep != Keep::All && !self.scratch.memo.enters(&program.places, pc, at) {
                         false
                     } else {
                         match self.begin_run(pc, run, at) {
@@ -166,12 +170,26 @@ impl Search<'_> {
                     }
                 }
                 Node::Take { mask, some, next } => {
-                    pc = next;
-                    let end = program.span(bytes, at, mask);
-                    let hit = end > at || !some;
-                    self.charge(end.saturating_sub(at));
-                    at = end;
-                    hit
+                    let end = if self.remembers() {
+                        let (end, tried) = self.reach(pc, mask, 0, at);
+                        // It would end where it ended before, and what follows has failed there.
+                        if tried <= end { None } else { Some(end) }
+                    } else {
+                        let end = span(class_of, bytes, at, mask);
+                        self.charge(end.saturating_sub(at));
+                        Some(end)
+                    };
+                    match end {
+                        Some(end) if end > at || !some => {
+                            if self.remembers() {
+                                self.scratch.memo.tried(pc, end);
+                            }
+                            pc = next;
+                            at = end;
+                            true
+                        }
+                        _ => false,
+                    }
                 }
                 Node::TakeLine { some, next } => {
                     pc = next;
@@ -200,13 +218,13 @@ impl Search<'_> {
                 }
                 Node::Table { base, end } => {
                     pc = match bytes.get(at) {
-                        Some(&byte) => program.target(base, byte),
+                        Some(&byte) => target(tables, class_of, base, byte),
                         None => end,
                     };
                     true
                 }
                 Node::Split { first, second } => {
-                    if self.scratch.memo.on && self.depth == 0 && !self.scratch.memo.enters(&program.places, pc, at) {
+                    if self.remembers() && !self.scratch.memo.enters(&program.places, pc, at) {
                         false
                     } else {
                         self.scratch.frames.push((CHOICE | second, short(at), 0));
@@ -215,12 +233,13 @@ impl Search<'_> {
                     }
                 }
                 Node::Turn { next } => {
-                    pc = next;
                     match self.scratch.budget.checked_sub(1) {
-                        Some(left) => self.scratch.budget = left,
-                        None => return Stop::Exhausted,
+                        Some(left) if self.scratch.frames.len() < FRAMES_MAX => self.scratch.budget = left,
+                        _ => return Stop::Exhausted,
                     }
-                    true
+                    let fresh = !self.remembers() || self.scratch.memo.enters(&program.places, pc, at);
+                    pc = next;
+                    fresh
                 }
                 Node::Save { slot, next } => {
                     pc = next;
@@ -240,13 +259,13 @@ impl Search<'_> {
                 }
                 Node::Edge { mask, negative, next } => {
                     pc = next;
-                    let word = |byte: Option<&u8>| byte.is_some_and(|&byte| program.is_in(byte, mask));
+                    let word = |byte: Option<&u8>| byte.is_some_and(|&byte| is_in(class_of, byte, mask));
                     let before = at > 0 && word(bytes.get(at - 1));
                     !bytes.is_empty() && (before != word(bytes.get(at))) != negative
                 }
                 Node::Behind { mask, next } => {
                     pc = next;
-                    at > 0 && bytes.get(at - 1).is_some_and(|&byte| program.is_in(byte, mask))
+                    at > 0 && bytes.get(at - 1).is_some_and(|&byte| is_in(class_of, byte, mask))
                 }
                 Node::NotWord { ref word, next } => {
                     pc = next;
@@ -307,8 +326,8 @@ impl Search<'_> {
                 }
                 Node::LoopTest { register, min, max, body, next, lazy } => {
                     match self.scratch.budget.checked_sub(1) {
-                        Some(left) => self.scratch.budget = left,
-                        None => return Stop::Exhausted,
+                        Some(left) if self.scratch.frames.len() < FRAMES_MAX => self.scratch.budget = left,
+                        _ => return Stop::Exhausted,
                     }
                     let count = self.register(register).wrapping_add(1);
                     if count < min {
@@ -355,6 +374,10 @@ impl Search<'_> {
     /// Takes frames until one gives a place to go on.
     fn resume(&mut self, base: usize) -> Resume {
         let program = self.program;
+        // Scans are paid for without a look at what is left.
+        if self.scratch.budget == 0 {
+            return Resume::Exhausted;
+        }
         loop {
             if self.scratch.frames.len() <= base {
                 return Resume::Empty;
@@ -374,20 +397,19 @@ impl Search<'_> {
                 }
                 continue;
             }
-            match self.scratch.budget.checked_sub(1) {
+            let cost = if self.remembers { 2 } else { 1 };
+            match self.scratch.budget.checked_sub(cost) {
                 Some(left) => self.scratch.budget = left,
                 None => return Resume::Exhausted,
             }
-            if !self.scratch.memo.begun && self.depth == 0 && self.scratch.steps() > program.memo_from {
-                self.scratch.memo.begin(&program.places, self.bytes.len());
-            }
+            self.begin_memo();
             let found = match tag {
                 CHOICE => Some((node, a as usize)),
                 MOST => self.give_back(node, a as usize, b as usize),
                 _ => self.take_more(node, a as usize, b),
             };
             let Some((to, from)) = found else { continue };
-            if self.scratch.memo.on && self.depth == 0 && !self.scratch.memo.resumes(&program.places, to, from) {
+            if self.remembers() && !self.scratch.memo.resumes(&program.places, to, from) {
                 continue;
             }
             return Resume::At(to, from);
@@ -402,7 +424,10 @@ impl Search<'_> {
                 FOREVER => NONE,
                 max => short(self.scan(run, low, 0, max - run.min)?.1),
             };
-            return self.forward(pc, run, low, limit);
+            return self.forward(pc, run, low, limit, None);
+        }
+        if self.remembers() && run.max == FOREVER && run.min <= 1 {
+            return self.begin_known(pc, run, at);
         }
         let (low, high) = if run.wide == 0 && run.max == FOREVER && run.min == 0 && !run.line {
             (at, self.program.span(self.bytes, at, run.mask))
@@ -416,17 +441,80 @@ impl Search<'_> {
         self.backward(pc, run, low, high)
     }
 
+    /// Whether failed states are remembered here.
+    #[inline(always)]
+    fn remembers(&self) -> bool {
+        self.remembers
+    }
+
+    fn begin_memo(&mut self) {
+        if !self.scratch.memo.begun && self.depth == 0 && self.scratch.steps() > self.program.memo_from {
+            self.scratch.memo.begin(&self.program.places, self.bytes.len());
+            self.remembers = self.scratch.memo.on;
+        }
+    }
+
+    /// Enters a run while failed states are remembered: it is left only at positions that
+    /// were not tried from an earlier start in the same stretch.
+    fn begin_known(&mut self, pc: u32, run: &Run, at: usize) -> Option<usize> {
+        let low = if run.min == 0 { at } else { self.member(run.mask, run.wide, at)? };
+        let (end, tried) = self.reach(pc, run.mask, run.wide, at);
+        if low >= tried || (run.keep == Keep::All && tried <= end) {
+            return None;
+        }
+        if run.keep == Keep::All {
+            self.scratch.memo.tried(pc, end);
+            return Some(end);
+        }
+        let high = if tried <= end { self.step_back(tried) } else { end };
+        self.backward(pc, run, low, high)
+    }
+
+    /// The end of a run's stretch, and from where on leaving it has failed. No stretch is scanned twice.
+    fn reach(&mut self, pc: u32, mask: u64, wide: u16, at: usize) -> (usize, usize) {
+        let known = self.scratch.memo.stretch(pc);
+        if known.has(at) {
+            return (known.to, known.tried);
+        }
+        let limit = if at < known.from && known.from <= known.to { known.from } else { self.bytes.len() };
+        let mut x = at;
+        if wide == 0 {
+            let rest = self.bytes.get(..limit).unwrap_or_default();
+            x = self.program.span(rest, at, mask);
+        } else {
+            while x < limit {
+                match self.member(mask, wide, x) {
+                    Some(next) => x = next,
+                    None => break,
+                }
+            }
+        }
+        self.charge(x - at);
+        let stretch =
+            if known.has(x) { Stretch { from: at, ..known } } else { Stretch { from: at, to: x, tried: x + 1 } };
+        self.scratch.memo.set_stretch(pc, stretch);
+        (stretch.to, stretch.tried)
+    }
+
     /// The highest position from `high` down to `low` where the run can be left.
     fn backward(&mut self, pc: u32, run: &Run, low: usize, high: usize) -> Option<usize> {
         let mut x = high;
+        let mut above = high + 1;
         while !self.can_leave(run, x) {
             if x <= low {
-                self.charge(high - x);
+                self.charge(WALK * (high - x));
+                if self.remembers() {
+                    self.scratch.memo.tried(pc, x);
+                }
                 return None;
             }
+            above = x;
             x = self.step_back(x);
         }
-        self.charge(high - x);
+        self.charge(WALK * (high - x));
+        if self.remembers() {
+            self.scratch.memo.tried(pc, above);
+        }
         if x > low {
             self.scratch.frames.push((MOST | pc, short(low), short(x)));
         }
@@ -436,23 +524,43 @@ impl Search<'_> {
     fn give_back(&mut self, node: u32, low: usize, last: usize) -> Option<(u32, usize)> {
         let program = self.program;
         let Node::Run(run) = program.node(node) else { return None };
+        if self.remembers() {
+            self.scratch.memo.tried(node, last);
+        }
         let high = self.step_back(last);
         self.backward(node, run, low, high).map(|x| (run.next, x))
     }
 
-    /// The lowest position from `low` on where the run can be left.
-    fn forward(&mut self, pc: u32, run: &Run, low: usize, limit: u32) -> Option<usize> {
+    /// The lowest position from `low` on where the run can be left; `last` is where leaving it failed.
+    fn forward(&mut self, pc: u32, run: &Run, low: usize, limit: u32, last: Option<usize>) -> Option<usize> {
+        let learns = self.remembers() && limit == NONE;
+        let known = if learns { self.scratch.memo.stretch(pc) } else { Stretch::NONE };
         let mut x = low;
-        while !self.can_leave(run, x) {
+        loop {
+            if known.has(x) {
+                // Every way out from here on has failed before.
+                self.scratch.memo.row_ends(pc, last, low, known.to);
+                self.charge(WALK * (x - low));
+                return None;
+            }
+            if self.can_leave(run, x) {
+                break;
+            }
             match self.one_more(run, x, limit) {
                 Some(next) => x = next,
                 None => {
-                    self.charge(x - low);
+                    if learns {
+                        self.scratch.memo.row_ends(pc, last, low, x);
+                    }
+                    self.charge(WALK * (x - low));
                     return None;
                 }
             }
         }
-        self.charge(x - low);
+        if learns {
+            self.scratch.memo.row(pc, last, low, x);
+        }
+        self.charge(WALK * (x - low));
         self.scratch.frames.push((LEAST | pc, short(x), limit));
         Some(x)
     }
@@ -460,8 +568,15 @@ impl Search<'_> {
     fn take_more(&mut self, node: u32, last: usize, limit: u32) -> Option<(u32, usize)> {
         let program = self.program;
         let Node::Run(run) = program.node(node) else { return None };
-        let low = self.one_more(run, last, limit)?;
-        self.forward(node, run, low, limit).map(|x| (run.next, x))
+        match self.one_more(run, last, limit) {
+            Some(low) => self.forward(node, run, low, limit, Some(last)).map(|x| (run.next, x)),
+            None => {
+                if self.remembers() && limit == NONE {
+                    self.scratch.memo.row_ends(node, Some(last), last, last);
+                }
+                None
+            }
+        }
     }
 
     fn one_more(&self, run: &Run, x: usize, limit: u32) -> Option<usize> {
@@ -469,15 +584,20 @@ impl Search<'_> {
     }
 
     fn can_leave(&self, run: &Run, x: usize) -> bool {
-        match self.bytes.get(x) {
+        let possible = match self.bytes.get(x) {
             Some(&byte) => self.program.is_in(byte, run.follow),
             None => run.at_end,
-        }
+        };
+        possible
+            && match self.program.node(run.word) {
+                Node::Word { word, .. } => is_word(self.bytes, x, word),
+                _ => true,
+            }
     }
 
     fn step_back(&self, x: usize) -> usize {
         let mut x = x - 1;
-        while x > 0 && self.bytes.get(x).is_some_and(|byte| byte & 0xc0 == 0x80) {
+        while !self.program.ascii && x > 0 && self.bytes.get(x).is_some_and(|byte| byte & 0xc0 == 0x80) {
             x -= 1;
         }
         x
@@ -507,7 +627,7 @@ impl Search<'_> {
     }
 
     /// The positions behind `min` and behind at most `max` members.
-    fn scan(&self, run: &Run, at: usize, min: u32, max: u32) -> Option<(usize, usize)> {
+    fn scan(&mut self, run: &Run, at: usize, min: u32, max: u32) -> Option<(usize, usize)> {
         let program = self.program;
         let bytes = self.bytes;
         let unbounded = max == FOREVER && min <= 1;
@@ -547,13 +667,18 @@ impl Search<'_> {
         (count >= min).then_some((low, x))
     }
 
-    /// The end of the line that a position is in.
-    fn line_end(&self, at: usize) -> usize {
-        if at <= self.line {
-            return self.line;
-        }
+    /// The end of the line that a position is in; looked up once for each line.
+    #[inline(always)]
+    fn line_end(&mut self, at: usize) -> usize {
+        let (from, to) = self.line;
+        if from <= at && at <= to { to } else { self.find_line_end(at) }
+    }
+
+    fn find_line_end(&mut self, at: usize) -> usize {
         let rest = self.bytes.get(at..).unwrap_or_default();
-        memchr(b'\n', rest).map_or(self.bytes.len(), |more| at + more)
+        let end = memchr(b'\n', rest).map_or(self.bytes.len(), |more| at + more);
+        self.line = (at, end);
+        end
     }
 
     /// Pays for bytes that were looked at; an overdraft shows at the next step.
@@ -603,7 +728,9 @@ impl Search<'_> {
             None => return Stop::Exhausted,
         }
         self.depth += 1;
+        let remembers = std::mem::replace(&mut self.remembers, false);
         let stop = self.run(body, at);
+        self.remembers = remembers;
         self.depth -= 1;
         stop
     }
@@ -661,30 +788,42 @@ enum Resume {
 }
 
 impl Program {
-    #[inline(always)]
-    #[expect(clippy::indexing_slicing, reason = "every node names nodes of its own program, see finish.rs")]
     fn node(&self, at: u32) -> &Node {
-        &self.nodes[at as usize]
+        node_of(&self.nodes, at)
     }
 
-    /// The end of a run of whole bytes.
-    #[inline(always)]
-    fn span(&self, bytes: &[u8], at: usize, mask: u64) -> usize {
-        let rest = bytes.get(at..).unwrap_or_default();
-        at + rest.iter().position(|&byte| !self.is_in(byte, mask)).unwrap_or(rest.len())
-    }
-
-    #[inline(always)]
-    #[expect(clippy::indexing_slicing, reason = "the array has an entry for each byte")]
     fn is_in(&self, byte: u8, mask: u64) -> bool {
-        mask >> self.class_of[usize::from(byte)] & 1 == 1
+        is_in(&self.class_of, byte, mask)
     }
 
-    #[inline(always)]
-    #[expect(clippy::indexing_slicing, reason = "a table has an entry for each class, see finish.rs")]
-    fn target(&self, base: u32, byte: u8) -> u32 {
-        u32::from(self.tables[base as usize + usize::from(self.class_of[usize::from(byte)])])
+    fn span(&self, bytes: &[u8], at: usize, mask: u64) -> usize {
+        span(&self.class_of, bytes, at, mask)
     }
+}
+
+#[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "every node names nodes of its own program, see finish.rs")]
+fn node_of(nodes: &[Node], at: u32) -> &Node {
+    &nodes[at as usize]
+}
+
+#[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "the array has an entry for each byte")]
+fn is_in(class_of: &[u8; 256], byte: u8, mask: u64) -> bool {
+    mask >> (class_of[usize::from(byte)] & 63) & 1 == 1
+}
+
+#[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "a table has an entry for each class, see finish.rs")]
+fn target(tables: &[u16], class_of: &[u8; 256], base: u32, byte: u8) -> u32 {
+    u32::from(tables[base as usize + usize::from(class_of[usize::from(byte)])])
+}
+
+/// The end of a run of whole bytes.
+#[inline(always)]
+fn span(class_of: &[u8; 256], bytes: &[u8], at: usize, mask: u64) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|&byte| !is_in(class_of, byte, mask)).unwrap_or(rest.len())
 }
 
 /// The end of three times one to three digits and a dot.

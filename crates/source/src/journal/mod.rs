@@ -98,9 +98,8 @@ impl Journal {
     /// # Errors
     /// [`Error::BadMatch`], [`Error::BadOption`], [`Error::NoJournalctl`], or the lack of descriptors.
     pub fn open(options: JournalOptions, start: JournalStart) -> Result<Journal> {
-        let (chosen, matches) = options.arguments()?;
-        let words = chosen.iter().chain(&matches).map(|w| w.to_string_lossy());
-        let name: Vec<_> = std::iter::once("systemd-journal".into()).chain(words).collect();
+        let name = options.name()?;
+        let (_, matches) = options.arguments()?;
         let fail = |e: Errno| Error::Io { what: "set-up", path: "journal reader".into(), source: e.into() };
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(fail)?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
@@ -121,7 +120,7 @@ impl Journal {
         }
         let mut this = Journal {
             options,
-            name: name.join(" ").into(),
+            name,
             in_operation: start == JournalStart::Tail,
             start,
             child: None,

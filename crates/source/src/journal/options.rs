@@ -33,6 +33,18 @@ pub struct JournalOptions {
 }
 
 impl JournalOptions {
+    /// `systemd-journal` and the words that choose its entries: the path of its
+    /// [`stockade_core::SourceKey`].
+    ///
+    /// # Errors
+    /// If a match is no match, or `journalctl` can't express an option.
+    pub fn name(&self) -> Result<std::sync::Arc<str>> {
+        let (chosen, matches) = self.arguments()?;
+        let words = chosen.iter().chain(&matches).map(|w| w.to_string_lossy());
+        let all: Vec<_> = std::iter::once("systemd-journal".into()).chain(words).collect();
+        Ok(all.join(" ").into())
+    }
+
     /// Arguments that choose the journal and its entries; matches stand last.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use stockade_core::judge::{Command, Event, Judge, StoredBan, StoredTime};
 use stockade_core::matcher::Calendar;
 use stockade_core::{BanTime, JailName, Net, Position, Seq, SourceKey, Span};
-use stockade_enforce::{Kernel, Services};
+use stockade_enforce::{Kernel, Means, Services};
 use stockade_source::{Mode, Watcher};
 use stockade_store::{Note, Recovery, Store};
 
@@ -65,8 +65,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         places.in_the_shadow();
     }
     let loaded = tree.load()?;
-    let settings =
-        Settings::default().staged(&loaded.stream).map_err(|e| anyhow!("the configuration can't be used: {e}"))?;
+    let (settings, broken) = Settings::default()
+        .staged_as_far_as_possible(&loaded.stream)
+        .map_err(|e| anyhow!("the configuration can't be used: {e}"))?;
     if let Some(target) = settings.server_text("logtarget").filter(|_| !args.shadow && root) {
         places.logtarget = target;
     }
@@ -74,7 +75,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let socket = Socket::bind(&places.socket).map_err(|e| in_the_way(&places, &tree, &e))?;
     lock.write_pid()?;
     let log = open_log(&places, args)?;
-    let daemon = Daemon::start(Start { args, tree, places, settings, loaded, dry_run, log: log.clone() }, socket)?;
+    let daemon =
+        Daemon::start(Start { args, tree, places, settings, broken, loaded, dry_run, log: log.clone() }, socket)?;
     let end = daemon.wait(&log);
     daemon.stop(end, &log)?;
     log.flush();
@@ -165,6 +167,8 @@ struct Start<'a> {
     tree: Tree,
     places: Places,
     settings: Settings,
+    /// Jails that could not even be set up.
+    broken: Vec<(String, String)>,
     loaded: LoadedTree,
     dry_run: bool,
     log: Log,
@@ -183,7 +187,7 @@ struct Daemon {
 
 impl Daemon {
     fn start(start: Start<'_>, socket: Socket) -> Result<Daemon> {
-        let Start { args, tree, places, settings, loaded, dry_run, log } = start;
+        let Start { args, tree, places, settings, mut broken, loaded, dry_run, log } = start;
         let started = super::now();
         log.info("-".repeat(50));
         log.info(format!("Starting stockade v{}", env!("CARGO_PKG_VERSION")));
@@ -228,7 +232,9 @@ impl Daemon {
         let mut operator =
             Operator::new(tree, ground, Arc::clone(&judge_inbox), kernel.clone(), reach, guard, board.clone());
         operator.left = left(&recovery);
-        let stage = operator.stage(settings).map_err(|why| anyhow!("the configuration can't be used: {why}"))?;
+        let mut stage = operator.stage(settings).map_err(|why| anyhow!("the configuration can't be used: {why}"))?;
+        broken.append(&mut stage.off);
+        stage.off = loaded.off(&broken);
         report(&loaded, &stage.off, &log);
         if stage.jails.is_empty() {
             log.warning("no jail runs: nothing is protected");
@@ -388,7 +394,8 @@ fn purge_age(settings: &Settings) -> Span {
 }
 
 fn open_kernel(dry_run: bool, log: &Log) -> Result<Kernel> {
-    let options = stockade_enforce::Options { dry_run, ..stockade_enforce::Options::default() };
+    let options =
+        stockade_enforce::Options { means: dry_run.then_some(Means::DryRun), ..stockade_enforce::Options::default() };
     let kernel = Kernel::open(&options).map_err(|e| anyhow!("{e}"))?;
     let (_, why) = kernel.means();
     log.info(format!("bans are enforced by: {why}"));
@@ -411,7 +418,18 @@ fn restore(bans: &[StoredBan], judge: &Arc<JudgeInbox>) -> Result<()> {
         judge.control(JudgeControl::Look(Box::new(move |_, _| sender.send(()).unwrap_or_default())));
         receiver.recv().context("the judge has gone")?;
     }
-    Ok(())
+    // What a step leaves over for the next one is done when nothing is due any more.
+    loop {
+        let (sender, receiver) = channel();
+        let look = move |judge: &Judge, now| {
+            let busy = judge.next_deadline().is_some_and(|at| at <= now);
+            sender.send(busy).unwrap_or_default();
+        };
+        judge.control(JudgeControl::Look(Box::new(look)));
+        if !receiver.recv().context("the judge has gone")? {
+            return Ok(());
+        }
+    }
 }
 
 /// Sorts what an earlier process left by jail.
@@ -438,7 +456,7 @@ fn report(loaded: &LoadedTree, off: &[(String, String)], log: &Log) {
     for warning in &loaded.warnings {
         log.warning(warning.clone());
     }
-    for (jail, why) in loaded.broken.iter().chain(off) {
+    for (jail, why) in off {
         log.error(format!("jail '{jail}' is off: {why}"));
     }
 }

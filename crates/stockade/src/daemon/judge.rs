@@ -160,7 +160,11 @@ impl JudgeThread {
                 self.replies.insert(id, reply);
                 self.step(Event::Command { id, command });
             }
-            JudgeControl::Look(look) => look(&self.judge, super::now()),
+            JudgeControl::Look(look) => {
+                // Who looks sees nothing that is not on its way already.
+                self.hand_out();
+                look(&self.judge, super::now());
+            }
             JudgeControl::Restore(jail, counts) => {
                 if let Err(e) = self.judge.load(&counts) {
                     self.hands.log.warning(format!("[{jail}] the saved counts are of no use: {e}"));

@@ -107,20 +107,18 @@ impl Operator {
     /// Reads the tree again and commits it as a whole, or changes nothing.
     pub(crate) fn reload(&mut self) -> Result<(usize, Vec<String>), String> {
         let loaded = self.tree.load().map_err(|e| format!("nothing has changed: {e:#}"))?;
-        let settings =
-            Settings::default().staged(&loaded.stream).map_err(|refusal| format!("nothing has changed: {refusal}"))?;
-        let stage = self.stage(settings).map_err(|why| format!("nothing has changed: {why}"))?;
-        // What runs must not stop because of a mistake made just now.
-        let lost: Vec<String> = stage
-            .off
-            .iter()
-            .map(|(name, why)| (name, why))
-            .chain(loaded.broken.iter().map(|(name, why)| (name, why)))
-            .filter(|(name, _)| self.jails.iter().any(|jail| jail.staged.spec.name.as_str() == name.as_str()))
-            .map(|(name, why)| format!("jail '{name}': {why}"))
-            .collect();
-        if !lost.is_empty() {
-            return Err(format!("nothing has changed: {}", lost.join("; ")));
+        let (settings, mut broken) = Settings::default()
+            .staged_as_far_as_possible(&loaded.stream)
+            .map_err(|refusal| format!("nothing has changed: {refusal}"))?;
+        let mut stage = self.stage(settings).map_err(|why| format!("nothing has changed: {why}"))?;
+        broken.append(&mut stage.off);
+        stage.off = loaded.off(&broken);
+        // A mistake made just now changes nothing; a jail that was off before stays off.
+        let known = |name: &str| self.off.iter().any(|(off, _)| off == name);
+        let new = stage.off.iter().filter(|(name, _)| !known(name));
+        let new: Vec<String> = new.map(|(name, why)| format!("jail '{name}': {why}")).collect();
+        if !new.is_empty() {
+            return Err(format!("nothing has changed: {}", new.join("; ")));
         }
         let mut problems = loaded.warnings;
         problems.extend(stage.off.iter().map(|(name, why)| format!("jail '{name}' is off: {why}")));
@@ -238,7 +236,10 @@ impl Operator {
             jail.reads.clear();
             match &jail.staged.sources {
                 Sources::Nothing => {}
-                Sources::Journal(options) => jail.reads.push(journal_name(options)),
+                Sources::Journal(options) => match options.name() {
+                    Ok(name) => jail.reads.push(name),
+                    Err(e) => self.reach.log.error(format!("jail '{}': {e}", jail.staged.spec.name)),
+                },
                 Sources::Files { paths, patterns } => {
                     jail.reads.extend(paths.iter().map(|(path, _)| Arc::from(path.to_string_lossy())));
                     for (glob, _) in patterns {
@@ -436,12 +437,6 @@ fn file_start(places: &[Option<(SourceKey, Position)>], theirs: Option<&(String,
         (None, None) if tail => Start::Tail,
         (None, None) => Start::Head,
     }
-}
-
-/// One source per distinct set of matches.
-fn journal_name(options: &stockade_source::JournalOptions) -> Arc<str> {
-    let matches: Vec<String> = options.matches.iter().map(|words| words.join(" ")).collect();
-    format!("systemd-journal {}", matches.join(" + ")).trim().into()
 }
 
 /// Files that match a pattern now.

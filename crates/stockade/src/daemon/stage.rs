@@ -195,11 +195,22 @@ fn ignore_entries(list: &[String]) -> Result<Vec<IgnoreEntry>, String> {
         } else {
             match FailureId::parse(word) {
                 FailureId::Net(net) => IgnoreEntry::Net(net),
-                FailureId::Text(name) => IgnoreEntry::Name(name),
+                FailureId::Text(name) if could_be_a_name(&name) => IgnoreEntry::Name(name),
+                FailureId::Text(word) => {
+                    return Err(format!(
+                        "ignoreip: '{word}' is no address, network or host name; write 192.0.2.1 or 192.0.2.0/24"
+                    ));
+                }
             }
         });
     }
     Ok(entries)
+}
+
+/// Letters, digits, hyphens and dots, and not only digits and dots.
+fn could_be_a_name(word: &str) -> bool {
+    word.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '.' | '_'))
+        && word.contains(|c: char| c.is_alphabetic())
 }
 
 /// What the jail's actions mean for the kernel.
