@@ -53,7 +53,7 @@ fn logged_in(stage: &mut Stage<'_>, setting: Setting) -> Result<()> {
         ensure!(session.alive()?, "the session of {address} ended");
         ensure!(street.dial(address, 22, SILENCE)? == Dial::Answered, "{address} is not answered");
         let why = guard.client(&["why", &address.to_string()])?.all();
-        ensure!(why.contains("session") || why.contains("logged"), "`why` does not say why not: {why}");
+        ensure!(why.contains("login of alice"), "`why` does not say why not: {why}");
         drop(session);
     }
     // Without a session the same address is an attacker like any other.
@@ -117,11 +117,7 @@ fn victim(stage: &mut Stage<'_>) -> Result<()> {
     let Scene { guard, street, .. } = &scene;
     let attacker: IpAddr = "203.0.113.10".parse()?;
     let victim: IpAddr = "203.0.113.66".parse()?;
-    for name in [
-        "root from 203.0.113.66 port 22 ssh2",
-        "x rhost=203.0.113.66",
-        "a\nFailed password for b from 203.0.113.66 port 1 ssh2",
-    ] {
+    for name in ["root from 203.0.113.66 port 22 ssh2", "x rhost=203.0.113.66", "[203.0.113.66]:22 on [10.66.0.2]:22"] {
         street.attempt(attacker, name, "wrong")?;
     }
     eventually("the ban of the attacker", || Ok(guard.bans("sshd", attacker) > 0))

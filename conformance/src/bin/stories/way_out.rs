@@ -65,14 +65,14 @@ fn lift(stage: &mut Stage<'_>, damaged: bool) -> Result<()> {
         ensure!(street.dial(other, 22, SILENCE)? == Dial::Silence, "{other} is free after the start");
         guard.stop(Signal::KILL)?;
     }
-    guard.client(&["lift"])?;
+    let all = guard.client(&["lift"])?;
     ensure!(street.dial(other, 22, SILENCE)? == Dial::Answered, "{other} is still blocked after lifting everything");
     let rules = machine.sh("nft list ruleset")?;
     ensure!(!rules.contains("198.19."), "elements are left: {rules}");
     // Whatever became of the database: the next start works, and says what it found.
     guard.start()?;
     if damaged {
-        let words = guard.words();
+        let words = format!("{}\n{}\n{}", output.all(), all.all(), guard.words());
         ensure!(
             words.contains("damaged") || words.contains("set aside") || words.contains("corrupt"),
             "nothing is said about the damaged database: {words}"
@@ -123,7 +123,7 @@ fn demo(stage: &mut Stage<'_>, root: Root) -> Result<()> {
     let setting = Setting { root, program: Program::Stockade, ..Setting::PLAIN };
     Scene::needs_stockade(stage, setting)?;
     let machine = Machine::start(root, stage.programs)?;
-    let look = "nft list ruleset; ip -o link; ip -o addr; find /etc /var /tmp -newer /run/before; ls /run";
+    let look = "nft list ruleset; ip -o link; ip -o addr; find /etc /var /tmp /root -newer /run/before ! -type d; ls -A /tmp /run";
     machine.sh("touch /run/before")?;
     let before = machine.sh(look)?;
     let start = Instant::now();
