@@ -74,7 +74,7 @@ impl Answers {
         let mut problems: Vec<String> = Vec::new();
         for trouble in health.troubles.iter().take(20) {
             let part = trouble.action.as_deref().unwrap_or("kernel");
-            problems.push(format!("[{}] {}: {part}: {}", trouble.jail, trouble.id, trouble.why));
+            problems.push(format!("[{}] {}: {part}: {}", trouble.subject.jail, trouble.subject.id, trouble.why));
         }
         let state = match (&kernel, kernel.trouble.is_empty(), kernel.unsettled) {
             (k, _, _) if k.dry => "dry run: nobody is banned".to_owned(),

@@ -238,6 +238,11 @@ impl JudgeThread {
         for retry in out.retries.drain(..) {
             self.hands.kernel.retry(retry);
         }
+        for doubt in out.doubts.drain(..) {
+            if let Some(net) = doubt.id.net().filter(|_| doubt.check) {
+                self.hands.kernel.doubt(doubt.jail, net);
+            }
+        }
         if let Some(seq) = newest_announced(&out.changes).filter(|seq| *seq > self.last_announced) {
             self.last_announced = seq;
             self.hands.store.announced(seq);

@@ -26,6 +26,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 enum Job {
     Turn(Arc<Turn>),
     Retry(Retry),
+    /// Somebody who is banned was heard of again: does the ban hold?
+    Doubt(JailName, Net),
     /// All stored bans have been decided about: what stood before may go.
     Settle,
     Layout(Layout, Sender<Result<(), String>>),
@@ -70,7 +72,8 @@ impl KernelHandle {
         let dry = means == stockade_enforce::Means::DryRun;
         let state = KernelState { means: why.to_owned(), dry, ..KernelState::default() };
         let shared = Arc::new(Shared { jobs: Mutex::default(), wake: Waker::new()?, state: Mutex::new(state) });
-        let thread = Thread { kernel, shared: Arc::clone(&shared), judge, log, loading: Loading::Held };
+        let layout = Layout::default();
+        let thread = Thread { kernel, shared: Arc::clone(&shared), judge, log, layout, loading: Loading::Held };
         std::thread::Builder::new().name("kernel".into()).spawn(move || thread.run())?;
         Ok(KernelHandle { shared })
     }
@@ -83,6 +86,11 @@ impl KernelHandle {
     /// Tries again what the kernel refused.
     pub(crate) fn retry(&self, retry: Retry) {
         self.push(Job::Retry(retry));
+    }
+
+    /// Sees to it that this ban is really in force.
+    pub(crate) fn doubt(&self, jail: JailName, net: Net) {
+        self.push(Job::Doubt(jail, net));
     }
 
     /// What an earlier process left may go, as soon as everything of ours is in.
@@ -144,6 +152,8 @@ struct Thread {
     shared: Arc<Shared>,
     judge: Arc<JudgeInbox>,
     log: Log,
+    /// Jails without an entry only count.
+    layout: Layout,
     loading: Loading,
 }
 
@@ -171,6 +181,7 @@ impl Thread {
                 match job {
                     Job::Turn(_) => {}
                     Job::Retry(retry) => self.again(&retry),
+                    Job::Doubt(jail, net) => self.doubt(&jail, net),
                     Job::Settle => self.loading = Loading::Going,
                     Job::Layout(layout, reply) => drop(reply.send(self.layout(layout))),
                     Job::Verify(jail, net, reply) => {
@@ -209,7 +220,7 @@ impl Thread {
         let mut ops = Vec::with_capacity(decisions.len());
         let mut seqs: Vec<Seq> = Vec::with_capacity(decisions.len());
         for decision in decisions {
-            if let Some(op) = SetOp::of(decision) {
+            if let Some(op) = SetOp::of(decision).filter(|op| self.layout.ports(op.jail()).is_some()) {
                 ops.push(op);
                 seqs.push(decision.seq);
             }
@@ -229,12 +240,25 @@ impl Thread {
     /// Tries again what the kernel refused, and tells what came of this one.
     fn again(&mut self, retry: &Retry) {
         self.kernel.retry(super::now());
-        let refused = retry.id.net().is_some_and(|net| self.kernel.unsettled().any(|other| other == net));
+        let refused = retry.subject.id.net().is_some_and(|net| self.kernel.unsettled().any(|other| other == net));
         let result = if refused { Err("the kernel refuses it still".into()) } else { Ok(()) };
-        self.judge.control(JudgeControl::Event(Event::Reapplied { seq: retry.seq, result }));
+        self.judge.control(JudgeControl::Event(Event::Reapplied { subject: retry.subject.clone(), result }));
+    }
+
+    /// A ban that is not in the kernel although it should be is put there.
+    fn doubt(&mut self, jail: &JailName, net: Net) {
+        let blocks = self.layout.ports(jail).is_some() && self.kernel.means().0 != stockade_enforce::Means::DryRun;
+        if !blocks || self.loading != Loading::None {
+            return;
+        }
+        if matches!(self.kernel.verify(jail, net), Ok(Held::Missing)) && self.kernel.begin_repair().is_ok() {
+            self.loading = Loading::Going;
+            self.repaired();
+        }
     }
 
     fn layout(&mut self, layout: Layout) -> Result<(), String> {
+        self.layout = layout.clone();
         if self.loading == Loading::Held {
             return self.kernel.begin_restore(layout, []).map_err(|e| e.to_string());
         }
