@@ -289,7 +289,7 @@ fn put_counters(map: &mut Map<String, Value>, counters: &stockade_core::judge::C
 /// How a jail is doing, in words.
 fn state_of(board: &JailBoard) -> String {
     if board.sources.is_empty() {
-        return "bans by hand only".to_owned();
+        return if board.reads { "waiting: no log matches yet" } else { "bans by hand only" }.to_owned();
     }
     let troubles: Vec<String> = board.sources.iter().map(|source| source.state().trouble).collect();
     let well = troubles.iter().filter(|t| t.is_empty()).count();
