@@ -91,7 +91,7 @@ impl Answers {
             "since": self.started.secs(),
             "started": self.started.micros(),
             "dry_run": kernel.dry,
-            "firewall": { "what": kernel.means, "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
+            "firewall": { "what": kernel.means, "why": kernel.why, "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
                 "unsettled": kernel.unsettled, "dropped_packets": dropped.0, "dropped_bytes": dropped.1 },
             "database": {
                 "what": self.database.as_ref().map_or("memory".to_owned(), |path| path.display().to_string()),
@@ -242,7 +242,7 @@ impl Answers {
             return Value::Null;
         }
         let state = self.kernel.state();
-        let means = state.means.split(',').next().unwrap_or_default();
+        let means = &state.means;
         if state.dry {
             return json!("not asked: this is a dry run, packets are not dropped");
         }
