@@ -6,7 +6,7 @@
 use memchr::{memchr, memrchr};
 
 use super::memo::Stretch;
-use super::node::{Keep, Node, Program, Run, Word};
+use super::node::{FAIL, Keep, Node, Program, Run, Word};
 use crate::plain::backref;
 use crate::search::{FRAMES_MAX, NONE, Outcome, Scratch, Text};
 use crate::set::within;
@@ -429,8 +429,8 @@ impl Search<'_> {
         if self.remembers() && run.max == FOREVER && run.min <= 1 {
             return self.begin_known(pc, run, at);
         }
-        let (low, high) = if run.wide == 0 && run.max == FOREVER && run.min == 0 && !run.line {
-            (at, self.program.span(self.bytes, at, run.mask))
+        let (low, high) = if self.program.ascii && !run.line {
+            self.scan_bytes(run, at)?
         } else {
             self.scan(run, at, run.min, run.max)?
         };
@@ -438,7 +438,24 @@ impl Search<'_> {
         if run.keep == Keep::All {
             return Some(high);
         }
-        self.backward(pc, run, low, high)
+        if !self.can_leave(run, high) {
+            return self.backward(pc, run, low, high);
+        }
+        if high > low {
+            self.scratch.frames.push((MOST | pc, short(low), short(high)));
+        }
+        Some(high)
+    }
+
+    /// [`Search::scan`] where every byte is a character.
+    #[inline(always)]
+    fn scan_bytes(&self, run: &Run, at: usize) -> Option<(usize, usize)> {
+        let rest = self.bytes.get(at..)?;
+        let rest = rest.get(..run.max as usize).unwrap_or(rest);
+        let class_of: &[u8; 256] = &self.program.class_of;
+        let many = rest.iter().position(|&byte| !is_in(class_of, byte, run.mask)).unwrap_or(rest.len());
+        let min = run.min as usize;
+        (many >= min).then_some((at + min, at + many))
     }
 
     /// Whether failed states are remembered here.
@@ -583,16 +600,20 @@ impl Search<'_> {
         if short(x) >= limit { None } else { self.member(run.mask, run.wide, x) }
     }
 
+    #[inline(always)]
     fn can_leave(&self, run: &Run, x: usize) -> bool {
         let possible = match self.bytes.get(x) {
             Some(&byte) => self.program.is_in(byte, run.follow),
             None => run.at_end,
         };
-        possible
-            && match self.program.node(run.word) {
-                Node::Word { word, .. } => is_word(self.bytes, x, word),
-                _ => true,
-            }
+        possible && (run.word == FAIL || self.is_word_node(run.word, x))
+    }
+
+    fn is_word_node(&self, node: u32, x: usize) -> bool {
+        match self.program.node(node) {
+            Node::Word { word, .. } => is_word(self.bytes, x, word),
+            _ => true,
+        }
     }
 
     fn step_back(&self, x: usize) -> usize {
