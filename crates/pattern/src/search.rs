@@ -12,6 +12,10 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// their length. A step is a few nanoseconds; 8 KiB end within a millisecond.
 const STEPS: u32 = 60_000;
 const STEPS_PER_BYTE: u32 = 2;
+const STEPS_MAX: u32 = 4_000_000;
+
+/// Most frames of a search: 12 MiB.
+pub(crate) const FRAMES_MAX: usize = 1 << 20;
 
 /// How a search ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +79,7 @@ impl Scratch {
     /// Starts a search's account.
     pub(crate) fn begin(&mut self, bytes: usize) {
         let more = u32::try_from(bytes).unwrap_or(u32::MAX).saturating_mul(self.per_byte);
-        self.granted = self.limit.saturating_add(more);
+        self.granted = self.limit.saturating_add(more).min(STEPS_MAX.max(self.limit));
         self.budget = self.granted;
     }
 

@@ -1,7 +1,8 @@
 //! No text can stall a search: each loop of each pattern is fed 8 KiB of itself.
 //!
-//! `STOCKADE_PATTERNS` names a file of more patterns, one per line. The bound
-//! on time holds for release builds; other builds get ten times as much.
+//! `STOCKADE_PATTERNS` names a file of more patterns, one per line. Time is only
+//! judged strictly (a millisecond, release build, idle machine) when
+//! `STOCKADE_TIMED` is set; else far too slow is all that fails.
 
 use std::time::{Duration, Instant};
 
@@ -111,7 +112,7 @@ fn hostile_lines_are_bounded() {
         let text = std::fs::read_to_string(path).unwrap();
         patterns.extend(text.lines().map(str::to_owned));
     }
-    let bound = Duration::from_millis(if cfg!(debug_assertions) { 10 } else { 1 });
+    let bound = Duration::from_millis(if std::env::var_os("STOCKADE_TIMED").is_some() { 1 } else { 50 });
     let (mut scratch, mut slots) = (Scratch::new(), Slots::new());
     let (mut searches, mut exhausted, mut worst) = (0, 0, (Duration::ZERO, String::new()));
     let mut slow = 0;
@@ -139,6 +140,7 @@ fn hostile_lines_are_bounded() {
                 }
             }
             searches += 1;
+            assert!(scratch.steps() as usize <= 60_000 + 2 * text.len(), "{pattern}");
             if outcome == Outcome::Exhausted && std::env::var_os("STOCKADE_SHOW").is_some() {
                 let head: String = text.chars().take(60).collect();
                 let tail: String = text.chars().rev().take(20).collect::<Vec<_>>().into_iter().rev().collect();
@@ -161,6 +163,6 @@ fn hostile_lines_are_bounded() {
         worst.0,
         worst.1
     );
-    assert!(searches > 500);
+    assert!(searches > 300, "only {searches} searches");
     assert_eq!(slow, 0, "over {bound:?}: worst {worst:?}");
 }

@@ -467,6 +467,7 @@ impl<'t> Emit<'t> {
             mask,
             follow: self.intern(follow.bytes),
             next,
+            word: if self.options.follow { self.word_behind(next) } else { FAIL },
             min,
             max,
             wide: self.wide(chars)?.unwrap_or(0),
@@ -486,6 +487,18 @@ impl<'t> Emit<'t> {
             _ => Node::Run(run),
         };
         self.push(node, first)
+    }
+
+    /// The literal that a node must see first, if there is one.
+    fn word_behind(&self, at: u32) -> u32 {
+        let mut at = at;
+        loop {
+            match self.node(at) {
+                Node::Save { next, .. } | Node::SaveUndo { next, .. } => at = next,
+                Node::Word { word, .. } if word.len > 1 => return at,
+                _ => return FAIL,
+            }
+        }
     }
 
     /// Whether nothing is gained by giving back in front of a node: it accepts where a run ends, or nowhere.

@@ -57,11 +57,6 @@ pub(super) fn finish(mut emitted: Emitted, lowered: &Lowered, options: Options) 
     if emitted.nodes.len() > usize::from(u16::MAX) {
         return None;
     }
-    let uses_line = emitted.nodes.iter().any(|node| match node {
-        Node::Run(run) => run.line,
-        Node::TakeLine { .. } => true,
-        _ => false,
-    });
     let places = Places::new(&emitted.nodes, emitted.memo);
     Some(Program {
         nodes: emitted.nodes,
@@ -77,7 +72,6 @@ pub(super) fn finish(mut emitted: Emitted, lowered: &Lowered, options: Options) 
         first: mask(begin.bytes),
         first_at_end: begin.at_end,
         first_byte: begin.bytes.only().filter(|_| !begin.at_end),
-        uses_line,
         places,
         memo_from: options.memo_from,
     })

@@ -28,6 +28,8 @@ pub(super) struct Run {
     /// Classes of the bytes that can follow it.
     pub(super) follow: u64,
     pub(super) next: u32,
+    /// The literal that follows it, as a node; the node that never matches if none does.
+    pub(super) word: u32,
     pub(super) min: u32,
     pub(super) max: u32,
     /// Members above ASCII as index + 1; 0 if the mask says all.
@@ -204,8 +206,6 @@ pub(crate) struct Program {
     pub(super) first_at_end: bool,
     /// The only byte a match can begin with.
     pub(super) first_byte: Option<u8>,
-    /// A dot's run reaches to the end of the line.
-    pub(super) uses_line: bool,
     /// Where failed states may be remembered.
     pub(super) places: Places,
     /// Steps after which they are.

@@ -6,9 +6,9 @@
 use memchr::{memchr, memrchr};
 
 use super::memo::Stretch;
-use super::node::{Keep, Node, Program, Run, Word};
+use super::node::{FAIL, Keep, Node, Program, Run, Word};
 use crate::plain::backref;
-use crate::search::{NONE, Outcome, Scratch, Text};
+use crate::search::{FRAMES_MAX, NONE, Outcome, Scratch, Text};
 use crate::set::within;
 use crate::tree::FOREVER;
 
@@ -36,7 +36,8 @@ enum Stop {
 impl Program {
     /// Searches from every position of the window, in order.
     pub(crate) fn search(&self, scratch: &mut Scratch, text: Text<'_>) -> Outcome {
-        let mut search = Search { program: self, bytes: text.bytes, text, scratch, line: 0, depth: 0 };
+        let mut search =
+            Search { program: self, bytes: text.bytes, text, scratch, line: (1, 0), depth: 0, remembers: false };
         search.scratch.slots.clear();
         search.scratch.slots.resize(self.slots, NONE);
         search.scratch.frames.clear();
@@ -53,9 +54,11 @@ struct Search<'s> {
     bytes: &'s [u8],
     text: Text<'s>,
     scratch: &'s mut Scratch,
-    /// The first newline from the start of the window, or the end.
-    line: usize,
+    /// A stretch without a newline, up to the next one or the end.
+    line: (usize, usize),
     depth: u32,
+    /// Failed states are remembered: the memo is on, and this is no look-around.
+    remembers: bool,
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "texts are shorter than 4 GiB, see Regex::search")]
@@ -66,10 +69,6 @@ fn short(at: usize) -> u32 {
 impl Search<'_> {
     fn find(&mut self, from: usize) -> Outcome {
         let program = self.program;
-        if program.uses_line {
-            let rest = self.bytes.get(from..).unwrap_or_default();
-            self.line = memchr(b'\n', rest).map_or(self.bytes.len(), |at| from + at);
-        }
         let mut start = from;
         loop {
             if !program.anchored {
@@ -123,11 +122,15 @@ impl Search<'_> {
     fn run(&mut self, node: u32, at: usize) -> Stop {
         let program = self.program;
         let bytes = self.bytes;
+        // Locals, because every call could have changed what is behind a reference.
+        let nodes = program.nodes.as_slice();
+        let tables = program.tables.as_slice();
+        let class_of: &[u8; 256] = &program.class_of;
         let base = self.scratch.frames.len();
         let mut pc = node;
         let mut at = at;
         loop {
-            let ok = match *program.node(pc) {
+            let ok = match *node_of(nodes, pc) {
                 Node::Fail | Node::Choice(_) => false,
                 Node::Match | Node::Done => return Stop::At(at),
                 Node::Word { ref word, next } => {
@@ -138,7 +141,7 @@ impl Search<'_> {
                 }
                 Node::Set { mask, next } => {
                     pc = next;
-                    let hit = bytes.get(at).is_some_and(|&byte| program.is_in(byte, mask));
+                    let hit = bytes.get(at).is_some_and(|&byte| is_in(class_of, byte, mask));
                     at += 1;
                     hit
                 }
@@ -172,7 +175,7 @@ impl Search<'_> {
                         // It would end where it ended before, and what follows has failed there.
                         if tried <= end { None } else { Some(end) }
                     } else {
-                        let end = program.span(bytes, at, mask);
+                        let end = span(class_of, bytes, at, mask);
                         self.charge(end.saturating_sub(at));
                         Some(end)
                     };
@@ -215,7 +218,7 @@ impl Search<'_> {
                 }
                 Node::Table { base, end } => {
                     pc = match bytes.get(at) {
-                        Some(&byte) => program.target(base, byte),
+                        Some(&byte) => target(tables, class_of, base, byte),
                         None => end,
                     };
                     true
@@ -231,8 +234,8 @@ impl Search<'_> {
                 }
                 Node::Turn { next } => {
                     match self.scratch.budget.checked_sub(1) {
-                        Some(left) => self.scratch.budget = left,
-                        None => return Stop::Exhausted,
+                        Some(left) if self.scratch.frames.len() < FRAMES_MAX => self.scratch.budget = left,
+                        _ => return Stop::Exhausted,
                     }
                     let fresh = !self.remembers() || self.scratch.memo.enters(&program.places, pc, at);
                     pc = next;
@@ -256,13 +259,13 @@ impl Search<'_> {
                 }
                 Node::Edge { mask, negative, next } => {
                     pc = next;
-                    let word = |byte: Option<&u8>| byte.is_some_and(|&byte| program.is_in(byte, mask));
+                    let word = |byte: Option<&u8>| byte.is_some_and(|&byte| is_in(class_of, byte, mask));
                     let before = at > 0 && word(bytes.get(at - 1));
                     !bytes.is_empty() && (before != word(bytes.get(at))) != negative
                 }
                 Node::Behind { mask, next } => {
                     pc = next;
-                    at > 0 && bytes.get(at - 1).is_some_and(|&byte| program.is_in(byte, mask))
+                    at > 0 && bytes.get(at - 1).is_some_and(|&byte| is_in(class_of, byte, mask))
                 }
                 Node::NotWord { ref word, next } => {
                     pc = next;
@@ -323,8 +326,8 @@ impl Search<'_> {
                 }
                 Node::LoopTest { register, min, max, body, next, lazy } => {
                     match self.scratch.budget.checked_sub(1) {
-                        Some(left) => self.scratch.budget = left,
-                        None => return Stop::Exhausted,
+                        Some(left) if self.scratch.frames.len() < FRAMES_MAX => self.scratch.budget = left,
+                        _ => return Stop::Exhausted,
                     }
                     let count = self.register(register).wrapping_add(1);
                     if count < min {
@@ -394,7 +397,7 @@ impl Search<'_> {
                 }
                 continue;
             }
-            let cost = if self.scratch.memo.on { 2 } else { 1 };
+            let cost = if self.remembers { 2 } else { 1 };
             match self.scratch.budget.checked_sub(cost) {
                 Some(left) => self.scratch.budget = left,
                 None => return Resume::Exhausted,
@@ -426,8 +429,8 @@ impl Search<'_> {
         if self.remembers() && run.max == FOREVER && run.min <= 1 {
             return self.begin_known(pc, run, at);
         }
-        let (low, high) = if run.wide == 0 && run.max == FOREVER && run.min == 0 && !run.line {
-            (at, self.program.span(self.bytes, at, run.mask))
+        let (low, high) = if self.program.ascii && !run.line {
+            self.scan_bytes(run, at)?
         } else {
             self.scan(run, at, run.min, run.max)?
         };
@@ -435,18 +438,36 @@ impl Search<'_> {
         if run.keep == Keep::All {
             return Some(high);
         }
-        self.backward(pc, run, low, high)
+        if !self.can_leave(run, high) {
+            return self.backward(pc, run, low, high);
+        }
+        if high > low {
+            self.scratch.frames.push((MOST | pc, short(low), short(high)));
+        }
+        Some(high)
+    }
+
+    /// [`Search::scan`] where every byte is a character.
+    #[inline(always)]
+    fn scan_bytes(&self, run: &Run, at: usize) -> Option<(usize, usize)> {
+        let rest = self.bytes.get(at..)?;
+        let rest = rest.get(..run.max as usize).unwrap_or(rest);
+        let class_of: &[u8; 256] = &self.program.class_of;
+        let many = rest.iter().position(|&byte| !is_in(class_of, byte, run.mask)).unwrap_or(rest.len());
+        let min = run.min as usize;
+        (many >= min).then_some((at + min, at + many))
     }
 
     /// Whether failed states are remembered here.
     #[inline(always)]
     fn remembers(&self) -> bool {
-        self.scratch.memo.on && self.depth == 0
+        self.remembers
     }
 
     fn begin_memo(&mut self) {
         if !self.scratch.memo.begun && self.depth == 0 && self.scratch.steps() > self.program.memo_from {
             self.scratch.memo.begin(&self.program.places, self.bytes.len());
+            self.remembers = self.scratch.memo.on;
         }
     }
 
@@ -579,16 +600,25 @@ impl Search<'_> {
         if short(x) >= limit { None } else { self.member(run.mask, run.wide, x) }
     }
 
+    #[inline(always)]
     fn can_leave(&self, run: &Run, x: usize) -> bool {
-        match self.bytes.get(x) {
+        let possible = match self.bytes.get(x) {
             Some(&byte) => self.program.is_in(byte, run.follow),
             None => run.at_end,
+        };
+        possible && (run.word == FAIL || self.is_word_node(run.word, x))
+    }
+
+    fn is_word_node(&self, node: u32, x: usize) -> bool {
+        match self.program.node(node) {
+            Node::Word { word, .. } => is_word(self.bytes, x, word),
+            _ => true,
         }
     }
 
     fn step_back(&self, x: usize) -> usize {
         let mut x = x - 1;
-        while x > 0 && self.bytes.get(x).is_some_and(|byte| byte & 0xc0 == 0x80) {
+        while !self.program.ascii && x > 0 && self.bytes.get(x).is_some_and(|byte| byte & 0xc0 == 0x80) {
             x -= 1;
         }
         x
@@ -618,7 +648,7 @@ impl Search<'_> {
     }
 
     /// The positions behind `min` and behind at most `max` members.
-    fn scan(&self, run: &Run, at: usize, min: u32, max: u32) -> Option<(usize, usize)> {
+    fn scan(&mut self, run: &Run, at: usize, min: u32, max: u32) -> Option<(usize, usize)> {
         let program = self.program;
         let bytes = self.bytes;
         let unbounded = max == FOREVER && min <= 1;
@@ -658,13 +688,18 @@ impl Search<'_> {
         (count >= min).then_some((low, x))
     }
 
-    /// The end of the line that a position is in.
-    fn line_end(&self, at: usize) -> usize {
-        if at <= self.line {
-            return self.line;
-        }
+    /// The end of the line that a position is in; looked up once for each line.
+    #[inline(always)]
+    fn line_end(&mut self, at: usize) -> usize {
+        let (from, to) = self.line;
+        if from <= at && at <= to { to } else { self.find_line_end(at) }
+    }
+
+    fn find_line_end(&mut self, at: usize) -> usize {
         let rest = self.bytes.get(at..).unwrap_or_default();
-        memchr(b'\n', rest).map_or(self.bytes.len(), |more| at + more)
+        let end = memchr(b'\n', rest).map_or(self.bytes.len(), |more| at + more);
+        self.line = (at, end);
+        end
     }
 
     /// Pays for bytes that were looked at; an overdraft shows at the next step.
@@ -714,7 +749,9 @@ impl Search<'_> {
             None => return Stop::Exhausted,
         }
         self.depth += 1;
+        let remembers = std::mem::replace(&mut self.remembers, false);
         let stop = self.run(body, at);
+        self.remembers = remembers;
         self.depth -= 1;
         stop
     }
@@ -772,30 +809,42 @@ enum Resume {
 }
 
 impl Program {
-    #[inline(always)]
-    #[expect(clippy::indexing_slicing, reason = "every node names nodes of its own program, see finish.rs")]
     fn node(&self, at: u32) -> &Node {
-        &self.nodes[at as usize]
+        node_of(&self.nodes, at)
     }
 
-    /// The end of a run of whole bytes.
-    #[inline(always)]
-    fn span(&self, bytes: &[u8], at: usize, mask: u64) -> usize {
-        let rest = bytes.get(at..).unwrap_or_default();
-        at + rest.iter().position(|&byte| !self.is_in(byte, mask)).unwrap_or(rest.len())
-    }
-
-    #[inline(always)]
-    #[expect(clippy::indexing_slicing, reason = "the array has an entry for each byte")]
     fn is_in(&self, byte: u8, mask: u64) -> bool {
-        mask >> self.class_of[usize::from(byte)] & 1 == 1
+        is_in(&self.class_of, byte, mask)
     }
 
-    #[inline(always)]
-    #[expect(clippy::indexing_slicing, reason = "a table has an entry for each class, see finish.rs")]
-    fn target(&self, base: u32, byte: u8) -> u32 {
-        u32::from(self.tables[base as usize + usize::from(self.class_of[usize::from(byte)])])
+    fn span(&self, bytes: &[u8], at: usize, mask: u64) -> usize {
+        span(&self.class_of, bytes, at, mask)
     }
+}
+
+#[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "every node names nodes of its own program, see finish.rs")]
+fn node_of(nodes: &[Node], at: u32) -> &Node {
+    &nodes[at as usize]
+}
+
+#[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "the array has an entry for each byte")]
+fn is_in(class_of: &[u8; 256], byte: u8, mask: u64) -> bool {
+    mask >> (class_of[usize::from(byte)] & 63) & 1 == 1
+}
+
+#[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "a table has an entry for each class, see finish.rs")]
+fn target(tables: &[u16], class_of: &[u8; 256], base: u32, byte: u8) -> u32 {
+    u32::from(tables[base as usize + usize::from(class_of[usize::from(byte)])])
+}
+
+/// The end of a run of whole bytes.
+#[inline(always)]
+fn span(class_of: &[u8; 256], bytes: &[u8], at: usize, mask: u64) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|&byte| !is_in(class_of, byte, mask)).unwrap_or(rest.len())
 }
 
 /// The end of three times one to three digits and a dot.
