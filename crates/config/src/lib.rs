@@ -1,2 +1,48 @@
 //! Reads a configuration tree into the command stream.
+//!
+//! The entry is [`load`]: any fail2ban tree, our embedded one, or a folder laid
+//! over it becomes the ordered commands that `fail2ban-client -d` prints, our
+//! own options as further commands among them, and everything that is wrong
+//! with file, line and column. Nothing is written and nothing is run.
+//!
+//! The stages, each a module of its own: bounded reading of files, one INI
+//! file, files merged into a resource, `%(..)s`, calls with arguments, `<tag>`,
+//! and the readers for the daemon, jails, filters and actions.
 #![forbid(unsafe_code)]
+
+mod action;
+mod budget;
+mod call;
+mod check;
+mod daemon;
+mod definition;
+mod diagnostic;
+pub mod duration;
+mod embedded;
+mod filter;
+mod glob;
+mod ini;
+mod interpolate;
+mod jail;
+mod lint;
+mod load;
+pub mod options;
+mod ordered;
+mod origin;
+mod own;
+mod resource;
+mod shell;
+mod tags;
+mod text;
+mod tree;
+
+pub use check::CompileCheck;
+pub use daemon::{DaemonOptions, Overrides};
+pub use diagnostic::{Diagnostic, Severity};
+pub use embedded::embedded_files;
+pub use load::{
+    FilterCheck, FilterFault, FilterTexts, LoadOptions, Loaded, MissingLogs, load, load_daemon_options, load_filter,
+};
+pub use origin::OriginRow;
+pub use own::{Profile, is_own};
+pub use tree::{MAX_FILE, MAX_TOTAL, TreeSource, journal_is_there};

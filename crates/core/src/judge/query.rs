@@ -165,6 +165,22 @@ impl Judge {
         bans
     }
 
+    /// The living bans of networks in a jail, in no order.
+    pub fn network_bans(&self, jail: &JailName) -> Vec<BanView> {
+        let Some(jail) = self.jail(jail) else { return Vec::new() };
+        let wide = |id: &FailureId| id.net().is_some_and(|net| !net.is_host());
+        jail.bans.iter().filter(|(id, _)| wide(id)).map(|(id, ban)| self.view(jail, id, ban)).collect()
+    }
+
+    /// Bans that the guard withholds now: jail, who, why.
+    pub fn withheld(&self) -> impl Iterator<Item = (&JailName, &FailureId, &str)> {
+        let now = self.desk.now;
+        self.jails.iter().flat_map(move |jail| {
+            let living = jail.withheld.iter().filter(move |(_, spell)| spell.until >= now);
+            living.map(|(id, spell)| (jail.name(), id, &*spell.why))
+        })
+    }
+
     /// The living bans of a jail by end, as `get JAIL banip` lists them.
     pub fn bans_by_end(&self, jail: &JailName) -> Vec<BanView> {
         let mut bans = self.bans(jail);

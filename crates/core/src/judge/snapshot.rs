@@ -17,6 +17,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::Judge;
+use super::jail::Jail;
 use super::tally::{Detail, Stored};
 use crate::failure::GroupValue;
 use crate::id::{FailureId, Net};
@@ -52,34 +53,15 @@ impl std::error::Error for SnapshotError {}
 impl Judge {
     /// The tallies of all jails with `keepcounts`, and what is allowed.
     pub fn snapshot(&self) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
-        let allowed = self.allowed();
-        put_len(&mut out, allowed.len());
-        for (jail, net) in allowed {
-            put_text(&mut out, jail.as_ref().map_or("", JailName::as_str));
-            put_net(&mut out, net);
-        }
         let kept: Vec<_> = self.jails.iter().filter(|jail| jail.spec.keepcounts).collect();
-        put_len(&mut out, kept.len());
-        for jail in kept {
-            put_text(&mut out, jail.name().as_str());
-            put_len(&mut out, jail.tallies.len());
-            for (id, tally) in jail.tallies.iter() {
-                put_id(&mut out, id);
-                out.extend(tally.first.micros().to_le_bytes());
-                out.extend(tally.last.micros().to_le_bytes());
-                out.extend(tally.retry.to_le_bytes());
-                put_number(&mut out, tally.failures.into());
-                put_number(&mut out, tally.earlier.into());
-                match tally.detail.as_deref().filter(|_| out.len() < SNAPSHOT_DETAIL_BYTES_MAX) {
-                    None => out.push(0),
-                    Some(detail) => put_detail(&mut out, detail),
-                }
-            }
-        }
-        let sum = checksum(&out);
-        out.extend(sum.to_le_bytes());
-        out
+        encode(&self.allowed(), &kept)
+    }
+
+    /// The tallies of one jail, if it has `keepcounts`; nothing about what is
+    /// allowed. For daemons that save each jail together with its places in logs.
+    pub fn snapshot_jail(&self, name: &JailName) -> Vec<u8> {
+        let kept: Vec<_> = self.jails.iter().filter(|jail| jail.spec.keepcounts && jail.name() == name).collect();
+        encode(&[], &kept)
     }
 
     /// Takes up a snapshot: tallies of jails that exist and keep counts (what is
@@ -123,6 +105,36 @@ impl Judge {
         }
         Ok(count)
     }
+}
+
+/// Allow list and tallies as bytes with their checksum.
+fn encode(allowed: &[(Option<JailName>, Net)], kept: &[&Jail]) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    put_len(&mut out, allowed.len());
+    for (jail, net) in allowed {
+        put_text(&mut out, jail.as_ref().map_or("", JailName::as_str));
+        put_net(&mut out, *net);
+    }
+    put_len(&mut out, kept.len());
+    for jail in kept {
+        put_text(&mut out, jail.name().as_str());
+        put_len(&mut out, jail.tallies.len());
+        for (id, tally) in jail.tallies.iter() {
+            put_id(&mut out, id);
+            out.extend(tally.first.micros().to_le_bytes());
+            out.extend(tally.last.micros().to_le_bytes());
+            out.extend(tally.retry.to_le_bytes());
+            put_number(&mut out, tally.failures.into());
+            put_number(&mut out, tally.earlier.into());
+            match tally.detail.as_deref().filter(|_| out.len() < SNAPSHOT_DETAIL_BYTES_MAX) {
+                None => out.push(0),
+                Some(detail) => put_detail(&mut out, detail),
+            }
+        }
+    }
+    let sum = checksum(&out);
+    out.extend(sum.to_le_bytes());
+    out
 }
 
 /// FNV-1a, 64 bits: finds accidents, not enemies.

@@ -1,0 +1,221 @@
+//! Findings beyond the original's: things that are allowed but hardly meant.
+
+use crate::diagnostic::{Findings, Problem, Severity, Spot};
+use crate::ini::{Cell, Entry, Table};
+use crate::load::{Context, FilterTexts};
+use crate::options::{ACTION, DAEMON, FILTER, JAIL, Kind, OLD_JAILS, OLD_OPTIONS, OptionRow};
+use crate::ordered::Ordered;
+use crate::resource::{Reader, Resource};
+use crate::text::nearest;
+
+/// Findings about one value of a known option.
+pub(crate) fn check_option(row: &OptionRow, entry: &Entry, section: &str, findings: &mut Findings) {
+    let Some(value) = entry.value.as_text() else { return };
+    let jail = (section != "Definition").then_some(section);
+    let spot = || entry.origin.spot(value, 0);
+    match row.kind {
+        Kind::Bool => {
+            let known = ["1", "on", "true", "yes", "0", "off", "false", "no", ""];
+            if known.contains(&value.to_lowercase().as_str()) {
+                return;
+            }
+            let mut problem = Problem::new(format!("{} = '{}' counts as false", row.name, crate::ini::shorten(value)));
+            problem = if value.contains('\n') {
+                problem.help("the lines below it are indented, so they became part of the value")
+            } else {
+                problem.help("write true or false")
+            };
+            findings.add(Severity::Warning, jail, problem.at(spot()));
+        }
+        Kind::Choice(choices) if row.name == "usedns" && !choices.contains(&value.to_lowercase().as_str()) => {
+            let problem = Problem::new(format!("usedns = '{value}' is unknown and counts as 'no'"));
+            findings.add(Severity::Warning, jail, problem.at(spot()).help(format!("one of {}", choices.join(", "))));
+        }
+        Kind::Time => {
+            if let Err(what) = crate::duration::seconds(value) {
+                let problem = Problem::new(format!("{} = '{value}' is no length of time: {what}", row.name));
+                findings.add(Severity::Error, jail, problem.at(spot()).help("write for example 90, 10m or 1d 12h"));
+            }
+        }
+        _ => {}
+    }
+    if row.kind != Kind::Command && value.contains('&') {
+        check_entities(row.name, entry, jail, findings);
+    }
+}
+
+/// HTML entities that came along with text pasted from a web page.
+fn check_entities(name: &str, entry: &Entry, jail: Option<&str>, findings: &mut Findings) {
+    let Some(value) = entry.value.as_text() else { return };
+    for (entity, meant) in
+        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&amp;", "&"), ("&#39;", "'"), ("&nbsp;", " ")]
+    {
+        if let Some(at) = value.find(entity) {
+            let problem = Problem::new(format!("{name} holds {entity}, which a web page shows as '{meant}'"));
+            let problem = problem.at(entry.origin.spot(value, at)).help(format!("write {meant} instead"));
+            findings.add(Severity::Warning, jail, problem);
+        }
+    }
+}
+
+/// Findings about the names in a jail's section: options that look misspelt.
+pub(crate) fn check_names(section: &str, table: &Table, resource: &Resource, findings: &mut Findings) {
+    let jail = (section != "DEFAULT" && section != "Definition").then_some(section);
+    let daemon = section == "Definition";
+    let rows = || if daemon { DAEMON.iter().chain(&[]) } else { JAIL.iter().chain(FILTER) };
+    for (key, entry) in table.iter() {
+        if key.starts_with("known/") || rows().any(|row| row.name == &**key) || key.starts_with("stockade.") {
+            continue;
+        }
+        let spot = entry.origin.name_spot();
+        if let Some((_, new)) = OLD_OPTIONS.iter().find(|(old, _)| *old == &**key) {
+            let problem = Problem::new(format!("option '{key}' is unknown and has no effect")).at(spot);
+            findings.add(Severity::Warning, jail, problem.help(format!("it is called {new}")));
+            continue;
+        }
+        if is_used(key, resource) {
+            continue;
+        }
+        let names = rows().map(|row| row.name);
+        if let Some(near) = nearest(key, names) {
+            let problem = Problem::new(format!("option '{key}' is unknown and has no effect")).at(spot);
+            findings.add(Severity::Warning, jail, problem.help(format!("did you mean {near}?")));
+        }
+    }
+}
+
+/// Is the option mentioned as `%(name)s` somewhere?
+fn is_used(key: &str, resource: &Resource) -> bool {
+    let reference = format!("%({key})s");
+    let mut tables = std::iter::once(&resource.defaults).chain(resource.sections.iter().map(|(_, table)| table));
+    tables.any(|table| {
+        table.iter().any(|(_, entry)| match &entry.value {
+            Cell::Text(text) => text.contains(&reference) || text.contains(&format!("/{key})s")),
+            _ => false,
+        })
+    })
+}
+
+/// What to say of a filter or action that is not there.
+pub(crate) fn no_such_file(what: &str, name: &str, reader: &Reader) -> Problem {
+    let folder = format!("{what}.d");
+    let names = reader.tree.names_in(&folder);
+    let problem = Problem::new(format!("there is no {what} '{name}' in {folder}; the jail is left out"));
+    let trimmed = crate::text::strip(name);
+    if trimmed != name && names.iter().any(|n| n == trimmed) {
+        return problem.help("remove the blank before the bracket");
+    }
+    if let Some((_, new)) = OLD_JAILS.iter().find(|(old, new)| *old == name && names.iter().any(|n| n == new)) {
+        return problem.help(format!("it is called {new} now"));
+    }
+    if let Some(stem) = name.strip_suffix(".conf") {
+        return problem.help(format!("write {stem}, without .conf"));
+    }
+    match nearest(name, names.iter().map(String::as_str)) {
+        Some(near) => problem.help(format!("did you mean {near}?")),
+        None => problem.help(format!("make {folder}/{name}.conf, or correct the name")),
+    }
+}
+
+/// Findings about regexes: entities, and what the matcher says of them.
+pub(crate) fn check_filter(
+    filter: Option<&Ordered<Entry>>,
+    jail: &Ordered<Entry>,
+    name: &str,
+    context: &Context<'_>,
+    findings: &mut Findings,
+) {
+    let entry = |option: &str| jail.get(option).or_else(|| filter.and_then(|f| f.get(option)));
+    for row in FILTER {
+        if let Some(entry) = entry(row.name) {
+            check_option(row, entry, name, findings);
+        }
+    }
+    let Some(checker) = context.checker else { return };
+    let text = |option: &str| entry(option).and_then(|e| e.value.as_text()).filter(|t| !t.is_empty());
+    let lines = |option: &str| text(option).unwrap_or("").split('\n').filter(|l| !l.is_empty()).collect::<Vec<_>>();
+    let texts = FilterTexts {
+        usedns: text("usedns"),
+        prefregex: text("prefregex"),
+        failregex: lines("failregex"),
+        ignoreregex: lines("ignoreregex"),
+        maxlines: match entry("maxlines").map(|e| &e.value) {
+            Some(Cell::Int(n)) => u32::try_from(*n).ok(),
+            _ => None,
+        },
+        datepattern: text("datepattern"),
+    };
+    for fault in checker.check(&texts) {
+        let entry = entry(fault.option);
+        let value = entry.and_then(|e| e.value.as_text()).unwrap_or("");
+        let regex = value.split('\n').filter(|l| !l.is_empty()).nth(fault.index).unwrap_or(value);
+        let place = fault.position.map(|at| format!(" at character {}", at + 1)).unwrap_or_default();
+        let problem = Problem::new(format!(
+            "{} {}: {}{place}; the jail cannot start: {regex}",
+            fault.option,
+            fault.index + 1,
+            fault.message
+        ));
+        let problem = problem.at(entry.and_then(|e| e.origin.name_spot()));
+        let severity = if fault.warning { Severity::Warning } else { Severity::Error };
+        findings.add(severity, Some(name), problem);
+    }
+}
+
+/// Findings about one line of `logpath`.
+pub(crate) fn check_logpath(
+    line: &str,
+    pattern: &str,
+    place: &str,
+    spot: &Option<Spot>,
+    jail: &str,
+    findings: &mut Findings,
+) {
+    let mut add = |severity, message: String, help: &str| {
+        findings.add(severity, Some(jail), Problem::new(message).at(spot.clone()).help(help));
+    };
+    if place != "head" && place != "tail" {
+        let message = format!("'{place}' behind the blank is neither head nor tail; the jail cannot start");
+        add(
+            Severity::Error,
+            message,
+            "write one path per line; a path with a blank in it needs head or tail behind it",
+        );
+    } else if pattern.ends_with(' ') {
+        add(
+            Severity::Warning,
+            format!("'{line}' has two blanks before {place}, so the path ends in a blank"),
+            "use one",
+        );
+    }
+    if pattern.contains(',') && pattern.contains(", ") || pattern.split(',').filter(|p| p.starts_with('/')).count() > 1
+    {
+        add(Severity::Warning, format!("'{line}' is taken as one path"), "write each path on a line of its own");
+    }
+}
+
+/// Findings about a log that is there.
+pub(crate) fn check_log_file(path: &str, spot: &Option<Spot>, jail: &str, findings: &mut Findings) {
+    if std::path::Path::new(path).is_dir() {
+        let problem =
+            Problem::new(format!("'{path}' is a directory, but a log file is meant; the jail cannot read it"));
+        findings.add(Severity::Error, Some(jail), problem.at(spot.clone()).help(format!("write {path}/*.log")));
+    }
+}
+
+/// Findings about the commands of an action.
+pub(crate) fn check_action(action: &str, options: &Ordered<Entry>, jail: &str, findings: &mut Findings) {
+    for row in ACTION {
+        let Some(entry) = options.get(row.name) else { continue };
+        let Some(text) = entry.value.as_text() else { continue };
+        if text.contains('&') {
+            check_entities(row.name, entry, Some(jail), findings);
+        }
+        if row.kind == Kind::Command {
+            crate::shell::check(row.name, text, |message, help| {
+                let problem = Problem::new(format!("action '{action}': {message}")).at(entry.origin.name_spot());
+                findings.add(Severity::Warning, Some(jail), problem.help(help));
+            });
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! From a tree to the command stream.
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use stockade_wire::{Command, Value};
+
+use crate::daemon::{self, DaemonOptions, Overrides};
+use crate::diagnostic::{Diagnostic, Problem, Severity};
+use crate::ini::{Cell, Entry};
+use crate::interpolate::computed;
+use crate::jail::{Failed, JailCommands, JailReader, OwnValues, is_enabled};
+use crate::lint;
+use crate::options::{OLD_JAILS, Scope};
+use crate::origin::{self, OriginRow};
+use crate::own::{self, Profile, is_own};
+use crate::resource::{Reader, Resource};
+use crate::text::nearest;
+use crate::tree::{Tree, TreeSource};
+
+/// What a jail does whose log files are all missing (and which neither may use
+/// the journal nor be left out by its own options).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MissingLogs {
+    /// It waits for them.
+    #[default]
+    Wait,
+    /// It fails, and so the whole configuration, as in the original.
+    Refuse,
+}
+
+/// The regexes and dates of one jail, to be tried before they are used.
+#[derive(Clone, Debug, Default)]
+pub struct FilterTexts<'a> {
+    /// What becomes of host names; decides what `<HOST>` means.
+    pub usedns: Option<&'a str>,
+    /// Must match first.
+    pub prefregex: Option<&'a str>,
+    /// Failures.
+    pub failregex: Vec<&'a str>,
+    /// Exceptions.
+    pub ignoreregex: Vec<&'a str>,
+    /// Lines that are looked at together.
+    pub maxlines: Option<u32>,
+    /// How dates are written; several lines are several patterns.
+    pub datepattern: Option<&'a str>,
+}
+
+/// What is wrong with one of the [`FilterTexts`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterFault {
+    /// `prefregex`, `failregex`, `ignoreregex` or `datepattern`.
+    pub option: &'static str,
+    /// 0-based number of the regex within its option.
+    pub index: usize,
+    /// What is wrong.
+    pub message: String,
+    /// 0-based character of the regex, if known.
+    pub position: Option<usize>,
+    /// It works, but is suspicious.
+    pub warning: bool,
+}
+
+/// Whoever can tell whether regexes are right. This crate has no matcher.
+pub trait FilterCheck {
+    /// Everything that is wrong with the filter.
+    fn check(&self, texts: &FilterTexts<'_>) -> Vec<FilterFault>;
+}
+
+/// How to load.
+#[derive(Clone, Copy, Default)]
+pub struct LoadOptions<'a> {
+    /// What `%(fail2ban_version)s` becomes; the version we behave as if empty.
+    pub version: &'a str,
+    /// The profile; `None` takes `stockade.profile`, else drop-in for a complete tree.
+    pub profile: Option<Profile>,
+    /// Refuse everything because of one broken jail? `None` takes `stockade.strict`.
+    pub strict: Option<bool>,
+    /// Only this jail (a reload of one).
+    pub only: Option<&'a str>,
+    /// What to do where log files are missing.
+    pub missing_logs: MissingLogs,
+    /// Is there a journal that can be read? See [`crate::journal_is_there`].
+    pub journal: bool,
+    /// Options of the command line.
+    pub overrides: Option<&'a Overrides>,
+    /// Tries the regexes; without it they are not looked at.
+    pub checker: Option<&'a dyn FilterCheck>,
+}
+
+impl fmt::Debug for LoadOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("LoadOptions");
+        shown.field("version", &self.version).field("profile", &self.profile).field("strict", &self.strict);
+        shown.field("only", &self.only).field("missing_logs", &self.missing_logs).field("journal", &self.journal);
+        shown.field("overrides", &self.overrides).field("checker", &self.checker.is_some()).finish()
+    }
+}
+
+/// The version that we behave as.
+const VERSION: &str = "1.1.2.dev1";
+
+/// What jails need to know of the run.
+pub(crate) struct Context<'a> {
+    pub(crate) missing_logs: MissingLogs,
+    pub(crate) journal: bool,
+    pub(crate) checker: Option<&'a dyn FilterCheck>,
+}
+
+/// A tree compiled to commands.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// All commands in order, our own (see [`is_own`]) among them. Empty if refused.
+    pub stream: Vec<Command>,
+    /// Everything that was found, in the order of reading.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The whole configuration cannot be used: exit code 255, a running daemon
+    /// stays as it is.
+    pub refused: bool,
+    /// Names of the jails that start, in order.
+    pub jails: Vec<String>,
+    /// Names of the enabled jails that are left out because something is wrong.
+    pub skipped: Vec<String>,
+    /// The profile whose defaults hold.
+    pub profile: Option<Profile>,
+    /// What the daemon must know before it runs any command.
+    pub daemon: DaemonOptions,
+    tables: Resource,
+}
+
+impl Loaded {
+    /// The commands that the original knows: what `-d` prints.
+    pub fn original(&self) -> impl Iterator<Item = &Command> {
+        self.stream.iter().filter(|command| !is_own(command))
+    }
+
+    /// Can it be started, as the original judges: not refused, and not all jails broken?
+    pub fn is_startable(&self) -> bool {
+        !self.refused && (self.skipped.is_empty() || !self.jails.is_empty())
+    }
+
+    /// Does it pass `-t`, which forgives no jail?
+    pub fn passes_test(&self) -> bool {
+        !self.refused && self.skipped.is_empty()
+    }
+
+    /// All options that `jail` sees and where each was written; `None` if there is no such section.
+    pub fn origin(&self, jail: &str) -> Option<Vec<OriginRow>> {
+        origin::rows(&self.tables, jail)
+    }
+}
+
+/// Reads a whole tree. Never fails: what is wrong is in
+/// [`Loaded::diagnostics`], and [`Loaded::refused`] says whether it matters.
+pub fn load(source: &TreeSource, options: &LoadOptions<'_>) -> Loaded {
+    let mut reader = Reader::new(Tree::new(source));
+    let mut loaded = Loaded::default();
+    if let Err(problem) = load_into(&mut loaded, source, options, &mut reader) {
+        reader.findings.add(Severity::Error, None, problem);
+        loaded.refused = true;
+    }
+    if loaded.refused {
+        loaded.stream.clear();
+    }
+    loaded.diagnostics = reader.findings.into_list();
+    loaded
+}
+
+/// Only the daemon's own options: where its socket is, and so on. For clients.
+pub fn load_daemon_options(source: &TreeSource, overrides: &Overrides) -> (DaemonOptions, Vec<Diagnostic>) {
+    let mut reader = Reader::new(Tree::new(source));
+    let resource = reader.resource("fail2ban").unwrap_or_default();
+    let options = match daemon::read(&resource, overrides, &mut reader) {
+        Ok((options, _)) => options,
+        Err(problem) => {
+            reader.findings.add(Severity::Error, None, problem);
+            DaemonOptions::default()
+        }
+    };
+    (options, reader.findings.into_list())
+}
+
+/// The commands of a jail named `scan` that has this filter and nothing else;
+/// `call` is written as the option `filter` is, such as `sshd[mode=aggressive]`.
+///
+/// # Errors
+/// What is wrong with the call or the filter.
+pub fn load_filter(source: &TreeSource, call: &str, journal: bool) -> Result<Vec<Command>, Diagnostic> {
+    let mut reader = Reader::new(Tree::new(source));
+    let name: Arc<str> = "scan".into();
+    let mut jails = Resource::default();
+    let backend = if journal { "systemd" } else { "auto" };
+    let options = [("enabled", "true"), ("backend", backend), ("filter", call)];
+    jails.add(&name, options.map(|(key, value)| (Arc::from(key), computed(Cell::text(value)))));
+    let context = Context { missing_logs: MissingLogs::Wait, journal: false, checker: None };
+    let read = match is_enabled(&jails, &name, &mut reader) {
+        Ok(first) => JailReader::read(&mut jails, &name, &first.unwrap_or_default(), &mut reader),
+        Err(problem) => Err(Failed::Fatal(problem)),
+    };
+    let converted = read.and_then(|jail| {
+        let own = own::read(&jails, &name, Scope::Jail, Profile::DropIn, &mut reader)?;
+        jail.convert(&own, &context, &mut reader)
+    });
+    match converted {
+        Ok(commands) => Ok(commands.commands),
+        Err(Failed::Skipped(_, problem) | Failed::Fatal(problem)) => {
+            reader.findings.add(Severity::Error, None, problem);
+            let worst = reader.findings.into_list().into_iter().max_by_key(|finding| finding.severity);
+            Err(worst.unwrap_or_else(|| Diagnostic {
+                severity: Severity::Error,
+                jail: None,
+                file: String::new(),
+                line: 0,
+                column: 0,
+                message: format!("the filter '{call}' can't be used"),
+                help: String::new(),
+            }))
+        }
+    }
+}
+
+fn load_into(
+    loaded: &mut Loaded,
+    source: &TreeSource,
+    options: &LoadOptions<'_>,
+    reader: &mut Reader,
+) -> Result<(), Problem> {
+    if !reader.tree.is_there() {
+        let problem = Problem::new(format!("the folder '{}' is not there", reader.tree.base()));
+        return Err(problem.help("name another with -c"));
+    }
+    let daemon = read_daemon(loaded, source, options, reader);
+    let strict = match daemon {
+        Ok(strict) => strict,
+        Err(problem) => {
+            reader.findings.add(Severity::Error, None, problem);
+            loaded.refused = true;
+            true
+        }
+    };
+    let Some(jails) = reader.resource("jail") else {
+        return Err(Problem::new(format!("there is no jail.conf or jail.local in '{}'", reader.tree.base()))
+            .help("make a jail.local, or name another folder with -c"));
+    };
+    loaded.refused |= jails.broken;
+    let mut jails = Rc::unwrap_or_clone(jails);
+    let version = if options.version.is_empty() { VERSION } else { options.version };
+    jails.defaults.put("fail2ban_version", computed(Cell::text(version)));
+    jails.defaults.put("fail2ban_confpath", computed(Cell::text(reader.tree.base())));
+    own::check_names(&jails, Scope::Jail, reader);
+    lint::check_names("DEFAULT", &jails.defaults, &jails, &mut reader.findings);
+    let context = Context { missing_logs: options.missing_logs, journal: options.journal, checker: options.checker };
+    let names: Vec<Arc<str>> = match options.only {
+        None => jails.section_names().filter(|name| &***name != "INCLUDES").cloned().collect(),
+        Some(only) if jails.sections.contains(only) => vec![Arc::from(only)],
+        Some(only) => return Err(no_such_jail(only, &jails)),
+    };
+    let profile = loaded.profile.unwrap_or(Profile::DropIn);
+    let mut read: Vec<(Arc<str>, ReadJail)> = Vec::new();
+    for name in &names {
+        match is_enabled(&jails, name, reader) {
+            Ok(None) => {}
+            Ok(Some(first)) => read.push((Arc::clone(name), read_jail(&mut jails, name, &first, profile, reader))),
+            Err(problem) => read.push((Arc::clone(name), Err(Failed::Fatal(problem)))),
+        }
+    }
+    let mut starts: Vec<Command> = Vec::new();
+    for (name, jail) in read {
+        let converted = jail.and_then(|(jail, own)| {
+            let JailCommands { commands, patterns } = jail.convert(&own, &context, reader)?;
+            Ok((commands, patterns, own))
+        });
+        match converted {
+            Ok((mut commands, patterns, own)) => {
+                loaded.stream.append(&mut commands);
+                loaded.stream.extend(own::jail_commands(&name, &own));
+                loaded.stream.extend(patterns.into_iter().map(|(pattern, place)| {
+                    ["set", &name, "stockade.logpath", &pattern, &place].map(Value::from).to_vec()
+                }));
+                starts.push(["start", &name].map(Value::from).to_vec());
+                loaded.jails.push(name.to_string());
+            }
+            Err(failed) => {
+                let (said, problem) = match failed {
+                    Failed::Skipped(said, problem) => (said, problem),
+                    Failed::Fatal(problem) => {
+                        loaded.refused |= strict;
+                        (problem.message.clone(), problem)
+                    }
+                };
+                reader.findings.add(Severity::Error, Some(&name), problem);
+                let text = format!("Jail '{name}' skipped, because of wrong configuration: {said}");
+                loaded.stream.push(["config-error", &text].map(Value::from).to_vec());
+                loaded.skipped.push(name.to_string());
+            }
+        }
+    }
+    loaded.stream.append(&mut starts);
+    check_old_jails(&jails, reader);
+    loaded.tables = jails;
+    Ok(())
+}
+
+/// A jail that was read, with our own options, or why it could not be.
+type ReadJail = Result<(JailReader, OwnValues), Failed>;
+
+/// Reads one jail up to its commands.
+fn read_jail(
+    jails: &mut Resource,
+    name: &Arc<str>,
+    first: &crate::ordered::Ordered<Entry>,
+    profile: Profile,
+    reader: &mut Reader,
+) -> ReadJail {
+    if let Some(table) = jails.sections.get(name) {
+        lint::check_names(name, table, jails, &mut reader.findings);
+    }
+    if name.chars().count() > 25 {
+        let problem = Problem::new("the name is longer than 25 characters; firewalls may cut or refuse it");
+        reader.findings.add(Severity::Warning, Some(name), problem);
+    }
+    let jail = JailReader::read(jails, name, first, reader)?;
+    let own = own::read(jails, name, Scope::Jail, profile, reader)?;
+    Ok((jail, own))
+}
+
+/// Reads fail2ban.conf; says whether one broken jail breaks all.
+fn read_daemon(
+    loaded: &mut Loaded,
+    source: &TreeSource,
+    options: &LoadOptions<'_>,
+    reader: &mut Reader,
+) -> Result<bool, Problem> {
+    let resource = reader.resource("fail2ban").ok_or_else(|| {
+        Problem::new(format!("there is no fail2ban.conf or fail2ban.local in '{}'", reader.tree.base()))
+            .help("make a fail2ban.local (an empty [Definition] is enough), or name another folder with -c")
+    })?;
+    loaded.refused |= resource.broken;
+    own::check_names(&resource, Scope::Daemon, reader);
+    if let Some(table) = resource.sections.get("Definition") {
+        lint::check_names("Definition", table, &resource, &mut reader.findings);
+    }
+    let overrides = Overrides::default();
+    let (daemon, mut stream) = daemon::read(&resource, options.overrides.unwrap_or(&overrides), reader)?;
+    let by_tree = if matches!(source, TreeSource::Disk(_)) { Profile::DropIn } else { Profile::Own };
+    let mut values = own::read(&resource, "Definition", Scope::Daemon, options.profile.unwrap_or(by_tree), reader)?;
+    let is = |values: &OwnValues, name: &str, wanted: &Cell| values.iter().any(|(n, v)| *n == name && v == wanted);
+    let configured = if is(&values, "stockade.profile", &Cell::text("own")) { Profile::Own } else { Profile::DropIn };
+    let profile = options.profile.unwrap_or(configured);
+    if profile != options.profile.unwrap_or(by_tree) {
+        values = own::read(&resource, "Definition", Scope::Daemon, profile, reader)?;
+    }
+    loaded.profile = Some(profile);
+    loaded.daemon = daemon;
+    stream.extend(own::daemon_commands(&values));
+    loaded.stream = stream;
+    Ok(options.strict.unwrap_or(is(&values, "stockade.strict", &Cell::Bool(true))))
+}
+
+fn no_such_jail(only: &str, jails: &Resource) -> Problem {
+    let problem = Problem::new(format!("there is no jail '{only}'"));
+    match nearest(only, jails.section_names().map(AsRef::as_ref)) {
+        Some(near) => problem.help(format!("did you mean {near}?")),
+        None => problem,
+    }
+}
+
+/// Sections that only switch on a jail which does not exist under that name.
+fn check_old_jails(jails: &Resource, reader: &mut Reader) {
+    for (name, table) in jails.sections.iter() {
+        let Some((_, new)) = OLD_JAILS.iter().find(|(old, _)| *old == &**name) else { continue };
+        let Some(spot) = table.iter().find_map(|(_, entry)| entry.origin.name_spot()) else { continue };
+        if table.contains("filter") || !jails.sections.contains(new) {
+            continue;
+        }
+        let problem = Problem::new(format!("no jail is called '{name}' any more")).at(Some(spot));
+        reader.findings.add(Severity::Warning, Some(name), problem.help(format!("rename the section to [{new}]")));
+    }
+}

@@ -1,0 +1,112 @@
+"""Runs an installed fail2ban's own reader and engine, one JSON request per line.
+
+  driver.py DIST_PACKAGES
+
+Requests, each with one JSON line as its answer:
+  {"op": "load", "dir": D}           the stream as fail2ban-client -d would have it
+  {"op": "match", "dir": D, "filter": F, "lines": [..]}   what the engine makes of log lines
+  {"op": "seconds", "text": T}       a length of time
+  {"op": "show", "command": [..]}    a command as -d and as --dp print it
+"""
+import json, logging, os, sys, time, calendar
+from pprint import pformat
+
+sys.path.insert(0, sys.argv[1])
+sys.dont_write_bytecode = True
+os.environ["TZ"] = "UTC"
+time.tzset()
+
+from fail2ban import version
+from fail2ban.client.configurator import Configurator
+from fail2ban.client.filterreader import FilterReader
+from fail2ban.server.filter import Filter
+from fail2ban.server.mytime import MyTime
+from fail2ban.helpers import extractOptions
+
+said = []
+
+
+class Keep(logging.Handler):
+    def emit(self, record):
+        if len(said) < 50:
+            said.append("%s %s" % (record.levelname, record.getMessage()))
+
+
+log = logging.getLogger("fail2ban")
+log.handlers[:] = [Keep()]
+log.propagate = False
+log.setLevel(logging.WARNING)
+
+
+def load(request):
+    del said[:]
+    answer = {"stream": None, "good": False, "error": None}
+    try:
+        c = Configurator()
+        c.setBaseDir(request["dir"])
+        c.readEarly()
+        conf = c.getEarlyOptions()
+        c.Reload()
+        c.readAll()
+        answer["good"] = bool(c.getOptions(None, conf, ignoreWrong=not request.get("test")))
+        c.convertToProtocol(allow_no_files=request.get("no_files", True))
+        answer["stream"] = c.getConfigStream()
+    except (Exception, RecursionError) as e:
+        answer["error"] = "%s: %s" % (type(e).__name__, e)
+        answer["good"] = False
+    answer["said"] = list(said)
+    return answer
+
+
+def match(request):
+    now = calendar.timegm((2026, 11, 22, 12, 0, 0))
+    MyTime.setAlternateNow(now)
+    MyTime.setTime(now)
+    name, options = extractOptions(request["filter"])
+    reader = FilterReader(name, "jail", dict(options or {}), basedir=request["dir"])
+    reader.read()
+    reader.applyAutoOptions("auto")
+    reader.getOptions({})
+    flt = Filter(None)
+    flt.checkFindTime = False
+    flt.active = True
+    flt.setUseDns(request.get("usedns", "no"))
+    for command in reader.convert():
+        values = command[3] if command[0] == "multi-set" else command[3:]
+        for value in values:
+            if command[2] == "prefregex":
+                flt.prefRegex = value
+            elif command[2] == "addfailregex":
+                flt.addFailRegex(value)
+            elif command[2] == "addignoreregex":
+                flt.addIgnoreRegex(value)
+            elif command[2] == "maxlines":
+                flt.setMaxLines(value)
+            elif command[2] == "datepattern":
+                flt.setDatePattern(value)
+    out = []
+    for line in request["lines"]:
+        hits = [m for m in flt.processLine(line) if m[1] is not None and not m[3].get("nofail")]
+        out.append([[str(m[1]), str(m[3].get("user")), m[2]] for m in hits])
+    return {"failures": out}
+
+
+def seconds(request):
+    try:
+        value = MyTime.str2seconds(request["text"])
+        return {"value": str(value), "number": isinstance(value, (int, float))}
+    except BaseException as e:
+        return {"error": "%s" % e}
+
+
+def show(request):
+    return {"plain": str(request["command"]), "pretty": pformat(request["command"], width=1000, indent=2)}
+
+
+sys.stdout.write(json.dumps({"version": version.version}) + "\n")
+sys.stdout.flush()
+for line in sys.stdin:
+    request = json.loads(line)
+    answer = {"load": load, "match": match, "seconds": seconds, "show": show}[request["op"]](request)
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()

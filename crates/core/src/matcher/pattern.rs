@@ -1,0 +1,157 @@
+//! One compiled failregex, ignoreregex or prefregex and its groups.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use stockade_pattern::{ByteSet, Flags, Outcome, Regex, Scratch, Slots};
+
+use super::data::{Data, Value};
+use super::filter::UseDns;
+use super::tags;
+
+/// Groups that say who failed, or that a later line of the same session will.
+const ID_GROUPS: [&str; 5] = ["fid", "ip4", "ip6", "dns", "mlfid"];
+
+/// A compiled pattern; immutable.
+#[derive(Debug)]
+pub(super) struct Pattern {
+    /// With its tags expanded.
+    pub(super) text: Box<str>,
+    regex: Regex,
+    /// Named groups by number.
+    names: Box<[(Arc<str>, usize)]>,
+    /// Groups whose text fills another one that is empty, in the order of their names.
+    alternates: Box<[(Arc<str>, Arc<str>)]>,
+    /// Groups whose texts are joined to one value, in the order of their names.
+    tuples: Box<[(Arc<str>, Arc<str>)]>,
+    /// The groups of `<SKIPLINES>`, in order.
+    skips: Box<[usize]>,
+    /// The group of a prefregex that the failregexes see.
+    content: Option<usize>,
+    /// What a text must begin with to match at all.
+    first: Option<ByteSet>,
+}
+
+/// Why a pattern cannot be used.
+pub(super) struct Fault {
+    pub(super) message: String,
+    /// In characters of the pattern.
+    pub(super) position: Option<usize>,
+    pub(super) pattern: String,
+}
+
+impl Pattern {
+    /// Expands the tags of `text` and compiles it.
+    ///
+    /// # Errors
+    /// It is empty, or no regular expression.
+    pub(super) fn compile(text: &str, usedns: UseDns, multiline: bool) -> Result<Self, Fault> {
+        let expanded = tags::expand(text, usedns);
+        if expanded.trim_start().is_empty() {
+            return Err(Fault { message: "Cannot add empty regex".to_owned(), position: None, pattern: expanded });
+        }
+        let expanded = tags::localise_flags(&expanded);
+        let regex = match Regex::new(&expanded, Flags { multiline, ..Flags::default() }) {
+            Ok(regex) => regex,
+            Err(e) => return Err(Fault { message: e.message, position: e.position, pattern: expanded }),
+        };
+        let mut names: Vec<(Arc<str>, usize)> = regex.group_names().to_vec();
+        names.sort_by_key(|(_, group)| *group);
+        let special = |prefix: &str| -> Box<[(Arc<str>, Arc<str>)]> {
+            let mut found: Vec<(Arc<str>, Arc<str>)> =
+                names.iter().filter_map(|(name, _)| Some((Arc::clone(name), target(name, prefix)?))).collect();
+            found.sort();
+            found.into()
+        };
+        let (alternates, tuples) = (special("alt_"), special("tuple_"));
+        let number =
+            |n: usize| names.iter().find(|(name, _)| **name == *format!("skiplines{n}")).map(|(_, group)| *group);
+        let skips = (0..).map_while(number).collect();
+        let content = names.iter().find(|(name, _)| **name == *"content").map(|(_, group)| *group);
+        let first = regex.first_bytes();
+        Ok(Pattern { text: expanded.into(), regex, names: names.into(), alternates, tuples, skips, content, first })
+    }
+
+    /// Has it a group that says who failed?
+    pub(super) fn names_somebody(&self) -> bool {
+        self.names.iter().any(|(name, _)| ID_GROUPS.contains(&&**name))
+    }
+
+    /// Searches the whole of `text`.
+    pub(super) fn search(&self, scratch: &mut Scratch, slots: &mut Slots, text: &str) -> Outcome {
+        self.regex.search(scratch, text, 0..text.len(), slots)
+    }
+
+    /// May it match a text that begins with this byte?
+    pub(super) fn may_begin(&self, byte: u8) -> bool {
+        self.first.is_none_or(|first| first.has(byte))
+    }
+
+    /// What takes the place of the text for the failregexes, if it is not empty.
+    ///
+    /// A group `alt_content` or `tuple_content` is not followed there.
+    pub(super) fn content(&self, slots: &Slots) -> Option<Range<usize>> {
+        slots.get(self.content?).filter(|at| !at.is_empty())
+    }
+
+    /// Adds the texts of all named groups of a match, alternates and tuples
+    /// applied, to those that are there; `content` is left out if so asked.
+    pub(super) fn add_groups(&self, slots: &Slots, text: &str, without_content: bool, to: &mut Data) {
+        if self.alternates.is_empty() && self.tuples.is_empty() {
+            self.add_plain(slots, text, without_content, to);
+            return;
+        }
+        let mut own = Data::default();
+        self.add_plain(slots, text, false, &mut own);
+        for (from, to) in &self.alternates {
+            let filled = own.get(to).is_some_and(Value::is_true);
+            if let (false, Some(value)) = (filled, own.get(from).filter(|v| v.is_true()).cloned()) {
+                own.set(to, value);
+            }
+        }
+        for (from, to) in &self.tuples {
+            let part = own.get(from).map(Value::text);
+            let joined = match own.take(to) {
+                Some(Value::Tuple(mut parts)) => {
+                    parts.push(part);
+                    parts
+                }
+                other => vec![other.as_ref().map(Value::text), part],
+            };
+            own.set(to, Value::Tuple(joined));
+        }
+        if without_content {
+            own.take("content");
+        }
+        to.overwrite(own.groups);
+    }
+
+    fn add_plain(&self, slots: &Slots, text: &str, without_content: bool, to: &mut Data) {
+        for (name, group) in &self.names {
+            if without_content && self.content == Some(*group) {
+                continue;
+            }
+            if let Some(value) = slots.get(*group).and_then(|at| text.get(at)) {
+                to.set(name, Value::Text(value.into()));
+            }
+        }
+    }
+
+    /// Where the groups of `<SKIPLINES>` that took part lie.
+    pub(super) fn skipped<'a>(&'a self, slots: &'a Slots) -> impl Iterator<Item = Range<usize>> + 'a {
+        self.skips.iter().filter_map(|group| slots.get(*group))
+    }
+}
+
+/// The group that `alt_NAME`, `alt_NAME_1` and so on fill: NAME.
+fn target(name: &str, prefix: &str) -> Option<Arc<str>> {
+    let rest = name.strip_prefix(prefix)?;
+    if name.len() <= 4 {
+        return None;
+    }
+    let base = match rest.rsplit_once('_') {
+        Some((base, number)) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => base,
+        _ => rest,
+    };
+    Some(tags::group_name(base).into())
+}

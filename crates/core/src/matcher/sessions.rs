@@ -1,0 +1,168 @@
+//! What is remembered of the lines of one connection (`<F-MLFID>`).
+//!
+//! Source: fail2ban `server/filter.py`, `_mergeFailure`, and its cache: 100
+//! sessions, each for 5 minutes from its first line, the oldest go first.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::data::{Data, bound};
+use crate::time::{Span, Timestamp};
+
+/// Most sessions remembered.
+pub(super) const SESSIONS_MAX: usize = 100;
+/// How long one is remembered, from its first line.
+const LIFETIME: Span = Span::from_secs(5 * 60);
+/// Most bytes of one session's groups; a hit with more starts no session.
+const SESSION_BYTES_MAX: usize = 64 * 1024;
+
+/// One remembered session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Session {
+    pub(super) data: Data,
+    pub(super) until: Timestamp,
+    /// Tells an entry from an older one of the same id in the queue.
+    serial: u64,
+}
+
+/// The sessions of one jail.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sessions {
+    known: HashMap<Box<str>, Session>,
+    /// Ids in the order of their first lines; some are gone already.
+    queue: VecDeque<(Box<str>, u64)>,
+    serial: u64,
+}
+
+/// Where a merged failure came from and goes back to.
+#[derive(Debug)]
+pub(super) enum Home {
+    /// Remembered under this id until then.
+    Known(Box<str>, Timestamp, u64),
+    /// Not remembered.
+    Nowhere,
+}
+
+impl Sessions {
+    /// Merges a hit into its session.
+    ///
+    /// The session, if there is one, is taken out; hand it back with
+    /// [`Sessions::put_back`] when the hit is dealt with.
+    pub(super) fn merge(&mut self, id: &str, mut hit: Data, matched: &[Box<str>], now: Timestamp) -> (Data, Home) {
+        let mut gained = false;
+        let mut nofail = false;
+        if hit.is_true("mlfgained") {
+            (gained, nofail) = (true, true);
+            if let (false, Some(value)) = (hit.is_true("nofail"), hit.get("mlfgained").cloned()) {
+                hit.set(&"nofail".into(), value);
+            }
+        } else if hit.is_true("nofail") {
+            nofail = true;
+        }
+        let forget = hit.take("mlfforget").is_some_and(|v| v.is_true());
+        let (mut data, home) = match self.take(id, now) {
+            Some(session) => {
+                let mut data = session.data;
+                data.add_user(hit.get("user"));
+                let was_nofail = data.take("nofail").is_some_and(|v| v.is_true());
+                let was_gained = data.take("mlfgained").is_some_and(|v| v.is_true());
+                if gained {
+                    data.pending = false;
+                }
+                if !was_nofail && !was_gained && !data.pending {
+                    data.matches.clear();
+                }
+                data.overwrite(hit.groups);
+                let home = if forget { Home::Nowhere } else { Home::Known(id.into(), session.until, session.serial) };
+                (data, home)
+            }
+            None if forget => (hit, Home::Nowhere),
+            None => {
+                let user = hit.get("user").cloned();
+                hit.add_user(user.as_ref());
+                let home = self.open(id, &hit, now);
+                (hit, home)
+            }
+        };
+        // The users of a session count only where there is one.
+        if std::mem::take(&mut data.pending) || data.users.len() > 1 {
+            data.take("nofail");
+            data.take("mlfgained");
+            (gained, nofail) = (false, false);
+        }
+        if !nofail {
+            let mut matches = std::mem::take(&mut data.nofail_matches);
+            matches.append(&mut data.matches);
+            if !gained {
+                matches.extend_from_slice(matched);
+            }
+            bound(&mut matches);
+            data.matches = matches;
+        } else if !forget {
+            data.nofail_matches.extend_from_slice(matched);
+            bound(&mut data.nofail_matches);
+        }
+        (data, home)
+    }
+
+    /// Takes a living session out.
+    fn take(&mut self, id: &str, now: Timestamp) -> Option<Session> {
+        self.known.remove(id).filter(|session| session.until > now)
+    }
+
+    /// Makes room for a new session.
+    fn open(&mut self, id: &str, hit: &Data, now: Timestamp) -> Home {
+        let bytes: usize = hit.groups.iter().map(|(_, v)| v.len()).sum();
+        if bytes > SESSION_BYTES_MAX {
+            return Home::Nowhere;
+        }
+        if self.known.len() >= SESSIONS_MAX {
+            // Goes on until a living one is gone, as the original does.
+            while let Some((old, serial)) = self.queue.pop_front() {
+                if self.known.get(&old).is_none_or(|s| s.serial != serial) {
+                    continue;
+                }
+                let gone = self.known.remove(&old);
+                if gone.is_some_and(|s| s.until > now) && self.known.len() < SESSIONS_MAX {
+                    break;
+                }
+            }
+        }
+        if self.queue.len() > 4 * SESSIONS_MAX {
+            let known = &self.known;
+            self.queue.retain(|(id, serial)| known.get(id).is_some_and(|s| s.serial == *serial));
+        }
+        self.serial += 1;
+        self.queue.push_back((id.into(), self.serial));
+        Home::Known(id.into(), now + LIFETIME, self.serial)
+    }
+
+    /// Puts a session back where [`Sessions::merge`] took it from.
+    pub(super) fn put_back(&mut self, home: Home, data: Data) {
+        if let Home::Known(id, until, serial) = home {
+            self.known.insert(id, Session { data, until, serial });
+        }
+    }
+
+    /// All sessions, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Session)> {
+        let living = |(id, serial): &(Box<str>, u64)| {
+            let (id, session) = self.known.get_key_value(id)?;
+            (session.serial == *serial).then_some((&**id, session))
+        };
+        self.queue.iter().filter_map(living)
+    }
+
+    /// Adds a session read from a snapshot; beyond [`SESSIONS_MAX`] they are left out.
+    pub(super) fn add(&mut self, id: Box<str>, data: Data, until: Timestamp) {
+        if self.known.len() < SESSIONS_MAX {
+            self.serial += 1;
+            self.queue.push_back((id.clone(), self.serial));
+            self.known.insert(id, Session { data, until, serial: self.serial });
+        }
+    }
+
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+}

@@ -1,0 +1,299 @@
+//! Reads annotated logs and holds the matcher to them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value};
+use stockade_core::matcher::{Calendar, Filter, Hit, LineMode, Matcher};
+use stockade_core::{FailureId, GroupValue, JailName, Timestamp, Who};
+
+use crate::options::{Options, Reader};
+
+/// The clock of the samples: 2005-08-14 12:00:00 in central Europe.
+const NOW: i64 = 1_124_013_600;
+const ZONE: &str = "CET-01CEST-02,M3.5.0,M10.5.0";
+
+/// One filter with one set of options, and which of its failregexes have hit something.
+struct Case {
+    matcher: Matcher,
+    options: Options,
+    used: BTreeSet<usize>,
+}
+
+/// The samples of one filter.
+struct Samples<'a> {
+    name: &'a str,
+    reader: &'a mut Reader,
+    calendar: &'a Arc<Calendar>,
+    cases: BTreeMap<String, Case>,
+    /// Labels of the cases that the next lines are for.
+    current: Vec<(String, Options)>,
+    used_texts: BTreeSet<String>,
+    faults: Vec<String>,
+    /// Annotated lines, whatever the options.
+    annotations: usize,
+}
+
+/// Checks all sample logs under `root`, which hold so many annotations.
+pub(crate) fn check_all(root: &Path, annotations: usize) {
+    let logs = root.join("usr/lib/python3/dist-packages/fail2ban/tests/files/logs");
+    let mut names: Vec<String> = Vec::new();
+    for folder in ["etc/fail2ban/filter.d", "usr/lib/python3/dist-packages/fail2ban/tests/config/filter.d"] {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let Some(name) = name.strip_suffix(".conf") else { continue };
+            let wanted = if folder.starts_with("etc") { !name.ends_with("common") } else { name.starts_with("zzz-") };
+            if wanted {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names.sort();
+    let calendar = Calendar::new(TimeZone::posix(ZONE).unwrap(), 2026);
+    let mut reader = Reader::start(root);
+    let mut faults = Vec::new();
+    let (mut seen, mut files) = (0, BTreeSet::new());
+    for name in &names {
+        let mut samples = Samples {
+            name,
+            reader: &mut reader,
+            calendar: &calendar,
+            cases: BTreeMap::new(),
+            current: Vec::new(),
+            used_texts: BTreeSet::new(),
+            faults: Vec::new(),
+            annotations: 0,
+        };
+        let mut queue = VecDeque::from([name.clone()]);
+        let mut common = Options::new();
+        while let Some(file) = queue.pop_front() {
+            let before = samples.annotations;
+            samples.file(&logs, &file, &mut queue, &mut common);
+            if files.insert(file) {
+                seen += samples.annotations - before;
+            }
+        }
+        samples.all_used();
+        faults.append(&mut samples.faults);
+    }
+    println!("{} filters, {} files, {seen} annotations", names.len(), files.len());
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+    assert_eq!(seen, annotations);
+}
+
+impl Samples<'_> {
+    fn file(&mut self, logs: &Path, file: &str, queue: &mut VecDeque<String>, common: &mut Options) {
+        let text = std::fs::read_to_string(logs.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+        let mut skip_block = false;
+        let mut lines = text.lines().zip(1..);
+        while let Some((line, mut number)) = lines.next() {
+            let mut sample = line;
+            let mut expected = Map::new();
+            if let Some((kind, json)) = annotation(line) {
+                let json: Value = serde_json::from_str(json).unwrap_or_else(|e| panic!("{file}:{number}: {e}"));
+                match (kind, json) {
+                    ("fileOptions", Value::Object(map)) => *common = map.into_iter().collect(),
+                    ("filterOptions", json) => skip_block = self.choose(json, common),
+                    ("addFILE", Value::String(file)) => queue.push_back(file),
+                    ("failJSON", Value::Object(map)) => {
+                        expected = map;
+                        self.annotations += 1;
+                        (sample, number) = lines.next().unwrap();
+                    }
+                    (kind, json) => panic!("{file}:{number}: {kind} {json}"),
+                }
+                if expected.is_empty() {
+                    continue;
+                }
+            } else if line.starts_with('#') || line.trim().is_empty() {
+                continue;
+            }
+            if skip_block {
+                continue;
+            }
+            self.line(&format!("{file}:{number}"), sample, &expected);
+        }
+    }
+
+    /// Sets which options the next lines are for; true if they are to be left out.
+    fn choose(&mut self, json: Value, common: &Options) -> bool {
+        self.current.clear();
+        let sets = match json {
+            Value::Array(sets) => sets,
+            one => vec![one],
+        };
+        let mut skip = false;
+        for set in sets {
+            let mut options = common.clone();
+            options.extend(set.as_object().unwrap().clone());
+            if let Some(condition) = options.get("test.condition") {
+                skip = !holds(condition.as_str().unwrap(), self.name, &options);
+            }
+            if skip {
+                continue;
+            }
+            let plain: Options =
+                options.iter().filter(|(k, _)| !k.starts_with("test.")).map(|(k, v)| (k.clone(), v.clone())).collect();
+            let label = match options.get("test.filter-name") {
+                Some(label) => label.as_str().unwrap().to_owned(),
+                None => format!("{plain:?}"),
+            };
+            self.open(&label, &plain);
+            self.current.push((label, options));
+        }
+        skip
+    }
+
+    fn open(&mut self, label: &str, options: &Options) {
+        if self.cases.contains_key(label) {
+            return;
+        }
+        let spec = self.reader.spec(self.name, options);
+        match Filter::compile(&spec, self.calendar) {
+            Ok(filter) => {
+                let matcher = Matcher::new(JailName::new("jail"), Arc::new(filter), 0);
+                self.cases.insert(label.to_owned(), Case { matcher, options: options.clone(), used: BTreeSet::new() });
+            }
+            Err(e) => self.faults.push(format!("{} {label}: {e}", self.name)),
+        }
+    }
+
+    fn line(&mut self, place: &str, line: &str, expected: &Map<String, Value>) {
+        if self.current.is_empty() {
+            self.open("", &Options::new());
+            self.current.push((String::new(), Options::new()));
+        }
+        let mut line = line.to_owned();
+        for (label, options) in self.current.clone() {
+            if let Some(constraint) = expected.get("constraint")
+                && !holds(constraint.as_str().unwrap(), self.name, &options)
+            {
+                continue;
+            }
+            let Some(case) = self.cases.get_mut(&label) else { continue };
+            let now = Timestamp::from_secs(NOW);
+            let journal = options.get("logtype").is_some_and(|v| v == "journal");
+            if let (true, Some(prefix)) = (journal, options.get("test.prefix-line")) {
+                line = format!("{}{line}", prefix.as_str().unwrap());
+            }
+            let report = case.matcher.line(now, &line, journal.then_some(now), true, LineMode::ALL);
+            for hit in &report.hits {
+                let index = usize::try_from(hit.regex).unwrap();
+                case.used.insert(index);
+                self.used_texts.extend(case.matcher.filter().failregex().nth(index).map(str::to_owned));
+            }
+            let hits: Vec<&Hit> = report.hits.iter().filter(|hit| hit.who.is_some() && !nofail(hit)).collect();
+            if let Some(fault) = judge(&hits, expected) {
+                self.faults.push(format!("{}: {place} [{}]: {fault}\n    {line}", self.name, case.options_text()));
+            }
+            if report.undecided {
+                self.faults.push(format!("{place}: out of steps"));
+            }
+        }
+    }
+
+    /// Each failregex must have hit something, with one set of options or another.
+    fn all_used(&mut self) {
+        for (label, case) in &self.cases {
+            for (index, text) in case.matcher.filter().failregex().enumerate() {
+                if !case.used.contains(&index) && !self.used_texts.contains(text) {
+                    self.faults.push(format!("{} {label}: failregex {index} was not used: {text}", self.name));
+                }
+            }
+        }
+    }
+}
+
+impl Case {
+    fn options_text(&self) -> String {
+        self.options.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// `# failJSON: {..}` and its like: the word and what follows it.
+fn annotation(line: &str) -> Option<(&str, &str)> {
+    let rest = line.strip_prefix('#')?.trim_start_matches('#');
+    let rest = rest.strip_prefix(' ').unwrap_or(rest);
+    let (kind, json) = rest.split_once(':')?;
+    ["failJSON", "fileOptions", "filterOptions", "addFILE"].contains(&kind).then_some((kind, json))
+}
+
+/// Evaluates the three forms of conditions that the logs have.
+fn holds(condition: &str, name: &str, options: &Options) -> bool {
+    let words: String = condition.chars().filter(|c| !c.is_whitespace()).collect();
+    let mode = options.get("mode").and_then(Value::as_str);
+    if let Some(wanted) = words.strip_prefix("name==") {
+        return wanted.trim_matches('\'') == name;
+    }
+    if let Some(wanted) = words.strip_prefix("opts.get('mode')==") {
+        return mode == Some(wanted.trim_matches('\''));
+    }
+    if let Some(wanted) = words.strip_prefix("opts.get('mode')!=") {
+        return mode != Some(wanted.trim_matches('\''));
+    }
+    panic!("unknown condition {condition}")
+}
+
+/// Does the pattern call this no failure? Here it counts without a session, too.
+fn nofail(hit: &Hit) -> bool {
+    let set = |value: &GroupValue| matches!(value, GroupValue::Text(text) if !text.is_empty());
+    hit.groups.iter().any(|(name, value)| **name == *"nofail" && set(value))
+}
+
+/// What is wrong with the hits of a line, if anything.
+fn judge(hits: &[&Hit], expected: &Map<String, Value>) -> Option<String> {
+    let wanted = expected.get("match").is_some_and(|v| v == true);
+    let hit = match (hits, wanted) {
+        ([], false) => return None,
+        ([], true) => return Some("not matched".to_owned()),
+        (_, false) => return Some(format!("matched by {:?}", hits.iter().map(|h| h.regex).collect::<Vec<_>>())),
+        ([hit], true) => hit,
+        _ => return Some(format!("matched by several: {:?}", hits.iter().map(|h| h.regex).collect::<Vec<_>>())),
+    };
+    let id = match &hit.who {
+        Some(Who::Id(id)) => id.to_string(),
+        Some(Who::Name(name)) => name.to_string(),
+        None => String::new(),
+    };
+    for (key, value) in expected {
+        let group = hit.groups.iter().find(|(name, _)| **name == *key.as_str()).map(|(_, value)| value);
+        let got = match (key.as_str(), group) {
+            ("match" | "desc" | "constraint", _) => continue,
+            ("time", _) => {
+                let Some(text) = value.as_str() else { continue };
+                let at = local_micros(text);
+                if hit.time.map(Timestamp::micros) != Some(at) {
+                    return Some(format!("time {:?}, expected {text} = {at}", hit.time));
+                }
+                continue;
+            }
+            (_, Some(GroupValue::Text(text))) => Value::from(&**text),
+            (_, Some(GroupValue::List(list))) => list.iter().map(|t| Value::from(&**t)).collect(),
+            // Compared as addresses: one expectation is in capital letters.
+            ("host", None) if value.as_str().is_some_and(|v| FailureId::parse(v).to_string() == id) => continue,
+            ("host", None) => Value::from(id.as_str()),
+            ("attempts", None) => Value::from(hit.matches.len()),
+            (_, None) => Value::Null,
+        };
+        let mut wanted = value.clone();
+        if let Value::Array(list) = &mut wanted {
+            list.sort_by_key(|v| v.as_str().map(str::to_owned));
+        }
+        if got != wanted {
+            return Some(format!("{key} is {got}, expected {value}"));
+        }
+    }
+    None
+}
+
+/// Microseconds of a local time as the logs spell it; numbers may lack their leading zero.
+fn local_micros(text: &str) -> i64 {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let n: Vec<i16> = whole.split(['-', 'T', ':']).map(|n| n.parse().unwrap()).collect();
+    let small = |at: usize| i8::try_from(n[at]).unwrap();
+    let at = jiff::civil::datetime(n[0], small(1), small(2), small(3), small(4), small(5), 0);
+    let at = TimeZone::posix(ZONE).unwrap().to_timestamp(at).unwrap();
+    at.as_microsecond() + format!("{fraction:0<6}").parse::<i64>().unwrap()
+}

@@ -1,0 +1,168 @@
+//! The public face: a compiled pattern.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use crate::error::Error;
+use crate::fast::{Options, Program, compile};
+use crate::first::{ByteSet, first_bytes};
+use crate::parse::{self, parse};
+use crate::plain::{Plain, is_anchored};
+use crate::required::{Hole, LiteralSet, required};
+use crate::search::{NONE, Outcome, Scratch, Slots, Text};
+use crate::tree::Tree;
+
+/// Flags given beside a pattern, like the `flags` of `re.compile`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Flags {
+    /// `re.MULTILINE`: `^` and `$` at every line.
+    pub multiline: bool,
+    /// `re.IGNORECASE`, with Unicode's simple folding.
+    pub ignorecase: bool,
+}
+
+/// A compiled pattern; cheap to clone, shared between threads.
+#[derive(Clone)]
+pub struct Regex {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pattern: String,
+    flags: Flags,
+    groups: usize,
+    names: Vec<(Arc<str>, usize)>,
+    first_bytes: Option<ByteSet>,
+    /// For texts of ASCII only, and for all others.
+    ascii: OnceLock<Engine>,
+    unicode: OnceLock<Engine>,
+}
+
+/// What runs a search.
+enum Engine {
+    Fast(Program),
+    Plain(Plain),
+}
+
+impl Inner {
+    fn engine(&self, ascii: bool) -> Engine {
+        // The pattern was read before, so it can be read again.
+        match parse(&self.pattern, parser_flags(self.flags)) {
+            Ok(tree) => Engine::of(&tree, ascii),
+            Err(_) => Engine::Plain(Plain::never()),
+        }
+    }
+}
+
+impl Engine {
+    fn of(tree: &Tree, ascii: bool) -> Engine {
+        match compile(tree, ascii, Options::ALL) {
+            Some(program) => Engine::Fast(program),
+            None => Engine::Plain(Plain::new(tree)),
+        }
+    }
+}
+
+impl fmt::Debug for Regex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Regex").field(&self.as_str()).finish()
+    }
+}
+
+fn parser_flags(flags: Flags) -> parse::Flags {
+    parse::Flags { multiline: flags.multiline, ignorecase: flags.ignorecase, ..parse::Flags::default() }
+}
+
+impl Regex {
+    /// Compiles a pattern.
+    ///
+    /// # Errors
+    /// The pattern is not valid Python; message and position are Python's.
+    pub fn new(pattern: &str, flags: Flags) -> Result<Regex, Error> {
+        let tree = parse(pattern, parser_flags(flags))?;
+        let names = tree.names.iter().map(|(name, group)| (Arc::from(name.as_str()), *group as usize)).collect();
+        let inner = Inner {
+            pattern: pattern.to_owned(),
+            flags,
+            groups: tree.groups as usize,
+            names,
+            first_bytes: if is_anchored(&tree.root) { first_bytes(&tree.root) } else { None },
+            ascii: OnceLock::from(Engine::of(&tree, true)),
+            unicode: OnceLock::new(),
+        };
+        Ok(Regex { inner: Arc::new(inner) })
+    }
+
+    /// The pattern as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.inner.pattern
+    }
+
+    /// The flags that were given beside the pattern.
+    pub fn flags(&self) -> Flags {
+        self.inner.flags
+    }
+
+    /// Number of groups, without the whole match.
+    pub fn group_count(&self) -> usize {
+        self.inner.groups
+    }
+
+    /// The named groups with their numbers, in order of the numbers.
+    pub fn group_names(&self) -> &[(Arc<str>, usize)] {
+        &self.inner.names
+    }
+
+    /// What a text must begin with to match at all, for patterns anchored at its start.
+    ///
+    /// Nothing for other patterns, and where an empty match or any first byte is possible.
+    /// A text whose first byte is not in the set, and the empty text, have no match.
+    pub fn first_bytes(&self) -> Option<ByteSet> {
+        self.inner.first_bytes
+    }
+
+    /// Sets of literals, each of which alone tells where to look: every text that matches
+    /// contains at least one literal of each set.
+    ///
+    /// In order of the pattern, not ranked; may be empty. Computed anew on each call.
+    pub fn required(&self, hole: Hole) -> Vec<LiteralSet> {
+        match parse(&self.inner.pattern, parser_flags(self.inner.flags)) {
+            Ok(tree) => required(&tree.root, hole),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Finds the leftmost match, like `search(text, pos, endpos)` of a Python pattern.
+    ///
+    /// `window` is in bytes: the text behind its end does not exist, the text
+    /// before its start is seen by look-behinds and `\b`, and `^` still means
+    /// the start of the text. An end beyond the text, or within a character, is
+    /// moved back. The slots are filled on [`Outcome::Match`] and empty otherwise.
+    pub fn search(&self, scratch: &mut Scratch, text: &str, window: Range<usize>, slots: &mut Slots) -> Outcome {
+        slots.clear();
+        scratch.begin(window.end.saturating_sub(window.start).min(text.len()));
+        let end = text.floor_char_boundary(window.end);
+        if window.start > end {
+            return Outcome::NoMatch;
+        }
+        let start = text.floor_char_boundary(window.start);
+        let bytes = text.as_bytes().get(..end).unwrap_or_default();
+        let Some(start) = u32::try_from(start).ok().filter(|_| bytes.len() < NONE as usize) else {
+            return Outcome::Exhausted;
+        };
+        let text = Text { bytes, start };
+        let ascii = bytes.is_ascii();
+        let cell = if ascii { &self.inner.ascii } else { &self.inner.unicode };
+        let engine = cell.get_or_init(|| self.inner.engine(ascii));
+        let outcome = match engine {
+            Engine::Fast(program) => program.search(scratch, text),
+            Engine::Plain(program) => program.search(scratch, text),
+        };
+        if outcome == Outcome::Match {
+            slots.fill(&scratch.slots);
+        }
+        outcome
+    }
+}

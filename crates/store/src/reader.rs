@@ -1,0 +1,89 @@
+//! Questions about the past, beside the writer.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, Params};
+use stockade_core::{FailureId, Seq, SourceKey};
+
+use crate::error::Error;
+use crate::file;
+use crate::row::{COLUMNS, RawRow, Row, sql_int};
+use crate::schema;
+use crate::sources;
+use crate::write::Numbers;
+
+/// A connection that only reads; opened in any thread or process, with the daemon alive or dead.
+pub struct Reader {
+    path: PathBuf,
+    db: Connection,
+}
+
+impl Reader {
+    /// Opens the database for reading.
+    ///
+    /// # Errors
+    /// If it can't be opened or has no journal of ours.
+    pub fn open(path: &Path) -> Result<Reader, Error> {
+        let db = file::open_read_only(path)?;
+        let journal = schema::has_table(&db, "stockade_journal").map_err(|error| Error::sql(path, error))?;
+        if !journal {
+            return Err(Error::NoJournal { path: path.to_path_buf() });
+        }
+        Ok(Reader { path: path.to_path_buf(), db })
+    }
+
+    /// All decisions about `id` in any jail, newest first, at most `most`. Reads
+    /// the whole journal: about a second for a million rows.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub fn history(&self, id: &FailureId, most: usize) -> Result<Vec<Row>, Error> {
+        self.rows("WHERE id = ?1 ORDER BY seq DESC LIMIT ?2", (id.to_string(), limit(most)))
+    }
+
+    /// The newest decisions, newest first, at most `most`.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub fn recent(&self, most: usize) -> Result<Vec<Row>, Error> {
+        self.rows("ORDER BY seq DESC LIMIT ?1", [limit(most)])
+    }
+
+    /// The decisions after `seq`, oldest first, at most `most`: for whoever
+    /// follows the stream and has been away. If the first one is not the next
+    /// number, older ones were pruned meanwhile.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub fn resume(&self, seq: Seq, most: usize) -> Result<Vec<Row>, Error> {
+        self.rows("WHERE seq > ?1 ORDER BY seq LIMIT ?2", (sql_int(seq.0), limit(most)))
+    }
+
+    fn rows(&self, which: &str, params: impl Params) -> Result<Vec<Row>, Error> {
+        self.try_rows(which, params).map_err(|error| Error::sql(&self.path, error))
+    }
+
+    fn try_rows(&self, which: &str, params: impl Params) -> rusqlite::Result<Vec<Row>> {
+        let tx = self.db.unchecked_transaction()?;
+        let numbers = Numbers::load(&tx)?;
+        let sources: HashMap<i64, SourceKey> = sources::all(&tx)?;
+        let mut select = tx.prepare(&format!("SELECT {COLUMNS} FROM stockade_journal {which}"))?;
+        let mut rows = select.query(params)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            // A damaged row tells nothing that could be believed.
+            let Some(raw) = RawRow::read(row)? else { continue };
+            found.push(Row {
+                announced: raw.seq <= numbers.announced,
+                issued: raw.seq <= numbers.issued,
+                decision: raw.decision(&sources),
+            });
+        }
+        Ok(found)
+    }
+}
+
+fn limit(most: usize) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX)
+}

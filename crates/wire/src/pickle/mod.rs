@@ -1,0 +1,18 @@
+//! The subset of Python's pickle that the original's client and server speak.
+//!
+//! The original unpickles whatever it is sent, which lets anyone who can open
+//! the socket run code in it. Here only plain values are read: `None`, `bool`,
+//! `int`, `float`, `str`, `bytes`, `list`, `tuple`, `dict`. Any opcode that
+//! could name a class or call something is refused by its number.
+//!
+//! Source: the opcodes are those of Python's `pickletools`; which of them occur
+//! was seen on the wire.
+
+mod read;
+mod write;
+
+pub use read::{Limits, ReadError, read};
+pub use write::{Exception, answer, failure};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! Writing answers: `(0, result)` or `(1, exception)`.
+
+use crate::value::Value;
+
+/// An exception as the client knows it: it rebuilds the class by its name, so
+/// only names that exist there may be used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exception {
+    /// `builtins`, `fail2ban.exceptions` or `fail2ban.server.failregex`.
+    pub module: &'static str,
+    /// Such as `ValueError` or `UnknownJailException`.
+    pub class: &'static str,
+    /// What it is called with.
+    pub args: Vec<Value>,
+}
+
+impl Exception {
+    /// One of Python's own, with a text.
+    pub fn builtin(class: &'static str, text: &str) -> Self {
+        Exception { module: "builtins", class, args: vec![text.into()] }
+    }
+
+    /// One of the original's own, with a text.
+    pub fn of_fail2ban(class: &'static str, text: &str) -> Self {
+        Exception { module: "fail2ban.exceptions", class, args: vec![text.into()] }
+    }
+}
+
+/// A successful answer as a pickle (protocol 4, without the end marker).
+pub fn answer(result: &Value) -> Vec<u8> {
+    let mut out = vec![0x80, 4, b'K', 0];
+    push(&mut out, result);
+    out.extend([0x86, b'.']);
+    out
+}
+
+/// A refusal as a pickle (protocol 4, without the end marker).
+pub fn failure(exception: &Exception) -> Vec<u8> {
+    let mut out = vec![0x80, 4, b'K', 1];
+    push_text(&mut out, exception.module);
+    push_text(&mut out, exception.class);
+    out.push(0x93);
+    out.push(b'(');
+    for arg in &exception.args {
+        push(&mut out, arg);
+    }
+    out.extend([b't', b'R', 0x86, b'.']);
+    out
+}
+
+fn push(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::None => out.push(b'N'),
+        Value::Bool(true) => out.push(0x88),
+        Value::Bool(false) => out.push(0x89),
+        Value::Int(n) => push_int(out, *n),
+        Value::Float(f) => {
+            out.push(b'G');
+            out.extend(f.to_be_bytes());
+        }
+        Value::Str(text) => push_text(out, text),
+        Value::Bytes(bytes) => {
+            out.push(0x8e);
+            out.extend((bytes.len() as u64).to_le_bytes());
+            out.extend(bytes);
+        }
+        Value::List(items) => {
+            out.extend([b']', b'(']);
+            for item in items {
+                push(out, item);
+            }
+            out.push(b'e');
+        }
+        Value::Tuple(items) => {
+            out.push(b'(');
+            for item in items {
+                push(out, item);
+            }
+            out.push(b't');
+        }
+        Value::Dict(pairs) => {
+            out.extend([b'}', b'(']);
+            for (key, value) in pairs {
+                push(out, key);
+                push(out, value);
+            }
+            out.push(b'u');
+        }
+    }
+}
+
+fn push_int(out: &mut Vec<u8>, n: i64) {
+    if let Ok(small) = i32::try_from(n) {
+        out.push(b'J');
+        out.extend(small.to_le_bytes());
+    } else {
+        out.extend([0x8a, 8]);
+        out.extend(n.to_le_bytes());
+    }
+}
+
+fn push_text(out: &mut Vec<u8>, text: &str) {
+    if let Ok(short) = u8::try_from(text.len()) {
+        out.extend([0x8c, short]);
+    } else {
+        out.push(0x8d);
+        out.extend((text.len() as u64).to_le_bytes());
+    }
+    out.extend(text.as_bytes());
+}
