@@ -211,8 +211,10 @@ pub fn load_filter(source: &TreeSource, call: &str, journal: bool) -> Result<Vec
     });
     match converted {
         Ok(commands) => Ok(commands.commands),
-        Err(Failed::Skipped(_, problem) | Failed::Fatal(problem)) => {
-            reader.findings.add(Severity::Error, None, problem);
+        Err(failed) => {
+            if let Failed::Skipped(_, problem) | Failed::Fatal(problem) = failed {
+                reader.findings.add(Severity::Error, None, problem);
+            }
             let worst = reader.findings.into_list().into_iter().max_by_key(|finding| finding.severity);
             Err(worst.unwrap_or_else(|| Diagnostic {
                 severity: Severity::Error,
