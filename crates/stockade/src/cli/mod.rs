@@ -3,6 +3,7 @@
 mod ban;
 mod client;
 mod demo;
+mod dump;
 mod lift;
 mod run;
 mod scan;
@@ -94,6 +95,9 @@ enum Word {
     /// Find failures and bans in old logs
     #[command(after_help = scan::EXAMPLES)]
     Scan(Box<scan::ScanArgs>),
+    /// Show what the configuration compiles to, and where each option comes from
+    #[command(after_help = dump::EXAMPLES)]
+    Dump(dump::DumpArgs),
     /// Watch a ban happen, in namespaces of its own; nothing outside is touched
     Demo(demo::DemoArgs),
 }
@@ -115,6 +119,7 @@ pub(crate) fn main() -> ExitCode {
         Word::Lift(args) => lift::lift(&args),
         Word::Why(args) => why::why(&args),
         Word::Scan(args) => scan::scan(&args),
+        Word::Dump(args) => dump::dump(&args),
         Word::Demo(args) => demo::demo(&args),
     };
     match done {
