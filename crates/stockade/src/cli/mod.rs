@@ -78,10 +78,13 @@ enum Word {
     #[command(after_help = ban::ALLOW_EXAMPLES)]
     Allow(ban::AllowArgs),
     /// Take back `allow`
+    #[command(after_help = ban::DISALLOW_EXAMPLES)]
     Disallow(ban::AllowArgs),
     /// Read the configuration again; on any error nothing changes
+    #[command(after_help = run::RELOAD_EXAMPLES)]
     Reload(run::PlainArgs),
     /// Stop and start anew without a moment unprotected
+    #[command(after_help = run::RESTART_EXAMPLES)]
     Restart(run::PlainArgs),
     /// Stop the daemon; bans stay in the kernel until they expire
     #[command(after_help = run::STOP_EXAMPLES)]
@@ -99,6 +102,7 @@ enum Word {
     #[command(after_help = dump::EXAMPLES)]
     Dump(dump::DumpArgs),
     /// Watch a ban happen, in namespaces of its own; nothing outside is touched
+    #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
 }
 

@@ -299,7 +299,8 @@ fn state_of(board: &JailBoard) -> String {
         (0, n) => return format!("waiting: none of {n} logs can be read"),
         (1, 1) => "watching".to_owned(),
         (well, all) if well == all => format!("watching {all} logs"),
-        (well, all) => format!("watching {well} of {all} logs"),
+        (1, all) => format!("watching 1 log, waiting for {}", all - 1),
+        (well, all) => format!("watching {well} logs, waiting for {}", all - well),
     };
     if lag > 0 {
         text += &format!(", {lag} bytes behind");

@@ -206,7 +206,10 @@ impl SourceRun {
             }
             Ok(None) => Came::Nothing,
             Err(e) => {
-                self.log.line(crate::log::Level::Warning, "fail2ban.filter", e.to_string());
+                // A log that is not there yet is waited for; one that can't be read wants somebody.
+                let missing = matches!(e, stockade_source::Error::Missing { .. });
+                let level = if missing { crate::log::Level::Info } else { crate::log::Level::Warning };
+                self.log.line(level, "fail2ban.filter", e.to_string());
                 Came::Nothing
             }
         }
