@@ -413,3 +413,24 @@ fn a_ban_is_in_the_kernel_until_its_end() {
         assert_eq!(forever, 2, "{listed}");
     });
 }
+
+#[test]
+fn two_thousand_attackers_at_once_are_banned_at_once() {
+    in_namespace("two_thousand_attackers_at_once_are_banned_at_once", || {
+        let mut kernel = open(Layout::new([block("sshd", "ssh", "tcp"), block("all", "any", "all")]));
+        let ops: Vec<SetOp> = (0..2000)
+            .map(|i| SetOp::Ban {
+                jail: JailName::new(if i % 2 == 0 { "sshd" } else { "all" }),
+                net: Net::host(common::flood_address(i)),
+                end: now() + HOUR,
+            })
+            .collect();
+        let start = std::time::Instant::now();
+        assert_eq!(kernel.apply(now(), &ops).failed, []);
+        let took = start.elapsed();
+        assert!(took < std::time::Duration::from_millis(200), "{took:?}");
+        for op in &ops {
+            assert_eq!(kernel.verify(op.jail(), op.net()).unwrap(), Held::Held);
+        }
+    });
+}
