@@ -282,14 +282,14 @@ fn established_connections_of_a_banned_address_end() {
         for (from, to) in [("10.9.0.1", TARGET4), ("2001:db8:9::1", TARGET6), ("10.9.1.1", TARGET4)] {
             let whom = if from == "10.9.1.1" { "10.9.1.0/24" } else { from };
             assert_eq!(attacker.connect(from, to, 8000), "open");
-            assert_eq!(attacker.ask("talk"), "alive");
+            assert_eq!(attacker.ask("talk 10000"), "alive");
             apply(&mut kernel, &[ban("other", whom)]);
             assert_eq!(kernel.end_connections().unwrap(), 0);
-            assert_eq!(attacker.ask("talk"), "alive", "another port");
+            assert_eq!(attacker.ask("talk 10000"), "alive", "another port");
             apply(&mut kernel, &[ban("web", whom)]);
-            assert_eq!(attacker.ask("talk"), "silent", "packets of the standing connection are dropped");
+            assert_eq!(attacker.ask("talk 400"), "silent", "packets of the standing connection are dropped");
             assert_eq!(kernel.end_connections().unwrap(), 1);
-            assert_eq!(attacker.ask("talk"), "ended");
+            assert_eq!(attacker.ask("talk 10000"), "ended");
             assert_eq!(kernel.end_connections().unwrap(), 0);
         }
     });
