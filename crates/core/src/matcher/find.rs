@@ -221,7 +221,10 @@ impl Matcher {
     ) -> Result<Option<Range<usize>>, ()> {
         let Some(prefregex) = &filter.prefregex else { return Ok(None) };
         match prefregex.search(&mut self.scratch, &mut self.common, text) {
-            Outcome::Match => Ok(prefregex.content(&self.common)),
+            Outcome::Match => {
+                report.prefregex = true;
+                Ok(prefregex.content(&self.common))
+            }
             Outcome::NoMatch => Err(()),
             Outcome::Exhausted => {
                 report.undecided = true;
