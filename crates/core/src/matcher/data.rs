@@ -130,11 +130,12 @@ impl Data {
 /// Drops the oldest texts above [`MATCHES_MAX`] and [`MATCHES_BYTES_MAX`].
 pub(super) fn bound(matches: &mut Vec<Box<str>>) {
     let mut bytes = 0;
-    let fits = |text: &&Box<str>| {
-        bytes += text.len();
+    let fits = |len: &usize| {
+        bytes += len;
         bytes <= MATCHES_BYTES_MAX
     };
-    let keep = matches.iter().rev().take(MATCHES_MAX).take_while(fits).count().max(1);
+    let lengths = matches.iter().rev().map(|text| text.len());
+    let keep = lengths.take(MATCHES_MAX).take_while(fits).count().max(1);
     if let Some(over) = matches.len().checked_sub(keep) {
         matches.drain(..over);
     }
