@@ -171,7 +171,7 @@ impl Search<'_> {
                 }
                 Node::Take { mask, some, next } => {
                     let end = if self.remembers() {
-                        let (end, tried) = self.reach(pc, mask, 0, at);
+                        let (end, tried) = self.reach(pc, None, mask, at);
                         // It would end where it ended before, and what follows has failed there.
                         if tried <= end { None } else { Some(end) }
                     } else {
@@ -429,7 +429,7 @@ impl Search<'_> {
         if self.remembers() && run.max == FOREVER && run.min <= 1 {
             return self.begin_known(pc, run, at);
         }
-        let (low, high) = if self.program.ascii && !run.line {
+        let (low, high) = if self.program.ascii && !run.line && run.stop == FAIL {
             self.scan_bytes(run, at)?
         } else {
             self.scan(run, at, run.min, run.max)?
@@ -474,8 +474,8 @@ impl Search<'_> {
     /// Enters a run while failed states are remembered: it is left only at positions that
     /// were not tried from an earlier start in the same stretch.
     fn begin_known(&mut self, pc: u32, run: &Run, at: usize) -> Option<usize> {
-        let low = if run.min == 0 { at } else { self.member(run.mask, run.wide, at)? };
-        let (end, tried) = self.reach(pc, run.mask, run.wide, at);
+        let low = if run.min == 0 { at } else { self.run_member(run, at)? };
+        let (end, tried) = self.reach(pc, Some(run), run.mask, at);
         if low >= tried || (run.keep == Keep::All && tried <= end) {
             return None;
         }
@@ -488,22 +488,25 @@ impl Search<'_> {
     }
 
     /// The end of a run's stretch, and from where on leaving it has failed. No stretch is scanned twice.
-    fn reach(&mut self, pc: u32, mask: u64, wide: u16, at: usize) -> (usize, usize) {
+    fn reach(&mut self, pc: u32, run: Option<&Run>, mask: u64, at: usize) -> (usize, usize) {
         let known = self.scratch.memo.stretch(pc);
         if known.has(at) {
             return (known.to, known.tried);
         }
         let limit = if at < known.from && known.from <= known.to { known.from } else { self.bytes.len() };
         let mut x = at;
-        if wide == 0 {
-            let rest = self.bytes.get(..limit).unwrap_or_default();
-            x = self.program.span(rest, at, mask);
-        } else {
-            while x < limit {
-                match self.member(mask, wide, x) {
-                    Some(next) => x = next,
-                    None => break,
+        match run {
+            Some(run) if run.wide != 0 || run.stop != FAIL => {
+                while x < limit {
+                    match self.run_member(run, x) {
+                        Some(next) => x = next,
+                        None => break,
+                    }
                 }
+            }
+            _ => {
+                let rest = self.bytes.get(..limit).unwrap_or_default();
+                x = self.program.span(rest, at, mask);
             }
         }
         self.charge(x - at);
@@ -597,7 +600,7 @@ impl Search<'_> {
     }
 
     fn one_more(&self, run: &Run, x: usize, limit: u32) -> Option<usize> {
-        if short(x) >= limit { None } else { self.member(run.mask, run.wide, x) }
+        if short(x) >= limit { None } else { self.run_member(run, x) }
     }
 
     #[inline(always)]
@@ -611,7 +614,7 @@ impl Search<'_> {
 
     fn is_word_node(&self, node: u32, x: usize) -> bool {
         match self.program.node(node) {
-            Node::Word { word, .. } => is_word(self.bytes, x, word),
+            Node::Word { word, .. } | Node::NotWord { word, .. } => is_word(self.bytes, x, word),
             _ => true,
         }
     }
@@ -651,6 +654,9 @@ impl Search<'_> {
     fn scan(&mut self, run: &Run, at: usize, min: u32, max: u32) -> Option<(usize, usize)> {
         let program = self.program;
         let bytes = self.bytes;
+        if run.stop != FAIL {
+            return self.scan_chars(run, at, min, max);
+        }
         let unbounded = max == FOREVER && min <= 1;
         if run.line && unbounded {
             let high = self.line_end(at);
@@ -672,11 +678,16 @@ impl Search<'_> {
             };
             return Some((low, at + many));
         }
+        self.scan_chars(run, at, min, max)
+    }
+
+    /// [`Search::scan`] character by character.
+    fn scan_chars(&self, run: &Run, at: usize, min: u32, max: u32) -> Option<(usize, usize)> {
         let mut x = at;
         let mut low = at;
         let mut count = 0;
         while count < max || max == FOREVER {
-            match self.member(run.mask, run.wide, x) {
+            match self.run_member(run, x) {
                 Some(next) => x = next,
                 None => break,
             }
@@ -686,6 +697,14 @@ impl Search<'_> {
             }
         }
         (count >= min).then_some((low, x))
+    }
+
+    /// The position behind one character of a run.
+    fn run_member(&self, run: &Run, x: usize) -> Option<usize> {
+        if run.stop != FAIL && self.is_word_node(run.stop, x) {
+            return None;
+        }
+        self.member(run.mask, run.wide, x)
     }
 
     /// The end of the line that a position is in; looked up once for each line.
