@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::budget::Budget;
 use crate::diagnostic::{Problem, Severity};
-use crate::ini::{Cell, Entry};
+use crate::ini::{Cell, Entry, shorten};
 use crate::interpolate::{Got, Vars, computed};
 use crate::options::{Kind, OptionRow};
 use crate::ordered::Ordered;
@@ -156,7 +156,7 @@ pub(crate) fn convert(row: &OptionRow, entry: &mut Entry, mut complain: impl FnM
         Kind::Int => match int(text) {
             Some(n) => Cell::Int(n),
             None => {
-                let problem = Problem::new(format!("'{}' is no whole number, {} needs one", text, row.name));
+                let problem = Problem::new(format!("'{}' is no whole number, {} needs one", shorten(text), row.name));
                 let problem = match text.split_once(['#', ';']) {
                     Some((number, _)) if int(number).is_some() => {
                         problem.help("a comment must stand on a line of its own, or begin with ' ;'")

@@ -131,6 +131,12 @@ impl Findings {
         }
     }
 
+    /// The first error found in a jail, in words.
+    pub(crate) fn error_in(&self, jail: &str) -> Option<&str> {
+        let mut errors = self.list.iter().filter(|d| d.severity == Severity::Error);
+        errors.find(|d| d.jail.as_deref() == Some(jail)).map(|d| d.message.as_str())
+    }
+
     pub(crate) fn into_list(self) -> Vec<Diagnostic> {
         self.list
     }

@@ -35,6 +35,8 @@ pub(crate) enum Failed {
     Skipped(String, Problem),
     /// The original refuses the whole configuration.
     Fatal(Problem),
+    /// The daemon would refuse it; already among the findings.
+    Found(String),
 }
 
 impl From<Problem> for Failed {

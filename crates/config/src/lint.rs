@@ -33,8 +33,16 @@ pub(crate) fn check_option(row: &OptionRow, entry: &Entry, section: &str, findin
         }
         Kind::Time => {
             if let Err(what) = crate::duration::seconds(value) {
-                let problem = Problem::new(format!("{} = '{value}' is no length of time: {what}", row.name));
-                findings.add(Severity::Error, jail, problem.at(spot()).help("write for example 90, 10m or 1d 12h"));
+                let shown = crate::ini::shorten(value);
+                let mut problem = Problem::new(format!("{} = '{shown}' is no length of time: {what}", row.name));
+                if jail.is_some() {
+                    problem.message += "; the jail cannot start";
+                }
+                problem = problem.help(match value.contains('\n') {
+                    true => "the lines below it are indented, so they became part of the value",
+                    false => "write for example 90, 10m or 1d 12h",
+                });
+                findings.add(Severity::Error, jail, problem.at(spot()));
             }
         }
         _ => {}

@@ -145,6 +145,11 @@ impl Loaded {
         !self.refused && self.skipped.is_empty()
     }
 
+    /// Are there errors of any kind, also those that the original sees only when it starts?
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|d| d.severity == Severity::Error)
+    }
+
     /// All options that `jail` sees and where each was written; `None` if there is no such section.
     pub fn origin(&self, jail: &str) -> Option<Vec<OriginRow>> {
         origin::rows(&self.tables, jail)
@@ -162,6 +167,8 @@ pub fn load(source: &TreeSource, options: &LoadOptions<'_>) -> Loaded {
     }
     if loaded.refused {
         loaded.stream.clear();
+        let problem = Problem::new("nothing of this configuration is used because of the errors above");
+        reader.findings.add(Severity::Error, None, problem.help("a daemon that runs goes on as it is"));
     }
     loaded.diagnostics = reader.findings.into_list();
     loaded
@@ -204,8 +211,10 @@ pub fn load_filter(source: &TreeSource, call: &str, journal: bool) -> Result<Vec
     });
     match converted {
         Ok(commands) => Ok(commands.commands),
-        Err(Failed::Skipped(_, problem) | Failed::Fatal(problem)) => {
-            reader.findings.add(Severity::Error, None, problem);
+        Err(failed) => {
+            if let Failed::Skipped(_, problem) | Failed::Fatal(problem) = failed {
+                reader.findings.add(Severity::Error, None, problem);
+            }
             let worst = reader.findings.into_list().into_iter().max_by_key(|finding| finding.severity);
             Err(worst.unwrap_or_else(|| Diagnostic {
                 severity: Severity::Error,
@@ -269,7 +278,11 @@ fn load_into(
     for (name, jail) in read {
         let converted = jail.and_then(|(jail, own)| {
             let JailCommands { commands, patterns } = jail.convert(&own, &context, reader)?;
-            Ok((commands, patterns, own))
+            // What the daemon would refuse need not be tried where one broken jail is left out.
+            match reader.findings.error_in(&name).filter(|_| !strict).map(str::to_owned) {
+                Some(message) => Err(Failed::Found(message)),
+                None => Ok((commands, patterns, own)),
+            }
         });
         match converted {
             Ok((mut commands, patterns, own)) => {
@@ -282,14 +295,20 @@ fn load_into(
                 loaded.jails.push(name.to_string());
             }
             Err(failed) => {
-                let (said, problem) = match failed {
-                    Failed::Skipped(said, problem) => (said, problem),
-                    Failed::Fatal(problem) => {
+                let said = match failed {
+                    Failed::Found(message) => message,
+                    Failed::Skipped(said, problem) => {
+                        reader.findings.add(Severity::Error, Some(&name), problem);
+                        said
+                    }
+                    Failed::Fatal(mut problem) => {
                         loaded.refused |= strict;
-                        (problem.message.clone(), problem)
+                        let said = problem.message.clone();
+                        problem.message += if strict { "; everything is refused" } else { "; the jail is left out" };
+                        reader.findings.add(Severity::Error, Some(&name), problem);
+                        said
                     }
                 };
-                reader.findings.add(Severity::Error, Some(&name), problem);
                 let text = format!("Jail '{name}' skipped, because of wrong configuration: {said}");
                 loaded.stream.push(["config-error", &text].map(Value::from).to_vec());
                 loaded.skipped.push(name.to_string());

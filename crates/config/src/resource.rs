@@ -154,7 +154,7 @@ impl Reader {
                 Err(why) => resource.broken |= why == Unreadable::TooLarge,
             }
         }
-        let mut whole = !resource.files.is_empty();
+        let mut whole = !resource.files.is_empty() || resource.broken;
         for path in &listed {
             let Err(why) = self.file(path) else { continue };
             let lost = matches!(why, Unreadable::NotUtf8(_));
@@ -222,7 +222,8 @@ impl Reader {
     fn expand(&mut self, path: &str, chain: &[String], out: &mut Vec<String>) -> Result<(), Problem> {
         if chain.len() > MAX_CHAIN {
             let problem = Problem::new(format!("a chain of more than {MAX_CHAIN} includes"));
-            return Err(problem.at(Some(Spot::file(path))).help("does a file include itself under another spelling?"));
+            let first = chain.first().map_or(path, String::as_str);
+            return Err(problem.at(Some(Spot::file(first))).help("does a file include itself under another spelling?"));
         }
         let file = match self.file(path) {
             Ok(file) => file,

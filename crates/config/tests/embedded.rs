@@ -83,3 +83,26 @@ fn every_file_of_etc_is_embedded_and_loads() {
     let embedded = load(&TreeSource::Embedded, &LoadOptions::default());
     assert_eq!(commands(&from_disk), commands(&embedded));
 }
+
+#[test]
+fn in_our_own_profile_one_broken_jail_is_off_and_the_others_run() {
+    let folder = std::env::temp_dir().join(format!("stockade-broken-{}", std::process::id()));
+    fs::create_dir_all(folder.join("filter.d")).unwrap();
+    let jails = "[a]\nenabled = true\nbantime = 10 minuts\nfilter = sshd\n[b]\nenabled = true\nbantime = %(nothing)s\n[c]\nenabled = true\nfilter = broken\n[d]\nenabled = true\nmaxretry = x\nfilter = sshd\n";
+    fs::write(folder.join("jail.local"), jails).unwrap();
+    fs::write(folder.join("filter.d/broken.conf"), "[Definition]\nfailregex\n").unwrap();
+    let loaded = load(&TreeSource::of_folder(&folder), &LoadOptions::default());
+    let strict = load(&TreeSource::of_folder(&folder), &LoadOptions { strict: Some(true), ..LoadOptions::default() });
+    let one = load(&TreeSource::of_folder(&folder), &LoadOptions { only: Some("sshd"), ..LoadOptions::default() });
+    let none = load(&TreeSource::of_folder(&folder), &LoadOptions { only: Some("shd"), ..LoadOptions::default() });
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(loaded.is_startable() && !loaded.passes_test() && loaded.has_errors());
+    assert_eq!(loaded.jails, ["sshd"]);
+    assert_eq!(loaded.skipped, ["a", "b", "c", "d"]);
+    let errors = loaded.original().filter(|c| command_repr(c).starts_with("['config-error', \"Jail '")).count();
+    assert_eq!(errors, 4);
+    assert!(strict.refused && strict.stream.is_empty());
+    assert_eq!(one.jails, ["sshd"]);
+    assert!(one.passes_test() && !one.has_errors(), "{:?}", one.diagnostics);
+    assert!(none.refused && none.diagnostics.iter().any(|d| d.help == "did you mean sshd?"));
+}

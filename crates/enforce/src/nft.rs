@@ -8,7 +8,7 @@
 //!   chain b1_ports        per protocol: destination port -> chain, by the map b1_tcp, b1_udp ..
 //!   chain b1_s0           several groups hold these ports: jump to each
 //!   chain b1_g0_tcp_22    source in a set of this group: count, drop
-//!   set   b1_g0_tcp_22_v4, _v6, _v4_24 ..   hosts, and networks by prefix length
+//!   set   b1_g0_tcp_22_v4, _v6, _v4_24 ..   hosts, and networks by prefix length, once there is a ban
 //! ```
 //! `b1` is the number of the build. A new build stands beside the old one until
 //! its sets are full; then the old one is retired in one transaction. So no
@@ -31,7 +31,7 @@ mod look;
 mod words;
 mod write;
 
-use groups::{Group, SetKey, add_dispatch, add_fresh, add_set, build_number, name_of, set_key, set_name};
+use groups::{Group, SetKey, add_dispatch, add_fresh, build_number, name_of, set_key, set_name};
 use look::body_of;
 use words::*;
 use write::Batch;
@@ -68,7 +68,7 @@ pub(crate) struct Nft {
     /// Number of the last build.
     build: u32,
     groups: Vec<Group>,
-    /// All chains, maps, sets and counters of ours except the sets of networks.
+    /// All chains, maps and counters of ours; sets stand with their groups.
     structure: Vec<String>,
     /// Rules that lead packets to the chains of groups.
     dispatch_rules: usize,
@@ -136,17 +136,13 @@ impl Nft {
     /// Does the table stand, and all that this build made in it?
     pub(crate) fn is_whole(&mut self) -> Result<bool, Error> {
         let standing = self.standing()?;
-        let nets = self.groups.iter().flat_map(|g| g.nets.iter().map(|(v4, p)| set_name(&g.name, *v4, *p)));
-        if !self.structure.iter().cloned().chain(nets).all(|name| standing.iter().any(|o| o.name == name)) {
+        let sets = self.groups.iter().flat_map(|g| g.sets.iter().map(|(v4, p)| set_name(&g.name, *v4, *p)));
+        if !self.structure.iter().cloned().chain(sets).all(|name| standing.iter().any(|o| o.name == name)) {
             return Ok(false);
         }
-        // Two rules for hosts and one for each set of networks.
-        let expected = self
-            .groups
-            .iter()
-            .map(|g| g.nets.len().saturating_add(2))
-            .sum::<usize>()
-            .saturating_add(self.dispatch_rules);
+        // Each set has one rule.
+        let by_sets: usize = self.groups.iter().map(|g| g.sets.len()).sum();
+        let expected = by_sets.saturating_add(self.dispatch_rules);
         Ok(self.count_rules()? >= expected)
     }
 
@@ -204,18 +200,12 @@ impl Nft {
         self.transact(|b| {
             b.add_table(flags);
             for (group, reused) in &groups {
-                structure.extend([
-                    group.name.clone(),
-                    set_name(&group.name, true, 32),
-                    set_name(&group.name, false, 128),
-                ]);
+                structure.push(group.name.clone());
                 if *reused {
                     continue;
                 }
                 b.add_counter(&group.name);
                 b.add_chain(&group.name);
-                add_set(b, group, true, 32);
-                add_set(b, group, false, 128);
             }
             let before = b.rules;
             add_dispatch(b, build, layout, &groups, &mut structure);
@@ -233,15 +223,15 @@ impl Nft {
         let label: String =
             key.ports.to_string().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(40).collect();
         let refuse = if key.verdict == Verdict::Reject { "_reject" } else { "" };
-        Group { name: format!("b{build}_g{index}_{label}{refuse}"), verdict, nets: Vec::new() }
+        Group { name: format!("b{build}_g{index}_{label}{refuse}"), verdict, sets: Vec::new() }
     }
 
     /// Removes everything in the table that the present build does not use, in one transaction.
     pub(crate) fn retire(&mut self) -> Result<(), Error> {
         let mut stale = self.standing()?;
-        let nets: Vec<String> =
-            self.groups.iter().flat_map(|g| g.nets.iter().map(|(v4, p)| set_name(&g.name, *v4, *p))).collect();
-        stale.retain(|o| !self.structure.contains(&o.name) && !nets.contains(&o.name));
+        let sets: Vec<String> =
+            self.groups.iter().flat_map(|g| g.sets.iter().map(|(v4, p)| set_name(&g.name, *v4, *p))).collect();
+        stale.retain(|o| !self.structure.contains(&o.name) && !sets.contains(&o.name));
         if stale.is_empty() {
             return Ok(());
         }
@@ -276,6 +266,8 @@ impl Nft {
             let mut order: Vec<(usize, ElementOp)> = chunk.iter().copied().enumerate().collect();
             order.iter_mut().for_each(|(i, _)| *i = i.saturating_add(offset));
             offset = offset.saturating_add(chunk.len());
+            // Where there is no set there is nothing to remove.
+            order.retain(|(_, op)| op.change != Change::Remove || self.has_set(set_key(op)));
             order.sort_by_key(|(_, op)| set_key(op));
             if self.packed(&order).is_err() {
                 self.isolate(&order, &mut failed);
@@ -385,7 +377,7 @@ impl Nft {
         Err(bad)
     }
 
-    /// Sets of networks that the operations need and that don't exist yet.
+    /// Sets that the operations need and that don't exist yet.
     fn fresh_sets(&self, ops: &[(usize, ElementOp)]) -> Vec<SetKey> {
         let mut keys: Vec<SetKey> = ops.iter().map(|(_, op)| set_key(op)).filter(|k| !self.has_set(*k)).collect();
         keys.sort_unstable();
@@ -394,14 +386,13 @@ impl Nft {
     }
 
     fn has_set(&self, key: SetKey) -> bool {
-        let hosts = key.prefix == if key.ipv4 { 32 } else { 128 };
-        hosts || self.groups.get(key.group).is_none_or(|g| g.nets.contains(&(key.ipv4, key.prefix)))
+        self.groups.get(key.group).is_none_or(|g| g.sets.contains(&(key.ipv4, key.prefix)))
     }
 
     fn keep_fresh(&mut self, fresh: &[SetKey]) {
         for key in fresh {
             if let Some(group) = self.groups.get_mut(key.group) {
-                group.nets.push((key.ipv4, key.prefix));
+                group.sets.push((key.ipv4, key.prefix));
             }
         }
     }

@@ -129,7 +129,7 @@ fn run_model(as_old_kernel: bool, seed: u64) {
                     bans.remove(&net);
                     return SetOp::Unban { jail, net };
                 }
-                let end = Timestamp::from_secs(1_800_000_000 + i64::try_from(dice.roll(9)).unwrap() * 1000);
+                let end = Timestamp::from_secs(1_800_001_000 + i64::try_from(dice.roll(9)).unwrap() * 1000);
                 bans.insert(net, end);
                 SetOp::Ban { jail, net, end }
             })

@@ -40,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) memo: bool,
     /// After how many.
     pub(crate) memo_from: u32,
+    /// `(?:(?!literal).)*` is a run.
+    pub(crate) tempered: bool,
     /// Small counted repeats are written out.
     pub(crate) unroll: bool,
 }
@@ -56,6 +58,7 @@ impl Options {
         needs: true,
         memo: true,
         memo_from: 2000,
+        tempered: true,
         unroll: true,
     };
 }

@@ -26,6 +26,7 @@ const NONE: Options = Options {
     needs: false,
     memo: false,
     memo_from: 2000,
+    tempered: false,
     unroll: false,
 };
 
@@ -35,7 +36,7 @@ fn variants() -> Vec<(String, Options)> {
     out.push(("memo at once".to_owned(), Options { memo_from: 0, ..Options::ALL }));
     out.push(("memo alone at once".to_owned(), Options { memo: true, memo_from: 0, ..NONE }));
     type Switch = (&'static str, fn(&mut Options) -> &mut bool);
-    let switches: [Switch; 10] = [
+    let switches: [Switch; 11] = [
         ("words", |o| &mut o.words),
         ("possessive", |o| &mut o.possessive),
         ("tables", |o| &mut o.tables),
@@ -45,6 +46,7 @@ fn variants() -> Vec<(String, Options)> {
         ("conditionals", |o| &mut o.conditionals),
         ("needs", |o| &mut o.needs),
         ("memo", |o| &mut o.memo),
+        ("tempered", |o| &mut o.tempered),
         ("unroll", |o| &mut o.unroll),
     ];
     for (name, switch) in switches {

@@ -2,7 +2,7 @@
 //!
 //! `follow [--polling] FILE...` follows log files; `follow --journal [--cursor C | --since SECS | --tail] [MATCH...]`
 //! the journal; `--seconds N` ends it after N seconds. Each line is shown with its source and place;
-//! with `--count` they are only counted.
+//! with `--count` they are only counted. `--program P` stands in for `journalctl`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example's output is its purpose")]
 
 use std::collections::BTreeMap;
@@ -21,13 +21,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let (mut mode, mut journal, mut start, mut seconds) =
         (Mode::Auto, false, JournalStart::Since(Timestamp::default()), 5);
-    let mut count_only = false;
+    let (mut count_only, mut program) = (false, None);
     let mut rest = Vec::new();
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--polling" => mode = Mode::Polling,
             "--journal" => journal = true,
             "--count" => count_only = true,
+            "--program" => program = args.next().map(Into::into),
             "--tail" => start = JournalStart::Tail,
             "--since" => start = JournalStart::Since(Timestamp::from_secs(args.next().unwrap_or_default().parse()?)),
             "--cursor" => {
@@ -41,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut watcher = Watcher::new(mode)?;
     let mut sources = BTreeMap::new();
     if journal {
-        let options = JournalOptions { matches: vec![rest], ..JournalOptions::default() };
+        let options = JournalOptions { matches: vec![rest], program, ..JournalOptions::default() };
         if let Err(e) = Journal::probe(&options) {
             eprintln!("probe: {e}");
         }

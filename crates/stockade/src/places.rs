@@ -147,12 +147,8 @@ impl Tree {
         matches!(self.source, TreeSource::Embedded) || self.folder.is_dir()
     }
 
-    /// Reads the tree. Fails if it can't be used at all, with every reason.
-    pub(crate) fn load(&self) -> Result<LoadedTree> {
-        self.load_only(None)
-    }
-
-    fn load_only(&self, only: Option<&str>) -> Result<LoadedTree> {
+    /// Compiles the tree, whatever is wrong in it.
+    pub(crate) fn compile(&self) -> Result<stockade_config::Loaded> {
         if !self.folder_is_usable() {
             bail!("{} is not a folder; -c takes a folder with jail.conf or jail.local in it", self.folder.display());
         }
@@ -160,10 +156,14 @@ impl Tree {
         let options = LoadOptions {
             journal: stockade_config::journal_is_there(),
             checker: Some(&checker),
-            only,
             ..LoadOptions::default()
         };
-        let loaded = stockade_config::load(&self.source, &options);
+        Ok(stockade_config::load(&self.source, &options))
+    }
+
+    /// Reads the tree. Fails if it can't be used at all, with every reason.
+    pub(crate) fn load(&self) -> Result<LoadedTree> {
+        let loaded = self.compile()?;
         if loaded.refused {
             let errors = texts(&loaded.diagnostics, |d| d.severity == Severity::Error);
             bail!("the configuration can't be used: {}", errors.join("; "));

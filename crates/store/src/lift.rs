@@ -73,6 +73,7 @@ fn in_database(path: &Path, lifted: &Lifted) -> Result<u64, Error> {
         numbers: &mut numbers,
         on_disk: &mut on_disk,
         sources: &mut sources,
+        brief: false,
         damaged: &mut damaged,
     };
     pen.transaction(&mut kept.db, |pen, tx, _| note(tx, lifted, pen.numbers.last)).map_err(sql)?;

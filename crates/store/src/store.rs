@@ -1,7 +1,7 @@
 //! The writer's face.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
 use stockade_core::{FailureId, JailName, Seq, Timestamp, Turn, Watermark};
@@ -29,7 +29,10 @@ use crate::write::{Load, Numbers, Pen};
 const WAL_PAGES: i64 = 1_000;
 
 /// Pages above which a commit does so itself: [`Store::catch_up`] was not called, or finds no time.
-const WAL_PAGES_MAX: i64 = 8_000;
+const WAL_PAGES_MAX: i64 = 4_000;
+
+/// How long after a commit others are expected.
+const BUSY: Duration = Duration::from_millis(250);
 
 /// The one writer of the database.
 ///
@@ -48,6 +51,7 @@ pub struct Store {
     degraded: Option<Degraded>,
     purge: Purge,
     window: Option<Window>,
+    last_commit: Option<Instant>,
     damaged_rows: u64,
     notes: Vec<Note>,
 }
@@ -97,6 +101,7 @@ impl Store {
             degraded: None,
             purge: Purge::default(),
             window: None,
+            last_commit: None,
             damaged_rows: 0,
             notes: Vec::new(),
         };
@@ -251,6 +256,9 @@ impl Store {
     /// again. Only after [`Error::Overflow`] nothing of this call was kept.
     pub fn commit(&mut self, turns: &[Turn], marks: &Marks) -> Result<(), Error> {
         let rows = turns.iter().map(|turn| turn.decisions.len()).sum::<usize>();
+        if rows > 0 {
+            self.last_commit = Some(Instant::now());
+        }
         if !self.unsaved.is_empty() {
             self.keep(turns, marks, rows)?;
             return self.save_unsaved();
@@ -347,6 +355,7 @@ impl Store {
             numbers: &mut self.numbers,
             on_disk: &mut self.on_disk,
             sources: &mut self.sources,
+            brief: false,
             damaged: &mut self.damaged_rows,
         };
         Ok((pen, db))
@@ -376,12 +385,14 @@ impl Store {
         if self.backlog() || self.has_forgets()? {
             self.repairing(|store| {
                 let mut window = store.window.take();
+                let brief = store.last_commit.is_some_and(|at| at.elapsed() < BUSY);
                 let (mut pen, db) = store.pen()?;
+                pen.brief = brief;
                 pen.catch_up(db, &mut window)?;
                 store.window = window;
                 Ok(())
             })?;
-            self.fold_in(WAL_PAGES_MAX)?;
+            self.fold_in(2 * WAL_PAGES)?;
             return Ok(self.waiting(true));
         }
         if self.purge_slice(now)? {

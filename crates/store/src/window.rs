@@ -13,8 +13,11 @@ use crate::row::{COLUMNS, RawRow};
 use crate::slice::Slice;
 use crate::write::Numbers;
 
-/// Rows of a window; its keys take some 6 MB of memory.
+/// Rows of a window; its keys take some 6 MB of memory and 50 ms to read.
 const ROWS: i64 = 100_000;
+
+/// The same while commits come in, which wait for the reading.
+const ROWS_BRIEF: i64 = 20_000;
 
 /// The backlog from which on windows are used.
 pub(crate) const BACKLOG_MIN: i64 = 10_000;
@@ -32,7 +35,7 @@ impl Window {
     /// Reads the rows after the last projected one, or of the window in which
     /// the last run stopped; `None` if plain order is needed, because something
     /// is to be forgotten soon or the original has run in between.
-    pub(crate) fn load(db: &Connection, numbers: &mut Numbers) -> rusqlite::Result<Option<Window>> {
+    pub(crate) fn load(db: &Connection, numbers: &mut Numbers, brief: bool) -> rusqlite::Result<Option<Window>> {
         if numbers.window_end <= numbers.projected {
             let pause = project::next_forget(db)?.unwrap_or(i64::MAX);
             let nth = |n: i64| -> rusqlite::Result<Option<i64>> {
@@ -45,7 +48,7 @@ impl Window {
             if numbers.projected < numbers.theirs_until || !enough {
                 return Ok(None);
             }
-            let end = nth(ROWS)?.unwrap_or(numbers.last).min(pause);
+            let end = nth(if brief { ROWS_BRIEF } else { ROWS })?.unwrap_or(numbers.last).min(pause);
             numbers.window_end = end;
             numbers.window_at = 0;
         }

@@ -111,6 +111,8 @@ pub(crate) struct Pen<'a> {
     /// The numbers as they stand in the file.
     pub(crate) on_disk: &'a mut Numbers,
     pub(crate) sources: &'a mut Sources,
+    /// Keep transactions brief: commits are waiting or about to come.
+    pub(crate) brief: bool,
     /// Journal rows found damaged while projecting.
     pub(crate) damaged: &'a mut u64,
 }
@@ -158,7 +160,7 @@ impl Pen<'_> {
         self.options.step("begin");
         let result = (|| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let value = work(self, &tx, &mut Slice::start())?;
+            let value = work(self, &tx, &mut Slice::start(self.brief))?;
             self.numbers.save(&tx, *self.on_disk)?;
             self.options.step("commit");
             tx.commit()?;
@@ -214,7 +216,7 @@ impl Pen<'_> {
         let waiting = self.numbers.last - self.numbers.projected;
         if window.is_none() && (self.numbers.window_end > 0 || waiting >= window::BACKLOG_MIN) {
             db.execute_batch("PRAGMA cache_size = -16000")?;
-            *window = Window::load(db, self.numbers)?;
+            *window = Window::load(db, self.numbers, self.brief)?;
         }
         let Some(mut current) = window.take() else {
             return self.transaction(db, |pen, tx, slice| pen.project(tx, slice));

@@ -60,6 +60,10 @@ impl Differences {
                 (Some(_), true) => Vec::new(),
                 (Some(error), false) => self.not_refused(error, version),
                 _ => {
+                    let missing = |d: &stockade_config::Diagnostic| d.message.starts_with("there is no ");
+                    if ours.diagnostics.iter().any(missing) && self.note("missing-resource", version) {
+                        return Vec::new();
+                    }
                     // They left the jail out in which we found something worse.
                     let theirs = original["stream"].as_array().unwrap().iter();
                     let mut left_out = theirs.filter(|c| is_refused_for(std::slice::from_ref(*c), "?family"));
@@ -85,6 +89,7 @@ impl Differences {
         for ((name, a), (_, b)) in theirs.jails.iter().zip(&mine.jails) {
             if is_refused_for(a, "?family") && a != b && self.note("conditional-argument", version)
                 || is_refused_for(b, "Have not found any log file") && self.note("skip-if-nologs", version)
+                || is_refused_for(b, "Unable to read") && a != b && self.note("undecodable-file", version)
             {
                 special.push(name.clone());
                 continue;

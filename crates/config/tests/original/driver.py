@@ -8,7 +8,7 @@ Requests, each with one JSON line as its answer:
   {"op": "seconds", "text": T}       a length of time
   {"op": "show", "command": [..]}    a command as -d and as --dp print it
 """
-import json, logging, os, sys, time, calendar
+import json, logging, os, signal, sys, time, calendar
 from pprint import pformat
 
 sys.path.insert(0, sys.argv[1])
@@ -26,6 +26,17 @@ from fail2ban.helpers import extractOptions
 said = []
 
 
+class TooLong(BaseException):
+    pass
+
+
+def ring(*_):
+    raise TooLong()
+
+
+signal.signal(signal.SIGALRM, ring)
+
+
 class Keep(logging.Handler):
     def emit(self, record):
         if len(said) < 50:
@@ -41,6 +52,7 @@ log.setLevel(logging.WARNING)
 def load(request):
     del said[:]
     answer = {"stream": None, "good": False, "error": None}
+    signal.alarm(10)
     try:
         c = Configurator()
         c.setBaseDir(request["dir"])
@@ -51,9 +63,11 @@ def load(request):
         answer["good"] = bool(c.getOptions(None, conf, ignoreWrong=not request.get("test")))
         c.convertToProtocol(allow_no_files=request.get("no_files", True))
         answer["stream"] = c.getConfigStream()
-    except (Exception, RecursionError) as e:
+    except (Exception, TooLong) as e:
         answer["error"] = "%s: %s" % (type(e).__name__, e)
         answer["good"] = False
+    finally:
+        signal.alarm(0)
     answer["said"] = list(said)
     return answer
 

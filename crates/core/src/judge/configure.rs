@@ -125,6 +125,7 @@ impl Judge {
     fn restore_row(&mut self, at: usize, row: StoredBan, out: &mut Outputs) {
         let Judge { jails, desk, .. } = self;
         let Some(jail) = jails.get_mut(at) else { return };
+        desk.settle(jail, &row.id, out);
         if jail.bans.get(&row.id).is_some() {
             return;
         }
@@ -175,17 +176,20 @@ impl Judge {
             return;
         }
         let evidence = desk.evidence(ip, matches, groups, Box::default(), jail.spec.maxmatches);
+        // Actions see one more than the database has; the row stays.
+        let count = row.count.saturating_add(1);
+        let as_stored = past == Past::new(count - 1, time, bantime);
         let ban = Ban {
             seq: Seq(0),
             last: Seq(0),
             start: time,
-            own: Some(bantime),
             end: bantime.end(time),
-            // Actions see one more than the database has; the row stays.
-            count: row.count.saturating_add(1),
+            count,
             failures: row.failures,
-            stored: Some(past),
+            own: true,
             restored: true,
+            as_stored,
+            other: (!as_stored).then(|| Box::new(past)),
             evidence,
         };
         jail.put_ban(desk, id, ban, DecisionKind::Restore, Origin::Restored, None, out);

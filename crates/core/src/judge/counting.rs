@@ -334,8 +334,13 @@ impl Judge {
     /// table at once.
     fn make_room(&mut self, at: usize, id: &FailureId) {
         let Judge { jails, desk, .. } = self;
+        if desk.tally_room > 0 || jails.get(at).is_some_and(|jail| jail.tallies.get(id).is_some()) {
+            desk.tally_room = desk.tally_room.saturating_sub(1);
+            return;
+        }
         let total: usize = jails.iter().map(|jail| jail.tallies.len()).sum();
-        if total < desk.bounds.tallies || jails.get(at).is_some_and(|jail| jail.tallies.get(id).is_some()) {
+        if total < desk.bounds.tallies {
+            desk.tally_room = desk.bounds.tallies - total - 1;
             return;
         }
         let quota = (total / 64).max(1).max(total.saturating_sub(desk.bounds.tallies) + 1);

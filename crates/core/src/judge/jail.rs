@@ -105,7 +105,7 @@ impl Jail {
 
     /// What the database has on an id: the living ban, else the last ended one.
     pub(super) fn past(&self, id: &FailureId) -> Option<Past> {
-        self.bans.get(id).and_then(|ban| ban.stored).or_else(|| self.history.get(id).copied())
+        self.bans.get(id).and_then(|ban| ban.past(self.spec.bantime)).or_else(|| self.history.get(id).copied())
     }
 
     fn line(&self, logger: Logger, level: Level, text: LogText) -> LogLine {
@@ -176,21 +176,19 @@ impl Jail {
             _ => Box::default(),
         };
         let unstored = increased.as_ref().is_some_and(|i| !i.fresh) || bantime.end(ticket.time) < now;
-        let stored = match unstored {
-            true => self.history.get(&ticket.id).copied(),
-            false => Some(Past::new(count, ticket.time, bantime)),
-        };
+        let other = self.history.get(&ticket.id).filter(|_| unstored).map(|past| Box::new(*past));
         let evidence = desk.evidence(ticket.ip, ticket.matches, ticket.groups, why, self.spec.maxmatches);
         let ban = Ban {
             seq: Seq(0),
             last: Seq(0),
             start: ticket.time,
-            own,
             end: bantime.end(ticket.time),
             count,
             failures: ticket.failures,
-            stored,
+            own: own.is_some(),
             restored: false,
+            as_stored: !unstored,
+            other,
             evidence,
         };
         self.put_ban(desk, ticket.id, ban, DecisionKind::Ban, ticket.origin, increased, out);
@@ -284,12 +282,13 @@ impl Jail {
             seq: Seq(0),
             last: Seq(0),
             start: ticket.time,
-            own: Some(bantime),
             end,
             count: 0,
             failures: ticket.failures,
-            stored: None,
+            own: true,
             restored: false,
+            as_stored: false,
+            other: None,
             evidence,
         };
         let decision = self.decision(DecisionKind::Withhold, &ticket.id, &ban, ticket.origin);
@@ -329,7 +328,7 @@ impl Jail {
     ) {
         let decision = self.decision(kind, &id, ban, origin);
         desk.ended(decision, ban, why, out);
-        match ban.stored.filter(|_| kind != DecisionKind::Lift) {
+        match ban.past(self.spec.bantime).filter(|_| kind != DecisionKind::Lift) {
             Some(past) => self.history.insert(id, past),
             None => {
                 self.history.remove(&id);

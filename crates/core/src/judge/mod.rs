@@ -178,6 +178,7 @@ impl Judge {
                 chores: Default::default(),
                 orphans: BTreeMap::new(),
                 bytes_room: 0,
+                tally_room: 0,
             },
             parking: Parking::default(),
             marks: Marks::default(),
@@ -193,6 +194,7 @@ impl Judge {
     /// order of their ends.
     pub fn step(&mut self, now: Timestamp, event: Event, out: &mut Outputs) {
         self.desk.now = now;
+        self.desk.tally_room = 0;
         self.desk.bytes_room = self.desk.bounds.matches_bytes.saturating_sub(self.matches_bytes());
         self.due(out);
         match event {
@@ -255,8 +257,9 @@ impl Judge {
             let Some(jail) = jails.get_mut(at) else { break };
             room -= jail.expire(desk, 1, out).min(room);
         }
+        let mut room = self.desk.bounds.decisions;
         for jail in &mut self.jails {
-            jail.tallies.sweep(now, jail.spec.findtime);
+            jail.tallies.sweep(now, jail.spec.findtime, &mut room);
         }
         self.give_up(out);
         if self.purge_at.is_none_or(|at| at <= now) {

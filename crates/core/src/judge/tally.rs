@@ -242,17 +242,20 @@ impl Tallies {
         Some((*at).max(self.swept + SWEEP_EVERY))
     }
 
-    /// Forgets tallies whose last failure is findtime old or older.
-    pub(super) fn sweep(&mut self, now: Timestamp, findtime: Span) -> bool {
+    /// Forgets tallies whose last failure is findtime old or older; looks at
+    /// `room` of them at most, then the next sweep is due at once.
+    pub(super) fn sweep(&mut self, now: Timestamp, findtime: Span, room: &mut usize) {
         if self.deadline().is_none_or(|at| at > now) {
-            return false;
+            return;
         }
-        self.swept = now;
-        let before = self.table.len();
         while let Some(Reverse((at, slot))) = self.checks.peek().copied() {
             if at > now {
                 break;
             }
+            if *room == 0 {
+                return;
+            }
+            *room -= 1;
             self.checks.pop();
             let Some(tally) = self.table.at_mut(slot).filter(|tally| tally.check_at == at) else { continue };
             let due = tally.last + findtime;
@@ -263,7 +266,7 @@ impl Tallies {
                 self.checks.push(Reverse((due, slot)));
             }
         }
-        self.table.len() != before
+        self.swept = now;
     }
 
     /// Plans all checks anew after findtime changed.
@@ -404,13 +407,13 @@ mod tests {
         add(&mut tallies, 10, 10, &id(2));
         add(&mut tallies, 300, 300, &id(1));
         assert_eq!(tallies.deadline(), Some(at(600)));
-        tallies.sweep(at(600), limits().findtime);
+        tallies.sweep(at(600), limits().findtime, &mut 100);
         assert_eq!(tallies.len(), 2, "the check of 1 was put off");
         assert_eq!(tallies.deadline(), Some(at(610)));
-        tallies.sweep(at(610), limits().findtime);
+        tallies.sweep(at(610), limits().findtime, &mut 100);
         assert_eq!(tallies.len(), 1);
         assert_eq!(tallies.deadline(), Some(at(900)));
-        tallies.sweep(at(900), limits().findtime);
+        tallies.sweep(at(900), limits().findtime, &mut 100);
         assert_eq!((tallies.len(), tallies.deadline(), tallies.bytes()), (0, None, 0));
     }
 

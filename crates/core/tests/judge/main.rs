@@ -4,7 +4,10 @@
 //! other modules hold what is better said in code: bounds, portions, parking.
 
 mod bounds;
+mod expressions;
+mod model;
 mod scenario;
+mod speed;
 mod words;
 
 use std::path::Path;

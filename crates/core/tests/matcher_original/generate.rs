@@ -143,8 +143,7 @@ pub(crate) fn dated(random: &mut Random, shape: &str, now: i64, zone: &TimeZone)
         _ => line.push_str(&date(random, now, zone)),
     }
     for _ in 0..random.below(3) {
-        let more: &str = *random.pick(AROUND);
-        line.push_str(more);
+        line += random.pick::<&str>(AROUND);
     }
     if random.one_in(5) {
         scramble(random, &mut line);

@@ -16,7 +16,7 @@ pub(super) struct Group {
     pub(super) name: String,
     pub(super) verdict: Verdict,
     /// Prefix lengths for which sets exist: (is IPv4, length).
-    pub(super) nets: Vec<(bool, u8)>,
+    pub(super) sets: Vec<(bool, u8)>,
 }
 
 /// A set of a group.

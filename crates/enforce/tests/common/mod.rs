@@ -60,7 +60,7 @@ pub(crate) struct Attacker {
 
 impl Attacker {
     pub(crate) fn start() -> Attacker {
-        let attacker = Attacker::start_named("a0", "10.0.0");
+        let mut attacker = Attacker::start_named("a0", "10.0.0");
         run("ip", &["addr", "add", "2001:db8::1/64", "dev", "a0", "nodad"]);
         for args in [
             "addr add 2001:db8::2/64 dev peer nodad",
@@ -75,6 +75,7 @@ impl Attacker {
         run("ip", &["neigh", "replace", "2001:db8::2", "lladdr", "02:00:00:00:00:02", "dev", "a0"]);
         run("ip", &["route", "add", "10.9.0.0/16", "via", "10.0.0.2"]);
         run("ip", &["-6", "route", "add", "2001:db8:9::/64", "via", "2001:db8::2"]);
+        attacker.wait_for_link("2001:db8::2", TARGET6);
         attacker
     }
 
@@ -110,14 +111,17 @@ impl Attacker {
             attacker.ip(args);
         }
         run("ip", &["neigh", "replace", &format!("{network}.2"), "lladdr", "02:00:00:00:00:02", "dev", link]);
-        // Until the kernel has noticed on both sides that the link is up, it throws packets away.
+        attacker.wait_for_link(&format!("{network}.2"), &format!("{network}.1"));
+        attacker
+    }
+
+    /// Waits until packets get through in both directions: links and addresses come up in the background.
+    fn wait_for_link(&mut self, from: &str, to: &str) {
+        let _listener = std::net::TcpListener::bind((to, 9)).unwrap();
         let end = Instant::now() + Duration::from_secs(20);
-        while !run("ip", &["-o", "link", "show", "dev", link]).contains("state UP")
-            || !attacker.ip("-o link show dev peer").contains("state UP")
-        {
+        while self.connect(from, to, 9) != "open" {
             assert!(Instant::now() < end, "the link does not come up");
         }
-        attacker
     }
 
     /// Runs `ip` in the attacker's namespace.
@@ -383,7 +387,7 @@ impl Witness {
         for (control, to) in controls.iter().zip([TARGET4, TARGET6]) {
             attacker.datagrams(&control.to_string(), to, self.port, 1);
             while !self.seen.lock().unwrap().contains_key(control) {
-                assert!(Instant::now() < end, "the control does not get through");
+                assert!(Instant::now() < end, "the control {control} does not get through");
                 std::thread::yield_now();
             }
         }

@@ -433,7 +433,14 @@ impl<'t> Emit<'t> {
             && ((min, max) != (0, 1) || greed == Greed::Possessive)
         {
             let next = self.rest(list, known)?;
-            return self.run(&chars, min, max, greed, next);
+            return self.run(&chars, &[], min, max, greed, next);
+        }
+        if let Some((literal, chars)) = tempered(body)
+            && max == FOREVER
+            && self.options.tempered
+        {
+            let next = self.rest(list, known)?;
+            return self.run(&chars, literal, min, max, greed, next);
         }
         if self.options.words && min == 3 && max == 3 && is_octet(body) {
             let next = self.rest(list, known)?;
@@ -451,9 +458,23 @@ impl<'t> Emit<'t> {
         self.counted(min, max, lazy, body, list, known)
     }
 
-    fn run(&mut self, chars: &Chars, min: u32, max: u32, greed: Greed, next: u32) -> Result<u32, TooLarge> {
+    /// A run of characters up to where `stop` stands, if that is not empty.
+    fn run(
+        &mut self,
+        chars: &Chars,
+        stop: &[Piece],
+        min: u32,
+        max: u32,
+        greed: Greed,
+        next: u32,
+    ) -> Result<u32, TooLarge> {
         let after = self.first(next);
-        let disjoint = self.options.possessive && !chars.leads.meets(after.bytes);
+        let disjoint = self.options.possessive
+            && (!chars.leads.meets(after.bytes) || (!stop.is_empty() && self.begins_with(next, stop)));
+        let stop = match stop {
+            [] => FAIL,
+            stop => self.push(Node::NotWord { word: word(stop), next: FAIL }, NOTHING)?,
+        };
         let keep = match greed {
             Greed::Possessive => Keep::All,
             Greed::Greedy if disjoint || (self.options.possessive && self.accepts(next)) => Keep::All,
@@ -468,12 +489,13 @@ impl<'t> Emit<'t> {
             follow: self.intern(follow.bytes),
             next,
             word: if self.options.follow { self.word_behind(next) } else { FAIL },
+            stop,
             min,
             max,
             wide: self.wide(chars)?.unwrap_or(0),
             keep,
             at_end: follow.at_end,
-            line: chars.dot && self.options.line && max == FOREVER && min <= 1,
+            line: chars.dot && self.options.line && max == FOREVER && min <= 1 && stop == FAIL,
         };
         let mut first = First { bytes: chars.leads, at_end: false };
         if min == 0 {
@@ -483,7 +505,7 @@ impl<'t> Emit<'t> {
         let some = min == 1;
         let node = match keep {
             Keep::All if run.line => Node::TakeLine { some, next },
-            Keep::All if run.wide == 0 && max == FOREVER && min <= 1 => Node::Take { mask, some, next },
+            Keep::All if run.wide == 0 && max == FOREVER && min <= 1 && stop == FAIL => Node::Take { mask, some, next },
             _ => Node::Run(run),
         };
         self.push(node, first)
@@ -498,6 +520,17 @@ impl<'t> Emit<'t> {
                 Node::Word { word, .. } if word.len > 1 => return at,
                 _ => return FAIL,
             }
+        }
+    }
+
+    /// Whether a node must see a literal first, perhaps with more behind it.
+    fn begins_with(&self, at: u32, pieces: &[Piece]) -> bool {
+        let stop = word(pieces);
+        match self.node(self.word_behind(at)) {
+            Node::Word { word, .. } => {
+                word.len >= stop.len && word.value & stop.mask == stop.value && word.or & stop.mask == stop.or
+            }
+            _ => false,
         }
     }
 
@@ -620,6 +653,16 @@ impl<'t> Emit<'t> {
             rest = cell.rest.as_ref();
         }
         Ok(target)
+    }
+}
+
+/// `(?!literal).`: the literal, of at most eight bytes, and the characters.
+fn tempered(part: &Part) -> Option<(&[Piece], Chars)> {
+    let Part::Concat(parts) = part else { return None };
+    let [Part::Look { negative: true, behind: None, body }, one] = parts.as_slice() else { return None };
+    match &**body {
+        Part::Literal(pieces) if pieces.len() <= 8 => Some((pieces, single(one)?)),
+        _ => None,
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Run {
     pub(super) next: u32,
     /// The literal that follows it, as a node; the node that never matches if none does.
     pub(super) word: u32,
+    /// The literal that ends it wherever it stands, as a node; the node that never matches if none does.
+    pub(super) stop: u32,
     pub(super) min: u32,
     pub(super) max: u32,
     /// Members above ASCII as index + 1; 0 if the mask says all.

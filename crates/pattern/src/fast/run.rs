@@ -6,7 +6,7 @@
 use memchr::{memchr, memrchr};
 
 use super::memo::Stretch;
-use super::node::{Keep, Node, Program, Run, Word};
+use super::node::{FAIL, Keep, Node, Program, Run, Word};
 use crate::plain::backref;
 use crate::search::{FRAMES_MAX, NONE, Outcome, Scratch, Text};
 use crate::set::within;
@@ -171,7 +171,7 @@ impl Search<'_> {
                 }
                 Node::Take { mask, some, next } => {
                     let end = if self.remembers() {
-                        let (end, tried) = self.reach(pc, mask, 0, at);
+                        let (end, tried) = self.reach(pc, None, mask, at);
                         // It would end where it ended before, and what follows has failed there.
                         if tried <= end { None } else { Some(end) }
                     } else {
@@ -429,8 +429,8 @@ impl Search<'_> {
         if self.remembers() && run.max == FOREVER && run.min <= 1 {
             return self.begin_known(pc, run, at);
         }
-        let (low, high) = if run.wide == 0 && run.max == FOREVER && run.min == 0 && !run.line {
-            (at, self.program.span(self.bytes, at, run.mask))
+        let (low, high) = if self.program.ascii && !run.line && run.stop == FAIL {
+            self.scan_bytes(run, at)?
         } else {
             self.scan(run, at, run.min, run.max)?
         };
@@ -438,7 +438,24 @@ impl Search<'_> {
         if run.keep == Keep::All {
             return Some(high);
         }
-        self.backward(pc, run, low, high)
+        if !self.can_leave(run, high) {
+            return self.backward(pc, run, low, high);
+        }
+        if high > low {
+            self.scratch.frames.push((MOST | pc, short(low), short(high)));
+        }
+        Some(high)
+    }
+
+    /// [`Search::scan`] where every byte is a character.
+    #[inline(always)]
+    fn scan_bytes(&self, run: &Run, at: usize) -> Option<(usize, usize)> {
+        let rest = self.bytes.get(at..)?;
+        let rest = rest.get(..run.max as usize).unwrap_or(rest);
+        let class_of: &[u8; 256] = &self.program.class_of;
+        let many = rest.iter().position(|&byte| !is_in(class_of, byte, run.mask)).unwrap_or(rest.len());
+        let min = run.min as usize;
+        (many >= min).then_some((at + min, at + many))
     }
 
     /// Whether failed states are remembered here.
@@ -457,8 +474,8 @@ impl Search<'_> {
     /// Enters a run while failed states are remembered: it is left only at positions that
     /// were not tried from an earlier start in the same stretch.
     fn begin_known(&mut self, pc: u32, run: &Run, at: usize) -> Option<usize> {
-        let low = if run.min == 0 { at } else { self.member(run.mask, run.wide, at)? };
-        let (end, tried) = self.reach(pc, run.mask, run.wide, at);
+        let low = if run.min == 0 { at } else { self.run_member(run, at)? };
+        let (end, tried) = self.reach(pc, Some(run), run.mask, at);
         if low >= tried || (run.keep == Keep::All && tried <= end) {
             return None;
         }
@@ -471,22 +488,25 @@ impl Search<'_> {
     }
 
     /// The end of a run's stretch, and from where on leaving it has failed. No stretch is scanned twice.
-    fn reach(&mut self, pc: u32, mask: u64, wide: u16, at: usize) -> (usize, usize) {
+    fn reach(&mut self, pc: u32, run: Option<&Run>, mask: u64, at: usize) -> (usize, usize) {
         let known = self.scratch.memo.stretch(pc);
         if known.has(at) {
             return (known.to, known.tried);
         }
         let limit = if at < known.from && known.from <= known.to { known.from } else { self.bytes.len() };
         let mut x = at;
-        if wide == 0 {
-            let rest = self.bytes.get(..limit).unwrap_or_default();
-            x = self.program.span(rest, at, mask);
-        } else {
-            while x < limit {
-                match self.member(mask, wide, x) {
-                    Some(next) => x = next,
-                    None => break,
+        match run {
+            Some(run) if run.wide != 0 || run.stop != FAIL => {
+                while x < limit {
+                    match self.run_member(run, x) {
+                        Some(next) => x = next,
+                        None => break,
+                    }
                 }
+            }
+            _ => {
+                let rest = self.bytes.get(..limit).unwrap_or_default();
+                x = self.program.span(rest, at, mask);
             }
         }
         self.charge(x - at);
@@ -580,19 +600,23 @@ impl Search<'_> {
     }
 
     fn one_more(&self, run: &Run, x: usize, limit: u32) -> Option<usize> {
-        if short(x) >= limit { None } else { self.member(run.mask, run.wide, x) }
+        if short(x) >= limit { None } else { self.run_member(run, x) }
     }
 
+    #[inline(always)]
     fn can_leave(&self, run: &Run, x: usize) -> bool {
         let possible = match self.bytes.get(x) {
             Some(&byte) => self.program.is_in(byte, run.follow),
             None => run.at_end,
         };
-        possible
-            && match self.program.node(run.word) {
-                Node::Word { word, .. } => is_word(self.bytes, x, word),
-                _ => true,
-            }
+        possible && (run.word == FAIL || self.is_word_node(run.word, x))
+    }
+
+    fn is_word_node(&self, node: u32, x: usize) -> bool {
+        match self.program.node(node) {
+            Node::Word { word, .. } | Node::NotWord { word, .. } => is_word(self.bytes, x, word),
+            _ => true,
+        }
     }
 
     fn step_back(&self, x: usize) -> usize {
@@ -630,6 +654,9 @@ impl Search<'_> {
     fn scan(&mut self, run: &Run, at: usize, min: u32, max: u32) -> Option<(usize, usize)> {
         let program = self.program;
         let bytes = self.bytes;
+        if run.stop != FAIL {
+            return self.scan_chars(run, at, min, max);
+        }
         let unbounded = max == FOREVER && min <= 1;
         if run.line && unbounded {
             let high = self.line_end(at);
@@ -651,11 +678,16 @@ impl Search<'_> {
             };
             return Some((low, at + many));
         }
+        self.scan_chars(run, at, min, max)
+    }
+
+    /// [`Search::scan`] character by character.
+    fn scan_chars(&self, run: &Run, at: usize, min: u32, max: u32) -> Option<(usize, usize)> {
         let mut x = at;
         let mut low = at;
         let mut count = 0;
         while count < max || max == FOREVER {
-            match self.member(run.mask, run.wide, x) {
+            match self.run_member(run, x) {
                 Some(next) => x = next,
                 None => break,
             }
@@ -665,6 +697,14 @@ impl Search<'_> {
             }
         }
         (count >= min).then_some((low, x))
+    }
+
+    /// The position behind one character of a run.
+    fn run_member(&self, run: &Run, x: usize) -> Option<usize> {
+        if run.stop != FAIL && self.is_word_node(run.stop, x) {
+            return None;
+        }
+        self.member(run.mask, run.wide, x)
     }
 
     /// The end of the line that a position is in; looked up once for each line.

@@ -353,6 +353,12 @@ impl FileReader {
         Ok(Some(self.block(key, self.offset(), Piece::Working)))
     }
 
+    /// Did this block, the last one that was read, come late into a rotated file? Its end is no place to
+    /// resume from: that would be behind its successor's lines.
+    pub fn is_late(&self, block: &Block) -> bool {
+        block.source.generation != self.generation()
+    }
+
     /// Late lines of rotated files.
     fn read_late(&mut self) -> Result<Option<Block>> {
         for i in 0..self.late.len() {

@@ -333,6 +333,7 @@ fn a_fork_catches_up_through_rotations_and_meets_its_origin() {
         }
         assert_eq!(String::from_utf8(got).unwrap(), "two\nthree\nfour\n");
         assert_eq!((fork.generation(), fork.offset()), (second, here));
+        assert!(!c.reader.is_late(c.last.as_ref().unwrap()));
         fork.set_limit(None);
         assert_eq!(fork.read().unwrap().map(|b| b.text.is_empty()), Some(false));
         assert!(c.reader.fork(first ^ 1 << 60, 0).unwrap().is_none());

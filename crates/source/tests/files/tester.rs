@@ -40,7 +40,7 @@ pub(crate) struct Case {
     watcher: Watcher,
     id: ReadyId,
     got: Vec<u8>,
-    last: Option<Block>,
+    pub(crate) last: Option<Block>,
     what: String,
 }
 
@@ -155,6 +155,8 @@ impl Case {
             );
             assert_ne!(block.source.generation, 0, "{what}");
         }
+        // The reader's own position is where a block ends that is not late.
+        assert!(self.reader.is_late(&block) || self.reader.offset() == end, "{what}");
         if let Some(last) = &self.last
             && last.source == block.source
         {

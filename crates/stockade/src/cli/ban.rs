@@ -25,6 +25,9 @@ pub(crate) const ALLOW_EXAMPLES: &str = "Examples:\n  \
     stockade allow 192.0.2.1           never banned by any jail, until `disallow`\n  \
     stockade allow 2001:db8:1::/48     a whole network; kept over restarts";
 
+pub(crate) const DISALLOW_EXAMPLES: &str = "Examples:\n  \
+    stockade disallow 192.0.2.1        from now on its failures count again";
+
 /// The longest list taken from standard input.
 const STDIN_BYTES_MAX: u64 = 256 << 20;
 

@@ -35,6 +35,10 @@ const PORT: u16 = 22;
 /// How long the attacker waits for an answer.
 const PATIENCE: Duration = Duration::from_millis(700);
 
+pub(crate) const EXAMPLES: &str = "Examples:\n  \
+    stockade demo          as root, or as a user where users may make namespaces\n  \
+    stockade demo --json   what happened, for programs; exit code 0 if the ban worked";
+
 /// Words of `demo`.
 #[derive(Args)]
 pub(crate) struct DemoArgs {

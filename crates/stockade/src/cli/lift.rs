@@ -1,9 +1,12 @@
 //! `lift`: the way out that needs no daemon.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::json;
 use stockade_core::{FailureId, Net};
+use stockade_store::Marked;
 
 use super::client::Client;
 use super::term::{self, say};
@@ -38,28 +41,51 @@ pub(crate) fn lift(args: &LiftArgs) -> Result<Exit> {
         return told(args, super::client::number(&answer, "changed"), "by the daemon");
     }
     let marked = match &places.database {
-        Some(database) => stockade_store::mark_lifted(database, target, crate::daemon::now())
-            .map_err(|e| {
-                term::note(format!("stockade: the database could not be told: {e}; a daemon started later bans again"))
-            })
-            .is_ok(),
+        Some(database) => mark(database, target),
         None => true,
     };
     let table = stockade_enforce::Options::default().table;
     let removed = stockade_enforce::lift(&table, target).context("nothing was removed from the kernel")?;
-    let exit = told(args, i64::try_from(removed.elements).unwrap_or(i64::MAX), "from the kernel, without a daemon")?;
+    for net in &removed.covered_by {
+        term::note(format!(
+            "stockade: the network {net} is still banned and holds this address; lift it too if you mean it"
+        ));
+    }
+    let changed = if target.is_none() { u64::from(removed.found) } else { removed.elements as u64 };
+    let exit = told(args, i64::try_from(changed).unwrap_or(i64::MAX), "from the kernel, without a daemon")?;
     Ok(if marked { exit } else { Exit::Refused })
+}
+
+/// Tells the database, so that the next start does not ban again.
+fn mark(database: &Path, target: Option<Net>) -> bool {
+    match stockade_store::mark_lifted(database, target, crate::daemon::now()) {
+        Ok(Marked::Database(_)) => true,
+        Ok(Marked::Beside(note)) => {
+            term::note(format!(
+                "stockade: the database {} is missing, damaged or in use; the lift is noted in {}, \
+                 which a daemon started later reads",
+                database.display(),
+                note.display()
+            ));
+            true
+        }
+        Err(e) => {
+            term::note(format!("stockade: the database could not be told: {e}; a daemon started later bans again"));
+            false
+        }
+    }
 }
 
 fn told(args: &LiftArgs, changed: i64, how: &str) -> Result<Exit> {
     if args.common.json {
         say(json!({ "changed": changed, "how": how }).to_string());
-    } else {
-        match &args.address {
-            Some(address) if changed == 0 => say(format!("{address}: not banned")),
-            Some(address) => say(format!("{address}: lifted {how}")),
-            None => say(format!("{changed} bans lifted {how}")),
-        }
+        return Ok(if changed > 0 || args.address.is_none() { Exit::Done } else { Exit::Refused });
+    }
+    match &args.address {
+        Some(address) if changed == 0 => say(format!("{address}: not banned")),
+        Some(address) => say(format!("{address}: lifted {how}")),
+        None if changed == 0 => say("there was nothing of stockade in the kernel"),
+        None => say(format!("all bans lifted {how}")),
     }
     Ok(if changed > 0 || args.address.is_none() { Exit::Done } else { Exit::Refused })
 }

@@ -3,6 +3,7 @@
 mod ban;
 mod client;
 mod demo;
+mod dump;
 mod lift;
 mod run;
 mod scan;
@@ -77,10 +78,13 @@ enum Word {
     #[command(after_help = ban::ALLOW_EXAMPLES)]
     Allow(ban::AllowArgs),
     /// Take back `allow`
+    #[command(after_help = ban::DISALLOW_EXAMPLES)]
     Disallow(ban::AllowArgs),
     /// Read the configuration again; on any error nothing changes
+    #[command(after_help = run::RELOAD_EXAMPLES)]
     Reload(run::PlainArgs),
     /// Stop and start anew without a moment unprotected
+    #[command(after_help = run::RESTART_EXAMPLES)]
     Restart(run::PlainArgs),
     /// Stop the daemon; bans stay in the kernel until they expire
     #[command(after_help = run::STOP_EXAMPLES)]
@@ -94,7 +98,11 @@ enum Word {
     /// Find failures and bans in old logs
     #[command(after_help = scan::EXAMPLES)]
     Scan(Box<scan::ScanArgs>),
+    /// Show what the configuration compiles to, and where each option comes from
+    #[command(after_help = dump::EXAMPLES)]
+    Dump(dump::DumpArgs),
     /// Watch a ban happen, in namespaces of its own; nothing outside is touched
+    #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
 }
 
@@ -115,6 +123,7 @@ pub(crate) fn main() -> ExitCode {
         Word::Lift(args) => lift::lift(&args),
         Word::Why(args) => why::why(&args),
         Word::Scan(args) => scan::scan(&args),
+        Word::Dump(args) => dump::dump(&args),
         Word::Demo(args) => demo::demo(&args),
     };
     match done {

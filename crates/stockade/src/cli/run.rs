@@ -16,6 +16,15 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  \
     /etc/stockade/jail.local, for example:\n\n  \
     [DEFAULT]\n  bantime = 1h\n  ignoreip = 192.0.2.0/24";
 
+pub(crate) const RELOAD_EXAMPLES: &str = "Examples:\n  \
+    stockade reload                    after a change in /etc/stockade\n  \
+    stockade reload -c /etc/fail2ban   the daemon of that tree\n\n\
+    Bans and counts stay. A mistake is shown with file and line, and nothing changes.";
+
+pub(crate) const RESTART_EXAMPLES: &str = "Examples:\n  \
+    stockade restart                   after an update of the program\n\n\
+    The firewall keeps every ban meanwhile; lines written meanwhile are read afterwards.";
+
 pub(crate) const STOP_EXAMPLES: &str = "Examples:\n  \
     stockade stop           bans stay in the kernel and expire by themselves\n  \
     stockade stop --lift    bans are lifted from the kernel, and taken up again at the next start";

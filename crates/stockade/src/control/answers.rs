@@ -91,7 +91,7 @@ impl Answers {
             "since": self.started.secs(),
             "started": self.started.micros(),
             "dry_run": kernel.dry,
-            "firewall": { "what": kernel.means, "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
+            "firewall": { "what": kernel.means, "why": kernel.why, "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
                 "unsettled": kernel.unsettled, "dropped_packets": dropped.0, "dropped_bytes": dropped.1 },
             "database": {
                 "what": self.database.as_ref().map_or("memory".to_owned(), |path| path.display().to_string()),
@@ -242,7 +242,7 @@ impl Answers {
             return Value::Null;
         }
         let state = self.kernel.state();
-        let means = state.means.split(',').next().unwrap_or_default();
+        let means = &state.means;
         if state.dry {
             return json!("not asked: this is a dry run, packets are not dropped");
         }
@@ -289,7 +289,7 @@ fn put_counters(map: &mut Map<String, Value>, counters: &stockade_core::judge::C
 /// How a jail is doing, in words.
 fn state_of(board: &JailBoard) -> String {
     if board.sources.is_empty() {
-        return "bans by hand only".to_owned();
+        return if board.reads { "waiting: no log matches yet" } else { "bans by hand only" }.to_owned();
     }
     let troubles: Vec<String> = board.sources.iter().map(|source| source.state().trouble).collect();
     let well = troubles.iter().filter(|t| t.is_empty()).count();
@@ -299,7 +299,8 @@ fn state_of(board: &JailBoard) -> String {
         (0, n) => return format!("waiting: none of {n} logs can be read"),
         (1, 1) => "watching".to_owned(),
         (well, all) if well == all => format!("watching {all} logs"),
-        (well, all) => format!("watching {well} of {all} logs"),
+        (1, all) => format!("watching 1 log, waiting for {}", all - 1),
+        (well, all) => format!("watching {well} logs, waiting for {}", all - well),
     };
     if lag > 0 {
         text += &format!(", {lag} bytes behind");

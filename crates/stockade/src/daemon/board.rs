@@ -15,6 +15,8 @@ pub(crate) struct JailBoard {
     pub(crate) actor: Arc<Actor>,
     /// What it reads.
     pub(crate) sources: Vec<Arc<SourceRun>>,
+    /// Does it read anything at all?
+    pub(crate) reads: bool,
     /// Does it block packets at all?
     pub(crate) blocks: bool,
 }

@@ -57,6 +57,8 @@ enum Wake {
 
 /// Runs the daemon until it is told to stop.
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    // Everything that is made here is for its owner alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let root = rustix::process::geteuid().is_root();
     let dry_run = args.dry_run || args.shadow || !root;
     let tree = Tree::of(args.common.conf.as_deref());
@@ -397,8 +399,8 @@ fn open_kernel(dry_run: bool, log: &Log) -> Result<Kernel> {
     let options =
         stockade_enforce::Options { means: dry_run.then_some(Means::DryRun), ..stockade_enforce::Options::default() };
     let kernel = Kernel::open(&options).map_err(|e| anyhow!("{e}"))?;
-    let (_, why) = kernel.means();
-    log.info(format!("bans are enforced by: {why}"));
+    let (means, why) = kernel.means();
+    log.info(format!("bans are enforced by {}: {why}", super::kernel::in_words(means)));
     Ok(kernel)
 }
 

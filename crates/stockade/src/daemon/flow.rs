@@ -15,6 +15,9 @@ use super::store::{StoreHandle, StoreJob};
 use super::watch::WatchHandle;
 use crate::log::Log;
 
+/// What lines that came late into a rotated file have behind their path.
+const LATE: &str = " (rotated)";
+
 /// How many blocks one read job hands over before other jobs get their turn.
 const BLOCKS_A_TURN: usize = 4;
 
@@ -190,15 +193,23 @@ impl SourceRun {
         self.update_state(&reader, trouble);
         self.tell(&notes);
         match read {
-            Ok(Some(block)) => {
-                self.note_first_line(&mut reader, &block.source);
+            Ok(Some(mut block)) => {
+                if matches!(&*reader, Reader::File(file) if file.is_late(&block)) {
+                    // It counts, but it is no place from which to go on after a restart.
+                    block.source.path = format!("{}{LATE}", block.source.path).into();
+                } else {
+                    self.note_first_line(&mut reader, &block.source);
+                }
                 drop(reader);
                 self.hand_over(block, &actors);
                 Came::Block
             }
             Ok(None) => Came::Nothing,
             Err(e) => {
-                self.log.line(crate::log::Level::Warning, "fail2ban.filter", e.to_string());
+                // A log that is not there yet is waited for; one that can't be read wants somebody.
+                let missing = matches!(e, stockade_source::Error::Missing { .. });
+                let level = if missing { crate::log::Level::Info } else { crate::log::Level::Warning };
+                self.log.line(level, "fail2ban.filter", e.to_string());
                 Came::Nothing
             }
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use stockade_core::judge::{Event, Retry};
 use stockade_core::{Decision, JailName, Net, Seq, Turn};
-use stockade_enforce::{GroupCount, Held, Kernel, Layout, OnClose, Progress, SetOp};
+use stockade_enforce::{GroupCount, Held, Kernel, Layout, Means, OnClose, Progress, SetOp};
 
 use super::judge::{JudgeControl, JudgeInbox};
 use crate::control::server::Waker;
@@ -47,6 +47,8 @@ struct Shared {
 pub(crate) struct KernelState {
     /// By which means, in words.
     pub(crate) means: String,
+    /// Why by these.
+    pub(crate) why: String,
     /// Bans that should be in force.
     pub(crate) bans: usize,
     /// Bans that the kernel does not hold.
@@ -59,6 +61,16 @@ pub(crate) struct KernelState {
     pub(crate) dry: bool,
 }
 
+/// What enforces, in words.
+pub(crate) fn in_words(means: Means) -> &'static str {
+    match means {
+        Means::Nftables => "nftables, table inet stockade",
+        Means::Ipset => "ipset with iptables",
+        Means::Iptables => "iptables, a rule for each ban",
+        Means::DryRun => "nothing (dry run)",
+    }
+}
+
 /// The way to the kernel's thread.
 #[derive(Clone)]
 pub(crate) struct KernelHandle {
@@ -69,8 +81,12 @@ impl KernelHandle {
     /// Starts the thread on an open kernel.
     pub(crate) fn start(kernel: Kernel, judge: Arc<JudgeInbox>, log: Log) -> io::Result<KernelHandle> {
         let (means, why) = kernel.means();
-        let dry = means == stockade_enforce::Means::DryRun;
-        let state = KernelState { means: why.to_owned(), dry, ..KernelState::default() };
+        let state = KernelState {
+            means: in_words(means).to_owned(),
+            why: why.to_owned(),
+            dry: means == Means::DryRun,
+            ..KernelState::default()
+        };
         let shared = Arc::new(Shared { jobs: Mutex::default(), wake: Waker::new()?, state: Mutex::new(state) });
         let layout = Layout::default();
         let thread = Thread { kernel, shared: Arc::clone(&shared), judge, log, layout, loading: Loading::Held };
@@ -247,7 +263,7 @@ impl Thread {
 
     /// A ban that is not in the kernel although it should be is put there.
     fn doubt(&mut self, jail: &JailName, net: Net) {
-        let blocks = self.layout.ports(jail).is_some() && self.kernel.means().0 != stockade_enforce::Means::DryRun;
+        let blocks = self.layout.ports(jail).is_some() && self.kernel.means().0 != Means::DryRun;
         if !blocks || self.loading != Loading::None {
             return;
         }

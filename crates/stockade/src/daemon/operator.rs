@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use stockade_core::judge::{Command, Event, JailChange, Outcome};
-use stockade_core::matcher::Matcher;
+use stockade_core::matcher::{LineMode, Matcher};
 use stockade_core::{FailureId, JailName, Position, SourceKey, Timestamp};
 use stockade_enforce::OnClose;
 use stockade_source::{FileReader, Glob, Journal, JournalStart, Start};
@@ -25,6 +25,9 @@ use super::store::StoreJob;
 use crate::log::{Level, Target};
 use crate::places::Tree;
 use crate::settings::Settings;
+
+/// Logs smaller than this are read from their beginning when they are new to us.
+const SEEK_FROM_BYTES: u64 = 1 << 20;
 
 /// What an earlier process left of one jail.
 #[derive(Default)]
@@ -289,6 +292,7 @@ impl Operator {
             spec: jail.staged.spec.clone(),
             actor: Arc::clone(&jail.actor),
             sources: jail.reads.iter().filter_map(|name| self.sources.get(name).cloned()).collect(),
+            reads: jail.staged.sources != Sources::Nothing,
             blocks: jail.staged.block.is_some(),
         });
         self.board.post(Posted { jails: jails.collect(), off: self.off.clone() });
@@ -322,7 +326,20 @@ impl Operator {
             .flat_map(|left| &left.theirs)
             .find(|(path, ..)| **path == **name);
         let start = file_start(&places, theirs, tail);
-        Ok(Reader::File(Box::new(FileReader::open(&**name, start))))
+        let fresh = start == Start::Head;
+        let mut file = FileReader::open(&**name, start);
+        if let Some(jail) = jails.first().filter(|_| fresh && file.lag_bytes() > SEEK_FROM_BYTES) {
+            // A guess at the place; what is too old is left out line by line.
+            let mut matcher = Matcher::new(jail.staged.spec.name.clone(), Arc::clone(&jail.staged.filter), self.epoch);
+            let date = |line: &[u8]| {
+                let text = jail.staged.filter.decode(line);
+                matcher.line(super::now(), text.trim_end(), None, false, LineMode::SCAN).date?.time
+            };
+            if let Err(e) = file.seek_time(since, date) {
+                self.reach.log.warning(format!("{name}: {e}; reading from its beginning"));
+            }
+        }
+        Ok(Reader::File(Box::new(file)))
     }
 
     /// Where a jail goes on with a source: behind what its saved counts know.

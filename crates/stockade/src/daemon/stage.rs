@@ -262,8 +262,17 @@ fn sources(jail: &JailSettings, ground: &Ground) -> Result<Sources, String> {
     if !has_files {
         return Err("there is no log to read: set logpath, or backend = systemd".to_owned());
     }
-    let paths = jail.logpath.iter().map(|(path, tail)| (PathBuf::from(path), tail == "tail")).collect();
-    Ok(Sources::Files { paths, patterns })
+    let mut paths: Vec<(PathBuf, bool)> =
+        jail.logpath.iter().map(|(path, tail)| (PathBuf::from(path), tail == "tail")).collect();
+    let (wild, plain): (Vec<_>, Vec<_>) = patterns.into_iter().partition(|(glob, _)| Glob::is_wild(glob.as_str()));
+    // A log that is not there yet is waited for.
+    for (glob, tail) in plain {
+        if !paths.iter().any(|(path, _)| path == Path::new(glob.as_str())) {
+            paths.push((PathBuf::from(glob.as_str()), tail));
+        }
+    }
+    let follow = jail.own("watchglob").is_none_or(boolean);
+    Ok(Sources::Files { paths, patterns: if follow { wild } else { Vec::new() } })
 }
 
 /// `stockade.logpath`: patterns of files that may appear, and whether each is read from its end.

@@ -157,6 +157,26 @@ impl Fast {
         Some(Found { span: window.start..cursor.at, cut, fields })
     }
 
+    /// The leftmost match, given the first colon of the first clock that may belong to one.
+    ///
+    /// Earlier in the line none can begin: a match has a clock, and before its
+    /// own clock only one beginning reads as a date of this shape (two where a
+    /// weekday may stand; that is left to the regular expression).
+    pub(super) fn find_by_clock(self, line: &str, colon: usize) -> Option<Found> {
+        let head = match self.shape {
+            Shape::Iso => 13,
+            Shape::Syslog => 9,
+            Shape::Access => 14,
+        };
+        let start = colon.checked_sub(head)?;
+        let bytes = line.as_bytes();
+        let before = |n: usize| start.checked_sub(n).and_then(|at| bytes.get(at)).copied();
+        if self.begin || (before(1) == Some(b' ') && self.shape == Shape::Syslog && before(2).is_some_and(is_word)) {
+            return None;
+        }
+        self.find(line, &(start..bytes.len()))
+    }
+
     fn read(self, at: &mut Cursor<'_>, put: &mut impl FnMut(Field, (usize, usize))) -> Option<()> {
         match self.shape {
             Shape::Iso => {

@@ -8,6 +8,7 @@ mod convert;
 mod digits;
 mod directives;
 mod fast;
+mod sketch;
 mod template;
 pub(crate) mod zones;
 
@@ -18,6 +19,7 @@ use jiff::tz::TimeZone;
 pub(super) use choice::{Choice, Edge, Rank};
 pub(super) use convert::{Bad, Clock};
 use fast::Shape;
+use sketch::Need;
 use template::{Fault, Template};
 
 /// The patterns that are tried when a filter names none, in this order.
@@ -86,10 +88,13 @@ fn defaults(year: i16) -> Arc<[Arc<Template>]> {
 fn default(pattern: &str, year: i16) -> Option<Template> {
     let template = Template::make(pattern, year).ok()?;
     let bare = pattern.strip_prefix("{^LN-BEG}").unwrap_or(pattern);
-    let shape = match DEFAULTS.iter().position(|p| *p == bare) {
-        Some(0) => Shape::Iso,
-        Some(1) => Shape::Syslog,
-        Some(4) => Shape::Access,
+    let index = DEFAULTS.iter().position(|p| *p == bare || *p == pattern)?;
+    let begin = template.anchored;
+    let template = template.with_need(Need::of(index, begin));
+    let shape = match index {
+        0 => Shape::Iso,
+        1 => Shape::Syslog,
+        4 => Shape::Access,
         _ => return Some(template),
     };
     Some(template.with_short_way(shape, directives::last_decade(year)))

@@ -11,6 +11,7 @@ use stockade_pattern::{Flags, Outcome, Regex, Scratch, Slots};
 use super::convert::{self, Bad, Clock, Field, Fields};
 use super::directives;
 use super::fast::{Fast, Shape};
+use super::sketch::{Need, Sketch};
 use super::zones;
 use crate::time::Timestamp;
 
@@ -52,6 +53,8 @@ pub(super) struct Template {
     reading: Reading,
     /// A short way for the commonest spelling.
     fast: Option<Fast>,
+    /// What a line must have, if that is known.
+    need: Option<Need>,
     program: OnceLock<Option<Program>>,
 }
 
@@ -206,6 +209,7 @@ impl Template {
             weight: 1.0,
             reading,
             fast: None,
+            need: None,
             program: OnceLock::new(),
         }
     }
@@ -218,6 +222,16 @@ impl Template {
     /// The same template with a short way for its commonest spelling.
     pub(super) fn with_short_way(self, shape: Shape, decade: u8) -> Template {
         Template { fast: Some(Fast { shape, begin: self.anchored, decade }), ..self }
+    }
+
+    /// The same template, tried only where this is.
+    pub(super) fn with_need(self, need: Option<Need>) -> Template {
+        Template { need, ..self }
+    }
+
+    /// What a line must have for this template to match, if that is known.
+    pub(super) fn need(&self) -> Option<Need> {
+        self.need
     }
 
     /// The program, compiled at the first call; `None` if it does not compile
@@ -259,6 +273,11 @@ impl Template {
     /// What [`Template::search`] finds, if the date is of the commonest spelling; else nothing is said.
     pub(super) fn short_way(&self, line: &str, window: &Range<usize>) -> Option<Found> {
         self.fast?.find(line, window)
+    }
+
+    /// As [`Template::short_way`] on a whole line of which something is known.
+    pub(super) fn short_way_by(&self, sketch: &Sketch, line: &str) -> Option<Found> {
+        self.fast?.find_by_clock(line, sketch.first_clock(self.need?)?)
     }
 
     /// Is its time a matter of the text that is cut alone, and of the clock?
