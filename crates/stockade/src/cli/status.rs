@@ -124,7 +124,7 @@ fn show_withheld(status: &Value) {
 
 /// Lists bans.
 pub(crate) fn banned(args: &BannedArgs) -> Result<Exit> {
-    let answer = Client::connect(&args.common)?.ask("banned", &json!({ "jail": args.jail }))?;
+    let answer = Client::connect(&args.common)?.ask("banned", &json!({ "jail": args.jail, "plain": args.plain }))?;
     let bans = list(&answer, "bans");
     if args.common.json {
         say(answer.to_string());

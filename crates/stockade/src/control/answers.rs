@@ -143,8 +143,8 @@ impl Answers {
         })
     }
 
-    /// All living bans.
-    pub(crate) fn banned(&self, jail: Option<&str>) -> Result<Value, String> {
+    /// All living bans; with `plain` only who is banned.
+    pub(crate) fn banned(&self, jail: Option<&str>, plain: bool) -> Result<Value, String> {
         let posted = self.board.read();
         let mut bans: Vec<Value> = Vec::new();
         let wanted = posted.jails.iter().filter(|board| jail.is_none_or(|name| board.spec.name.as_str() == name));
@@ -153,7 +153,10 @@ impl Answers {
             found = true;
             let name = board.spec.name.clone();
             let views = self.look(move |judge, _| judge.bans(&name))?;
-            bans.extend(views.iter().map(|ban| ban_json(board.spec.name.as_str(), ban)));
+            bans.extend(views.iter().map(|ban| match plain {
+                true => json!({ "id": ban.id.to_string() }),
+                false => ban_json(board.spec.name.as_str(), ban),
+            }));
         }
         if !found {
             return Err(format!("there is no jail '{}'", jail.unwrap_or_default()));

@@ -12,7 +12,7 @@ use stockade_core::judge::{Command, Outcome};
 use stockade_core::{BanTime, FailureId, JailName, Net};
 
 use super::answers::Answers;
-use super::server::{Desk, Peer, ReplyTo, Request};
+use super::server::{ANSWER_BYTES_MAX, Desk, Peer, ReplyTo, Request};
 use super::{line, refusal};
 use crate::daemon::operator::Operator;
 use crate::daemon::room::Room;
@@ -81,7 +81,7 @@ impl FrontDesk {
         let args = Args(words.get(2).cloned().unwrap_or_default());
         match word {
             "status" => self.ask(reply, move |a| a.status(args.text("jail"))),
-            "banned" => self.ask(reply, move |a| a.banned(args.text("jail"))),
+            "banned" => self.ask(reply, move |a| a.banned(args.text("jail"), args.flag("plain"))),
             "why" => self.ask(reply, move |a| a.why(args.text("id").unwrap_or_default())),
             _ => {
                 self.log.info(format!("command '{word}' by user {} (process {})", peer.uid, peer.pid));
@@ -138,10 +138,16 @@ impl FrontDesk {
 }
 
 fn respond(reply: ReplyTo, result: Result<Value, String>) {
-    reply.send(match result {
+    let answer = match result {
         Ok(value) => line(&json!({ "ok": value })),
         Err(why) => refusal(true, &why),
-    });
+    };
+    if answer.len() > ANSWER_BYTES_MAX {
+        reply
+            .send(refusal(true, "the answer is larger than 64 MiB; ask for one jail, or for addresses only (--plain)"));
+    } else {
+        reply.send(answer);
+    }
 }
 
 /// The arguments of one of our own words.

@@ -25,7 +25,8 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 const CONNECTIONS_MAX: usize = 256;
 const LINE_BYTES_MAX: usize = 1 << 20;
 const PICKLE_BYTES_MAX: usize = 16 << 20;
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// The largest answer.
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// What ends a request and an answer of the original client.
 pub(crate) const END_MARKER: &[u8] = b"<F2B_END_COMMAND>";
 const CLOSE_MARKER: &[u8] = b"<F2B_CLOSE_COMMAND>";

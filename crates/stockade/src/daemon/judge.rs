@@ -149,7 +149,8 @@ impl JudgeThread {
     fn control(&mut self, message: JudgeControl) {
         match message {
             JudgeControl::Event(event) => {
-                if let Event::Saved(seq) = &event {
+                // What the store keeps in memory while the disk fails is in good hands, too.
+                if let Event::Saved(seq) | Event::Unsaved { upto: seq, .. } = &event {
                     self.last_saved = (*seq).max(self.last_saved);
                 }
                 self.step(event);

@@ -170,6 +170,8 @@ impl Operator {
         let marks = Marks { jails: Some(names), ..Marks::default() };
         self.reach.store.send(StoreJob::Marks(Box::new(marks)));
         self.open_sources();
+        // What an earlier process left is true only once.
+        self.left.clear();
     }
 
     /// Log level and target, where they changed while we run.

@@ -307,3 +307,70 @@ fn journal(jail: &JailSettings) -> Result<JournalOptions, String> {
 fn number(option: &str, value: i64) -> Result<u32, String> {
     u32::try_from(value).map_err(|_| format!("{option} = {value} is out of range"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::places::Tree;
+
+    fn ground(dry_run: bool) -> Ground {
+        Ground {
+            calendar: Calendar::new(jiff::tz::TimeZone::UTC, 2026),
+            services: Services::embedded(),
+            dry_run,
+            journal: false,
+        }
+    }
+
+    fn staged(lines: &[&[&str]], dry_run: bool) -> Stage {
+        let command = |words: &&[&str]| words.iter().map(|w| Value::from(*w)).collect::<Vec<_>>();
+        let stream: Vec<_> = lines.iter().map(command).collect();
+        stage(Settings::default().staged(&stream).unwrap(), &ground(dry_run), 1).unwrap()
+    }
+
+    const JAIL: &[&[&str]] = &[
+        &["add", "j", "polling"],
+        &["set", "j", "addfailregex", "^bad <HOST>$"],
+        &["set", "j", "addlogpath", "/var/log/x.log", "tail"],
+        &["start", "j"],
+    ];
+
+    #[track_caller]
+    fn off_because(more: &[&str], why: &str) {
+        let lines: Vec<&[&str]> = JAIL.iter().copied().chain([more]).collect();
+        let stage = staged(&lines, false);
+        assert!(stage.jails.is_empty());
+        assert!(stage.off[0].1.contains(why), "{:?}", stage.off);
+    }
+
+    #[test]
+    fn the_embedded_tree_stages_as_a_whole() {
+        let nothing = std::env::temp_dir().join(format!("stockade-no-tree-{}", std::process::id()));
+        std::fs::create_dir_all(&nothing).unwrap();
+        let loaded = Tree::of(Some(&nothing)).compile().unwrap();
+        std::fs::remove_dir(&nothing).unwrap();
+        let (settings, broken) = Settings::default().staged_as_far_as_possible(&loaded.stream).unwrap();
+        let stage = stage(settings, &ground(false), 1).unwrap();
+        assert_eq!((broken, stage.off.clone()), (Vec::new(), Vec::new()));
+        let sshd = stage.jails.iter().find(|jail| jail.spec.name.as_str() == "sshd").unwrap();
+        assert!(sshd.block.as_ref().is_some_and(|block| block.ports.is_all()));
+        assert_eq!(sshd.spec.guard, Guard::Refuse);
+    }
+
+    #[test]
+    fn a_jail_is_off_with_a_reason_and_the_others_run() {
+        off_because(&["set", "j", "addfailregex", "("], "missing )");
+        off_because(&["set", "j", "addignoreip", "300.1.2.3/99"], "no address, network or host name");
+        off_because(&["set", "j", "ignorecommand", "/bin/true"], "ignorecommand is not supported yet");
+        off_because(&["set", "j", "bantime.formula", "__import__('os')"], "bantime.formula");
+        off_because(&["set", "j", "logencoding", "klingon"], "logencoding");
+    }
+
+    #[test]
+    fn actions_with_commands_are_refused_unless_nothing_is_enforced() {
+        let action: &[&[&str]] = &[&["set", "j", "addaction", "fw"], &["set", "j", "action", "fw", "actionban", "x"]];
+        let lines: Vec<&[&str]> = JAIL.iter().copied().chain(action.iter().copied()).collect();
+        assert!(staged(&lines, false).off[0].1.contains("runs commands"));
+        assert!(staged(&lines, true).off.is_empty());
+    }
+}

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use stockade_core::judge::Event;
 use stockade_core::{DecisionKind, Seq, SourceKey, Turn};
-use stockade_store::{Allow, FirstLine, Forget, Marks, Snapshot, Store};
+use stockade_store::{Allow, Error, FirstLine, Forget, Marks, Snapshot, Store};
 
 use super::judge::{JudgeControl, JudgeInbox};
 use crate::log::{Level, Log};
@@ -209,6 +209,13 @@ impl Thread {
         (self.urgent, self.late) = (false, None);
         let nothing = turns.is_empty() && marks.is_empty();
         let result = if nothing { Ok(()) } else { self.store.commit(&turns, &marks) };
+        if let Err(Error::Overflow { .. }) = &result {
+            // Nothing was taken. Not telling the judge makes it stop deciding, so
+            // that what waits stays bounded; nothing is lost.
+            (self.turns, self.marks, self.urgent) = (turns, marks, true);
+            std::thread::sleep(AGAIN_AFTER);
+            return;
+        }
         self.tell(result.map_err(|e| e.to_string()));
     }
 
