@@ -92,7 +92,9 @@ impl Search<'_> {
                 return Outcome::NoMatch;
             }
             self.scratch.budget = self.scratch.budget.saturating_sub(1);
-            self.begin_memo();
+            if !self.scratch.memo.begun {
+                self.begin_memo();
+            }
             start += 1;
             // What was saved without a way back is dropped with the attempt.
             self.scratch.slots.fill(NONE);
@@ -402,7 +404,9 @@ impl Search<'_> {
                 Some(left) => self.scratch.budget = left,
                 None => return Resume::Exhausted,
             }
-            self.begin_memo();
+            if !self.scratch.memo.begun {
+                self.begin_memo();
+            }
             let found = match tag {
                 CHOICE => Some((node, a as usize)),
                 MOST => self.give_back(node, a as usize, b as usize),
@@ -464,6 +468,8 @@ impl Search<'_> {
         self.remembers
     }
 
+    #[cold]
+    #[inline(never)]
     fn begin_memo(&mut self) {
         if !self.scratch.memo.begun && self.depth == 0 && self.scratch.steps() > self.program.memo_from {
             self.scratch.memo.begin(&self.program.places, self.bytes.len());
@@ -473,6 +479,8 @@ impl Search<'_> {
 
     /// Enters a run while failed states are remembered: it is left only at positions that
     /// were not tried from an earlier start in the same stretch.
+    #[cold]
+    #[inline(never)]
     fn begin_known(&mut self, pc: u32, run: &Run, at: usize) -> Option<usize> {
         let low = if run.min == 0 { at } else { self.run_member(run, at)? };
         let (end, tried) = self.reach(pc, Some(run), run.mask, at);
@@ -488,6 +496,8 @@ impl Search<'_> {
     }
 
     /// The end of a run's stretch, and from where on leaving it has failed. No stretch is scanned twice.
+    #[cold]
+    #[inline(never)]
     fn reach(&mut self, pc: u32, run: Option<&Run>, mask: u64, at: usize) -> (usize, usize) {
         let known = self.scratch.memo.stretch(pc);
         if known.has(at) {
@@ -585,6 +595,7 @@ impl Search<'_> {
         Some(x)
     }
 
+    #[inline(never)]
     fn take_more(&mut self, node: u32, last: usize, limit: u32) -> Option<(u32, usize)> {
         let program = self.program;
         let Node::Run(run) = program.node(node) else { return None };
@@ -637,6 +648,7 @@ impl Search<'_> {
     }
 
     /// One character whose members above ASCII are a list, or all if the mask says so.
+    #[inline(never)]
     fn wide_char(&self, x: usize, mask: u64, wide: u16) -> Option<usize> {
         let byte = *self.bytes.get(x)?;
         if byte < 0x80 {
@@ -682,6 +694,7 @@ impl Search<'_> {
     }
 
     /// [`Search::scan`] character by character.
+    #[inline(never)]
     fn scan_chars(&self, run: &Run, at: usize, min: u32, max: u32) -> Option<(usize, usize)> {
         let mut x = at;
         let mut low = at;
@@ -714,6 +727,7 @@ impl Search<'_> {
         if from <= at && at <= to { to } else { self.find_line_end(at) }
     }
 
+    #[inline(never)]
     fn find_line_end(&mut self, at: usize) -> usize {
         let rest = self.bytes.get(at..).unwrap_or_default();
         let end = memchr(b'\n', rest).map_or(self.bytes.len(), |more| at + more);
@@ -748,6 +762,7 @@ impl Search<'_> {
     }
 
     /// Whether a literal occurs at a position or later.
+    #[inline(never)]
     fn is_later(&mut self, literal: u32, at: usize) -> bool {
         if self.scratch.needs.is_empty() {
             for need in &self.program.needs {
@@ -762,6 +777,7 @@ impl Search<'_> {
     }
 
     /// Runs a body of its own; failed states are not remembered inside.
+    #[inline(never)]
     fn enclosed(&mut self, body: u32, at: usize) -> Stop {
         match self.scratch.budget.checked_sub(1) {
             Some(left) => self.scratch.budget = left,
@@ -776,6 +792,7 @@ impl Search<'_> {
     }
 
     /// Runs a look-around; the answer is the height of the stack before it.
+    #[inline(never)]
     fn look(&mut self, body: u32, behind: u32, at: usize) -> Stop {
         let height = self.scratch.frames.len();
         let Some(from) = self.text.back(short(at), behind) else { return Stop::Fail };
@@ -786,6 +803,7 @@ impl Search<'_> {
     }
 
     /// Forgets the choices above a height, but keeps the old values.
+    #[inline(never)]
     fn cut(&mut self, height: usize) {
         let frames = &mut self.scratch.frames;
         let mut kept = height;
@@ -802,6 +820,7 @@ impl Search<'_> {
     }
 
     /// Takes back everything above a height.
+    #[inline(never)]
     fn unwind(&mut self, height: usize) {
         while self.scratch.frames.len() > height {
             match self.scratch.frames.pop() {
