@@ -54,8 +54,10 @@ pub(super) struct Word {
 
 /// One step of a program. Where a node has a `next`, that is where a success goes on.
 ///
-/// Until a program is finished, masks are indices of byte sets.
+/// Until a program is finished, masks are indices of byte sets. One node is one cache
+/// line, and its kind is a plain byte: both make the run loop's dispatch shorter.
 #[derive(Clone, Copy, Debug)]
+#[repr(u8, align(64))]
 pub(super) enum Node {
     Fail,
     Match,
