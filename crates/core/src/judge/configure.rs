@@ -7,7 +7,7 @@ use super::ignore::{Rules, Surroundings, Verdict};
 use super::jail::{Banned, Jail, Ticket};
 use super::log::{Level, LogLine, LogText, Logger};
 use super::output::{About, Counters, Outcome, Outputs};
-use super::spec::{Guard, JailSpec, ProtectedAs, Protection, ServerSpec};
+use super::spec::{Guard, JailSpec, Protection, ServerSpec};
 use super::tally::Tallies;
 use super::{Change, Judge};
 use crate::decision::{DecisionKind, Origin, Seq};
@@ -34,6 +34,10 @@ impl Judge {
             let old = std::mem::replace(&mut jail.spec, spec);
             if old.findtime != jail.spec.findtime {
                 jail.tallies.findtime_changed(jail.spec.findtime);
+            }
+            if old.guard != jail.spec.guard {
+                let all = desk.protections.clone();
+                jail.lift_protected(desk, &all, out);
             }
             if old.bantime != jail.spec.bantime {
                 desk.chores.push_back(Chore::Retime { jail: old.name, next: 0 });
@@ -83,26 +87,10 @@ impl Judge {
     pub(super) fn protect(&mut self, protections: Vec<Protection>, out: &mut Outputs) {
         let old = std::mem::replace(&mut self.desk.protections, protections);
         let Judge { jails, desk, .. } = self;
-        let new: Vec<Protection> = desk
-            .protections
-            .iter()
-            .filter(|p| !matches!(p.reason, ProtectedAs::Login(_)) && !old.contains(p))
-            .cloned()
-            .collect();
+        let new: Vec<Protection> = desk.protections.iter().filter(|p| !old.contains(p)).cloned().collect();
         for jail in jails {
             jail.withheld.retain(|id, _| desk.protection(id.net()).is_some() || id.net().is_none());
-            if jail.spec.guard != Guard::Refuse {
-                continue;
-            }
-            for protection in &new {
-                for id in jail.bans_hitting(protection.net) {
-                    let why = format!("protected: {}", protection.reason);
-                    let text = LogText::Withheld { id: id.clone(), why: why.clone().into() };
-                    let name = Some(jail.name().clone());
-                    out.log.push(LogLine { logger: Logger::Judge, level: Level::Warning, jail: name, text });
-                    jail.lift(desk, &id, Origin::Config, Some(why.into()), out);
-                }
-            }
+            jail.lift_protected(desk, &new, out);
         }
     }
 

@@ -10,7 +10,7 @@ use super::ignore::Rules;
 use super::increase;
 use super::log::{Level, LogLine, LogText, Logger};
 use super::output::{Counters, Doubt, Outputs};
-use super::spec::{Guard, JailSpec};
+use super::spec::{Guard, JailSpec, ProtectedAs, Protection};
 use super::tally::{Limits, Tallies};
 use crate::decision::{Decision, DecisionKind, Origin, Seq};
 use crate::failure::GroupValue;
@@ -332,6 +332,22 @@ impl Jail {
             Some(past) => self.history.insert(id, past),
             None => {
                 self.history.remove(&id);
+            }
+        }
+    }
+
+    /// Where the guard refuses: lifts living bans of what is protected by its
+    /// nature. A login protects from new bans only, it may be the attacker's.
+    pub(super) fn lift_protected(&mut self, desk: &mut Desk, protections: &[Protection], out: &mut Outputs) {
+        if self.spec.guard != Guard::Refuse {
+            return;
+        }
+        for protection in protections.iter().filter(|p| !matches!(p.reason, ProtectedAs::Login(_))) {
+            for id in self.bans_hitting(protection.net) {
+                let why: Box<str> = format!("protected: {}", protection.reason).into();
+                let text = LogText::Withheld { id: id.clone(), why: why.clone() };
+                out.log.push(self.line(Logger::Judge, Level::Warning, text));
+                self.lift(desk, &id, Origin::Config, Some(why), out);
             }
         }
     }

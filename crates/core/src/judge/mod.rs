@@ -20,7 +20,8 @@
 //! event), [`Judge::load`] with the last snapshot, then the silent replay
 //! (batches with `replay` set) and after it the lines. A jail that is added
 //! later gets its rows by another `Restore`; rows of ids that are banned
-//! already do nothing.
+//! already do nothing. What [`Command::Allow`] allowed is part of
+//! [`Judge::snapshot`], not of [`Judge::snapshot_jail`].
 //!
 //! **A turn.** `out.turn` goes to kernel and store at once and in parallel. What
 //! the kernel sees is idempotent. Commands of actions wait for `out.release`:
@@ -68,8 +69,8 @@
 //!   password, logged in and logs out again is not locked out afterwards. New
 //!   failures count anew.
 //! - A protection by nature (own, loopback, gateway, name server) that comes up
-//!   lifts living bans in jails with [`Guard::Refuse`]; a login does not, it may
-//!   be the attacker who guessed right.
+//!   lifts living bans in jails with [`Guard::Refuse`] (so does switching to
+//!   it); a login does not, it may be the attacker who guessed right.
 //! - A manual ban of a protected address is withheld as well unless forced.
 //! - [`Command::Allow`] lifts living bans; changes of `ignoreip` do not, as in
 //!   the original.
@@ -82,10 +83,13 @@
 //!
 //! - the original's bonus for known offenders appends the matched lines a second
 //!   time; here they are kept once;
-//! - a line older than the last stored ban that bans again is journalled, where
-//!   the original keeps that ban from its database;
-//! - a ban that outlives a change of the jail's `bantime` is stored with its new
-//!   time.
+//! - with increment, a line not newer than the last stored ban that bans again,
+//!   and a ban whose increased time is over at once, are journalled, where the
+//!   original keeps them from its database (the history kept here does as well);
+//! - a prolonged ban, or one that follows a changed `bantime`, is stored with its
+//!   new end; the original forgets that at a restart;
+//! - a ban that was shortened ends on time; the original looks again only when
+//!   the end comes that it had planned first.
 
 mod announce;
 mod bans;

@@ -1,7 +1,14 @@
 //! The judge under virtual time.
 //!
 //! `scenarios/*.txt` say what an operator sees; `scenario.rs` runs them. The
-//! other modules hold what is better said in code: bounds, portions, parking.
+//! other modules hold what is better said in code: bounds, a model kernel,
+//! figures. Longer forms:
+//!
+//! | variable | what |
+//! |---|---|
+//! | `STOCKADE_LONG=n` | sizes of `bounds` and `speed` (50 is a million), events of `model` |
+//! | `STOCKADE_SCENARIOS=FOLDER` | scenarios that `reference.py` wrote from an installed original |
+//! | `STOCKADE_EXPRESSIONS=FILE` | what `expressions.py` wrote from Python |
 
 mod bounds;
 mod expressions;
