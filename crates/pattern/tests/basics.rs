@@ -177,3 +177,26 @@ fn any_pattern_compiles_or_is_refused_in_good_time() {
         assert!(regex.required(stockade_pattern::Hole::None).len() < 100);
     }
 }
+
+#[test]
+fn deep_nesting_fits_a_small_stack() {
+    let patterns =
+        ["(?>", "(?=", "(?!", "(?:x|", "(", "(?:x?", "(?i:"].map(|open| open.repeat(190) + "a" + &")".repeat(190));
+    let small = std::thread::Builder::new().stack_size(2 << 20);
+    let worker = small.spawn(move || {
+        for pattern in patterns {
+            let regex = Regex::new(&pattern, Flags::default()).unwrap_or_else(|error| panic!("{error}"));
+            let mut slots = Slots::new();
+            for text in ["aaa", "éa"] {
+                assert_ne!(regex.search(&mut Scratch::new(), text, 0..text.len(), &mut slots), Outcome::Exhausted);
+            }
+        }
+    });
+    worker.unwrap().join().unwrap();
+}
+
+#[test]
+fn a_pattern_is_shared_between_threads() {
+    fn shared<T: Clone + Send + Sync>() {}
+    shared::<Regex>();
+}

@@ -23,6 +23,8 @@ pub(crate) enum Trust {
     Rows,
     /// The file was damaged: rows may be missing or strange.
     Journal,
+    /// Its rows were picked out of its pages: what only `bips` knows is all that is left of it.
+    Pages,
 }
 
 /// Id and jail.
@@ -75,7 +77,7 @@ pub(crate) fn run(tx: &Connection, numbers: Numbers, trust: Trust) -> rusqlite::
                 Some(None) => wrong.push((rowid, None)),
                 None => {
                     let known = cell(3)?.int().is_none_or(|time| oldest.is_none_or(|oldest| time < oldest));
-                    if !known && !in_history(tx, id, jail)? {
+                    if !known && trust != Trust::Pages && !in_history(tx, id, jail)? {
                         wrong.push((rowid, None));
                     }
                 }
@@ -90,14 +92,14 @@ pub(crate) fn run(tx: &Connection, numbers: Numbers, trust: Trust) -> rusqlite::
                     params![rowid, ban.time, project::bantime_cell(ban.bantime), ban.count, ban.data],
                 )?;
             }
-            None if trust == Trust::Journal => {
+            None if trust != Trust::Rows => {
                 tx.execute("DELETE FROM bips WHERE rowid = ?1", [rowid])?;
             }
             None => continue,
         }
         changed += 1;
     }
-    if trust == Trust::Journal {
+    if trust != Trust::Rows {
         let history = tx.prepare("SELECT 1 FROM bans LIMIT 1")?.exists([])?;
         for ((id, jail), ban) in &state {
             let Some(ban) = ban else { continue };

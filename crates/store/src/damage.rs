@@ -10,6 +10,7 @@ use stockade_core::FailureId;
 use crate::audit::{self, Trust};
 use crate::error::Error;
 use crate::file;
+use crate::options::Options;
 use crate::recovery::Note;
 use crate::row::{self, Cell, RawRow};
 use crate::salvage::{self, Value};
@@ -45,7 +46,16 @@ pub(crate) fn rebuild(path: &Path, why: &Error) -> Result<Note, Error> {
     for stale in [new.clone(), beside(&new, "-journal"), beside(&new, "-wal")] {
         remove(&stale)?;
     }
-    let rescued = rescue(path, &new).map_err(|error| Error::sql(&new, error))?;
+    let rescued = match rescue(path, &new) {
+        Ok(rescued) => rescued,
+        Err(error) => {
+            // On a full disk the half of a new file is only in the way.
+            for half in [new.clone(), beside(&new, "-journal")] {
+                remove(&half)?;
+            }
+            return Err(Error::sql(&new, error));
+        }
+    };
     let set_aside = file::set_aside_name(path);
     let io = |source| Error::Io { path: path.to_path_buf(), source };
     fs::hard_link(path, &set_aside).or_else(|_| fs::rename(path, &set_aside)).map_err(io)?;
@@ -109,14 +119,18 @@ fn rescue(old: &Path, new: &Path) -> rusqlite::Result<u64> {
     }
     if !known {
         rescued += salvage(old, &db)?;
+        // Whether the original was ever here can't be known any more.
+        db.execute("INSERT OR REPLACE INTO stockade_meta(key, value) VALUES('foreign', 1)", [])?;
     }
     for table in ["logs", "bans", "bips"] {
         db.execute(&format!("INSERT OR IGNORE INTO jails(name) SELECT DISTINCT jail FROM {table}"), [])?;
     }
     // A window that was under way begins again: what it had brought over is taken back by the audit.
     db.execute("DELETE FROM stockade_meta WHERE key IN ('window_end', 'window_at')", [])?;
-    audit::run(&db, Numbers::load(&db)?, Trust::Journal)?;
+    audit::run(&db, Numbers::load(&db)?, if known { Trust::Journal } else { Trust::Pages })?;
     db.execute_batch("COMMIT")?;
+    // It was us who wrote it, not the original.
+    file::note_closed(&db, new, &Options::default())?;
     Ok(rescued)
 }
 

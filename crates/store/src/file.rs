@@ -274,7 +274,7 @@ pub(crate) fn hand_back(db: &mut Connection, path: &Path, options: &Options) -> 
 }
 
 /// Notes the change counter of a file that is not in WAL mode, as it is after this very write.
-fn note_closed(db: &Connection, path: &Path, options: &Options) -> rusqlite::Result<()> {
+pub(crate) fn note_closed(db: &Connection, path: &Path, options: &Options) -> rusqlite::Result<()> {
     // Each write in this mode adds one to the counter, this one too.
     for _ in 0..3 {
         let Ok(Some(now)) = header(path) else { return Ok(()) };

@@ -39,19 +39,19 @@ enum Call {
     Close,
 }
 
-/// The calls of a seed. Few addresses, so that bans meet; some commits are large enough for windows.
+/// The calls of a seed. Few addresses, so that bans meet; in even seeds one commit is large enough for windows.
 fn script(seed: u64) -> Vec<Call> {
     let mut dice = Dice(seed);
     let mut next = 1;
     let mut calls = Vec::new();
     for n in 0..20 {
-        match if n == 5 { 9 } else { dice.roll(10) } {
+        match if n == 5 { 9 } else { dice.roll(9) } {
             0 | 3 => calls.push(Call::CatchUp),
             1 => calls.push(Call::Purge),
             2 => calls.push(Call::Close),
             kind => {
                 let mut rows = 1 + dice.roll(8);
-                if kind == 9 && next < 30_000 {
+                if kind == 9 && seed.is_multiple_of(2) {
                     rows = 12_000;
                 }
                 let mut decisions = Vec::new();
@@ -210,8 +210,8 @@ fn killed_at_any_step_nothing_saved_is_lost() {
         let steps = steps.expect("the undisturbed run ends");
         assert_eq!(calls, script(seed).len());
         check(&folder.file(), seed, calls, 0);
-        // All steps in the long form; in the short one so many that both seeds take a few seconds.
-        let stride = if long > 0 { 1 } else { 1 + steps / 32 };
+        // All steps in the long form; in the short one so many that it takes a few seconds.
+        let stride = if long > 0 { 1 } else { 1 + steps / if seed == 0 { 10 } else { 24 } };
         let mut step = 0;
         while step < steps {
             let folder = Folder::new();
@@ -225,7 +225,7 @@ fn killed_at_any_step_nothing_saved_is_lost() {
             step += stride;
         }
     }
-    assert!(crashes >= 50, "only {crashes} crashes");
+    assert!(crashes >= 30, "only {crashes} crashes");
 }
 
 /// Everything of the first `calls` calls must be there, and of the interrupted one a part from its start.

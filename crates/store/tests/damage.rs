@@ -92,6 +92,7 @@ fn damage_neither_stops_the_start_nor_changes_the_bans() {
         let folder = Folder::new();
         std::fs::write(folder.file(), damaged).unwrap();
         let (mut store, recovery) = open(&folder.file());
+        assert!(!recovery.foreign, "seed {seed}: nobody else was here");
         let found = bans(&mut store);
         let notes = store.take_notes();
         noticed += u64::from(!recovery.notes.is_empty() || !notes.is_empty());
@@ -129,4 +130,33 @@ fn a_file_of_nonsense_is_set_aside_and_said_so() {
     assert_eq!(std::fs::read(set_aside).unwrap(), b"no database at all, ".repeat(500));
     store.commit(&[turn(vec![ban(1, "sshd", "192.0.2.1", 0, 600)])], &Marks::default()).unwrap();
     assert_eq!(bans(&mut store).len(), 1);
+}
+
+#[test]
+fn bans_taken_over_from_the_original_survive_a_lost_table_of_contents() {
+    let folder = Folder::new();
+    let (store, _) = open(&folder.file());
+    store.close(at(0)).unwrap();
+    let db = rusqlite::Connection::open(folder.file()).unwrap();
+    // The original's own ban and one of ours.
+    db.execute_batch(
+        "INSERT INTO jails(name) VALUES('sshd');
+         INSERT INTO bips VALUES('192.0.2.200', 'sshd', 1700000000, 600, 3, '{}');
+         INSERT INTO bans VALUES('sshd', '192.0.2.200', 1700000000, 600, 3, '{}');",
+    )
+    .unwrap();
+    drop(db);
+    let (mut store, recovery) = open(&folder.file());
+    assert!(recovery.foreign);
+    store.commit(&[turn(vec![ban(1, "sshd", "192.0.2.1", 5, 600)])], &Marks::default()).unwrap();
+    let before = bans(&mut store);
+    assert_eq!(before.len(), 2);
+    store.close(at(0)).unwrap();
+    let mut content = std::fs::read(folder.file()).unwrap();
+    content[..4_096].fill(0);
+    std::fs::write(folder.file(), content).unwrap();
+    let (mut store, recovery) = open(&folder.file());
+    assert!(matches!(recovery.notes[..], [Note::Damaged { rescued: 2.., .. }]), "{:?}", recovery.notes);
+    assert_eq!(bans(&mut store), before);
+    assert_eq!(recovery.next.0, 2);
 }

@@ -11,6 +11,8 @@ use crate::id::FailureId;
 pub(super) const MATCH_BYTES_MAX: usize = 16 * 1024;
 /// Most match texts kept for one failure or session; the oldest go first.
 pub(super) const MATCHES_MAX: usize = 256;
+/// Most bytes of match texts kept for one failure or session; the oldest go first, the last one stays.
+pub(super) const MATCHES_BYTES_MAX: usize = 64 * 1024;
 /// Most users remembered of one session.
 pub(super) const USERS_MAX: usize = 256;
 
@@ -125,9 +127,34 @@ impl Data {
     }
 }
 
-/// Drops the oldest texts above [`MATCHES_MAX`].
+/// Drops the oldest texts above [`MATCHES_MAX`] and [`MATCHES_BYTES_MAX`].
 pub(super) fn bound(matches: &mut Vec<Box<str>>) {
-    if let Some(over) = matches.len().checked_sub(MATCHES_MAX) {
+    let mut bytes = 0;
+    let fits = |len: &usize| {
+        bytes += len;
+        bytes <= MATCHES_BYTES_MAX
+    };
+    let lengths = matches.iter().rev().map(|text| text.len());
+    let keep = lengths.take(MATCHES_MAX).take_while(fits).count().max(1);
+    if let Some(over) = matches.len().checked_sub(keep) {
         matches.drain(..over);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_matches_are_kept() {
+        let mut many: Vec<Box<str>> = (0..300).map(|n| n.to_string().into()).collect();
+        bound(&mut many);
+        assert_eq!((many.len(), &*many[0]), (MATCHES_MAX, "44"));
+        let mut large: Vec<Box<str>> = (0..9).map(|_| "x".repeat(MATCH_BYTES_MAX).into()).collect();
+        bound(&mut large);
+        assert_eq!(large.len(), MATCHES_BYTES_MAX / MATCH_BYTES_MAX);
+        let mut none = Vec::new();
+        bound(&mut none);
+        assert!(none.is_empty());
     }
 }

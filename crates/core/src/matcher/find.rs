@@ -18,6 +18,9 @@ use crate::failure::Who;
 use crate::id::{FailureId, Net};
 use crate::time::Timestamp;
 
+/// Most bytes of lines that `maxlines` keeps; the oldest lines go first.
+const BUFFER_BYTES_MAX: usize = 1024 * 1024;
+
 /// How to go on behind a hit.
 enum Next {
     /// The line is done.
@@ -198,13 +201,19 @@ impl Matcher {
         }
     }
 
-    /// Adds the line to the buffer, which keeps the last `maxlines`.
+    /// Adds the line to the buffer, which keeps the last `maxlines`, but at most [`BUFFER_BYTES_MAX`].
     fn keep(&mut self, filter: &Filter, cut: &Cut<'_>) {
         self.buffer.push(Line {
             text: [cut.before, cut.behind].concat().into(),
             full: [cut.before, &cut.date, cut.behind].concat().into(),
         });
-        let over = self.buffer.len().saturating_sub(filter.maxlines);
+        let mut bytes = 0;
+        let fits = |line: &&Line| {
+            bytes += line.text.len();
+            bytes <= BUFFER_BYTES_MAX
+        };
+        let keep = self.buffer.iter().rev().take(filter.maxlines).take_while(fits).count().max(1);
+        let over = self.buffer.len().saturating_sub(keep);
         self.buffer.drain(..over);
     }
 
@@ -221,7 +230,10 @@ impl Matcher {
     ) -> Result<Option<Range<usize>>, ()> {
         let Some(prefregex) = &filter.prefregex else { return Ok(None) };
         match prefregex.search(&mut self.scratch, &mut self.common, text) {
-            Outcome::Match => Ok(prefregex.content(&self.common)),
+            Outcome::Match => {
+                report.prefregex = true;
+                Ok(prefregex.content(&self.common))
+            }
             Outcome::NoMatch => Err(()),
             Outcome::Exhausted => {
                 report.undecided = true;

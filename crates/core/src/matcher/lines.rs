@@ -82,6 +82,8 @@ pub struct LineReport {
     pub date: Option<DateSeen>,
     /// Left out because it is older than `findtime`.
     pub too_old: bool,
+    /// The prefregex matched.
+    pub prefregex: bool,
     /// Hits, in the order of the failregexes.
     pub hits: Vec<Hit>,
     /// 0-based indices of the ignoreregexes that hit.

@@ -303,7 +303,7 @@ pub(crate) fn attacker_process() {
                 }
                 format!("{seen}")
             }
-            ["talk"] => talk(connection.as_mut().unwrap()).to_owned(),
+            ["talk", millis] => talk(connection.as_mut().unwrap(), millis.parse().unwrap()).to_owned(),
             other => panic!("{other:?}"),
         };
         println!("@{answer}");
@@ -345,10 +345,10 @@ fn connect(from: IpAddr, to: SocketAddr) -> Result<TcpStream, &'static str> {
     }
 }
 
-/// Sends a byte to an echo service and waits for it: `alive`, `silent` or `ended`.
-fn talk(stream: &mut TcpStream) -> &'static str {
+/// Sends a byte to an echo service and waits so long for it: `alive`, `silent` or `ended`.
+fn talk(stream: &mut TcpStream, millis: u64) -> &'static str {
     use std::io::Read;
-    stream.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(millis))).unwrap();
     if stream.write_all(b"x").is_err() {
         return "ended";
     }

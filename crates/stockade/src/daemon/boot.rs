@@ -450,6 +450,12 @@ fn left(recovery: &Recovery) -> HashMap<JailName, Left> {
             all.entry(jail).or_default().saved = snapshot::decode(&saved.data);
         }
     }
+    // Counts from before the original went on reading would count lines twice.
+    if recovery.foreign {
+        for jail in all.values_mut().filter(|left| !left.theirs.is_empty()) {
+            jail.saved = None;
+        }
+    }
     all
 }
 
