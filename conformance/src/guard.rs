@@ -69,6 +69,14 @@ impl Guard {
             Program::Stockade => "exec stockade run",
             Program::Fail2ban => "mkdir -p /run/fail2ban; exec fail2ban-server -xf start",
         };
+        self.launch_line(line)
+    }
+
+    /// Starts it by a shell line of one's own that ends in `exec`, and does not wait.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn launch_line(&mut self, line: &str) -> Result<()> {
         self.daemon = Some(Daemon::start(&self.machine, "guard", line)?);
         Ok(())
     }

@@ -272,6 +272,13 @@ fn into_output(output: &process::Output) -> Output {
     }
 }
 
+/// Kills a process by its number, if it still lives.
+pub(crate) fn kill(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+    }
+}
+
 /// Kills a child of ours and takes its status.
 pub(crate) fn end(child: &mut Child) {
     drop(child.kill());

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{
     Machine,
     bounded::read_bounded,
-    machine::{child_of, end},
+    machine::{child_of, end, kill},
     wait::eventually,
 };
 
@@ -80,9 +80,8 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
-        if let (Some(pid), Ok(None)) = (pid, self.child.try_wait()) {
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            kill(self.pid);
         }
         end(&mut self.child);
     }

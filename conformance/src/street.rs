@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     Machine, Output,
     bounded::read_bounded,
-    machine::{end, finish, wait_until_ready},
+    machine::{child_of, end, finish, kill, wait_until_ready},
     wait::eventually,
 };
 
@@ -128,7 +128,8 @@ impl Street {
             end(&mut child);
             bail!("could not log in as {user} from {from}");
         }
-        Ok(Session { child })
+        let client = child_of(child.id())?;
+        Ok(Session { child, client })
     }
 
     fn client(&self, from: IpAddr, user: &str, password: &str, line: &str) -> Command {
@@ -178,6 +179,29 @@ impl Street {
             4 => Ok(Dial::Rejected),
             code => bail!("dial from {from} to port {port}: exit code {code}: {}", output.all()),
         }
+    }
+
+    /// Opens a connection and keeps sending single bytes over it, twenty a second, until it is dropped.
+    ///
+    /// # Errors
+    /// When it is not accepted.
+    pub fn talk(&self, from: IpAddr, port: u16) -> Result<Stream> {
+        let mut command = self.helper();
+        command.args(["talk", &from.to_string(), &Self::target(from).to_string(), &port.to_string()]);
+        command.stdout(Stdio::piped());
+        let mut child = command.spawn().context("start a connection")?;
+        drop(wait_until_ready(&mut child, "connection")?);
+        Ok(Stream { child })
+    }
+
+    /// Writes `rate` lines a second that mean nothing to the machine's auth log, until it is dropped.
+    ///
+    /// # Errors
+    /// When the writer cannot be started.
+    pub fn noise(&self, rate: u32) -> Result<Stream> {
+        let mut command = self.helper();
+        command.arg("noise").arg(self.machine.path("/var/log/auth.log")).arg(rate.to_string());
+        Ok(Stream { child: command.spawn().context("start a writer of lines")? })
     }
 
     /// Our helper, in the street's network.
@@ -266,6 +290,7 @@ impl Drop for Street {
 #[derive(Debug)]
 pub struct Session {
     child: Child,
+    client: u32,
 }
 
 impl Session {
@@ -280,6 +305,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        // What entered the machine is no child of ours: the client has to be ended itself.
+        kill(self.client);
         end(&mut self.child);
     }
 }
@@ -342,6 +369,8 @@ fn judge(output: &Output) -> Result<Attempt> {
         _ if ["closed", "reset", "refused", "Not allowed at this time"].iter().any(|word| said.contains(word)) => {
             Ok(Attempt::Closed)
         }
+        // What sshd says to those whom it turns away is not shown by every client.
+        255 if said.trim().is_empty() => Ok(Attempt::Closed),
         code => bail!("a login ended strangely: exit code {code}: {}", said.trim()),
     }
 }

@@ -17,7 +17,7 @@ const ARROWS: [Arrows; 8] = [
     Arrows {
         from: "stockade-core",
         ours: &["stockade-pattern"],
-        others: Some(&["aho-corasick", "jiff", "memchr", "regex-automata", "regex-syntax"]),
+        others: Some(&["aho-corasick", "hashbrown", "jiff", "memchr", "regex-automata", "regex-syntax"]),
     },
     Arrows { from: "stockade-wire", ours: &["stockade-core"], others: Some(&["serde_json"]) },
     Arrows { from: "stockade-config", ours: &["stockade-core", "stockade-wire"], others: None },

@@ -11,19 +11,92 @@ use anyhow::{Context as _, Result};
 
 use crate::{roots, steps, tools};
 
+/// The most lines that are kept of one run.
+const SUMS_MAX: usize = 100;
+
 /// One long check.
 struct Long {
     name: &'static str,
     about: &'static str,
     minutes: u64,
-    /// Arguments of cargo.
-    cargo: &'static [&'static str],
+    /// Package, test program and test, where it is one of a crate; else the stories.
+    test: Option<[&'static str; 3]>,
     /// The value of `STOCKADE_LONG` that its test reads: how much longer than the short form.
     scale: &'static str,
 }
 
-/// All of them. A check prints its figures in lines that begin with `long:`.
-const CHECKS: &[Long] = &[];
+const fn of_a_crate(
+    name: &'static str,
+    about: &'static str,
+    minutes: u64,
+    test: [&'static str; 3],
+    scale: &'static str,
+) -> Long {
+    Long { name, about, minutes, test: Some(test), scale }
+}
+
+/// All of them. What they print beside the names of tests is kept as their sums.
+const CHECKS: &[Long] = &[
+    of_a_crate(
+        "pattern",
+        "5 million pairs of pattern and text against CPython, generated and from the original's filters",
+        120,
+        ["stockade-pattern", "differential", ""],
+        "5000000",
+    ),
+    of_a_crate(
+        "pattern-required",
+        "5 million pairs: every match holds what its pattern is said to need",
+        60,
+        ["stockade-pattern", "required", "every_match_has"],
+        "5000000",
+    ),
+    of_a_crate(
+        "matcher",
+        "25 times as many random line sequences through our matcher and the original's",
+        120,
+        ["stockade-core", "matcher_original", ""],
+        "25",
+    ),
+    of_a_crate("judge", "50 times the sizes: a million bans, floods, ends", 60, ["stockade-core", "judge", ""], "50"),
+    of_a_crate(
+        "config",
+        "20,000 random trees against the original's reader",
+        180,
+        ["stockade-config", "random", ""],
+        "20000",
+    ),
+    of_a_crate(
+        "source",
+        "100 times as many random histories of growing, rotated and truncated files",
+        60,
+        ["stockade-source", "files", "every_complete_line"],
+        "100",
+    ),
+    of_a_crate(
+        "enforce-model",
+        "200,000 random changes of the kernel's table",
+        60,
+        ["stockade-enforce", "model", ""],
+        "1000",
+    ),
+    of_a_crate(
+        "enforce-storm",
+        "1,000 times killed in a storm of changes under a packet stream",
+        120,
+        ["stockade-enforce", "stream", "killed_in_a_storm"],
+        "1000",
+    ),
+    of_a_crate("store-crash", "killed at every step of 500 random runs", 120, ["stockade-store", "crash", ""], "500"),
+    of_a_crate("store-damage", "1,000 damaged databases", 60, ["stockade-store", "damage", "damage_neither"], "1000"),
+    Long {
+        name: "stories",
+        about: "all stories, with 200 restarts under the stream, 300 crashes and 20,000 single bans",
+        minutes: 60,
+        test: None,
+        scale: "20",
+    },
+];
 
 /// Says which long checks there are.
 pub(crate) fn list() {
@@ -40,14 +113,22 @@ pub(crate) fn run(name: &str) -> Result<bool> {
     let check = CHECKS.iter().find(|check| check.name == name).with_context(|| format!("no long check {name}"))?;
     tools::ensure()?;
     let environment = roots::ensure()?;
-    let mut command = steps::cargo(check.cargo);
+    let mut command = match check.test {
+        Some([package, program, filter]) => {
+            let mut command = steps::cargo(&["test", "--release", "--package", package, "--test", program, "--"]);
+            command.args(["--nocapture", filter]);
+            command
+        }
+        None => steps::cargo(&["xtask", "test", "--stories"]),
+    };
     command.env("STOCKADE_LONG", check.scale).envs(environment);
     let start = Instant::now();
     let mut sums = Vec::new();
     let good = steps::run(name, &mut command, Duration::from_secs(check.minutes * 60), |line| {
         steps::say(line);
-        if let Some(sum) = line.trim().strip_prefix("long:") {
-            sums.push(sum.trim().to_owned());
+        let chatter = line.trim() == "ok" || ["running ", "test "].iter().any(|word| line.starts_with(word));
+        if !chatter && !line.trim().is_empty() && sums.len() < SUMS_MAX {
+            sums.push(line.trim().to_owned());
         }
     })?;
     let took = start.elapsed().as_secs();

@@ -81,7 +81,30 @@ pub(crate) fn ensure() -> Result<Vec<(&'static str, PathBuf)>> {
         results.into_iter().collect::<Result<Vec<()>>>()?;
         steps::say(&format!("    roots: {:.0} s", start.elapsed().as_secs_f32()));
     }
-    Ok(RECIPES.iter().map(|recipe| (recipe.variable, folder.join(recipe.suite))).collect())
+    let mut environment: Vec<(&'static str, PathBuf)> =
+        RECIPES.iter().map(|recipe| (recipe.variable, folder.join(recipe.suite))).collect();
+    // A tree of the original, for tests that need no more than that.
+    environment.push(("STOCKADE_FAIL2BAN", folder.join("trixie/etc/fail2ban")));
+    environment.push(("STOCKADE_SCENARIOS", scenarios(&folder.join("trixie"))?));
+    Ok(environment)
+}
+
+/// Random scenarios with what the original of a root makes of them, written once per version of their writer.
+fn scenarios(root: &Path) -> Result<PathBuf> {
+    let folder = steps::top().join("target/scenarios");
+    let writer = steps::top().join("crates/core/tests/judge/reference.py");
+    let (text, stamp) = (folder.join("original.txt"), folder.join("stamp"));
+    let wanted = steps::read(&writer)?;
+    if text.is_file() && steps::read(&stamp).is_ok_and(|have| have == wanted) {
+        return Ok(folder);
+    }
+    fs::create_dir_all(&folder)?;
+    let mut command = Command::new("python3");
+    command.arg("-B").arg(writer).arg("--f2b").arg(root.join("usr/lib/python3/dist-packages"));
+    let said = steps::output(command.args(["--seed", "1", "--count", "300"])).context("scenarios of the original")?;
+    fs::write(&text, said)?;
+    fs::write(&stamp, wanted)?;
+    Ok(folder)
 }
 
 /// The text that a root's stamp has to equal.

@@ -17,8 +17,8 @@ pub(crate) struct Sum {
 /// How long the tests of all crates may take, compiling included.
 const CRATES_LIMIT: Duration = Duration::from_secs(900);
 
-/// How long the stories may take.
-const STORIES_LIMIT: Duration = Duration::from_secs(600);
+/// How long the stories may take, and in their long form (`STOCKADE_LONG`).
+const STORIES_LIMIT: [Duration; 2] = [Duration::from_secs(600), Duration::from_secs(3600)];
 
 /// Runs what the words ask for; true when nothing failed.
 ///
@@ -61,10 +61,12 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
 fn crates(which: &[&str], environment: &[(&str, PathBuf)], sum: &mut Sum) -> Result<()> {
     steps::say(&format!("==> cargo test {}", which.join(" ")));
     let mut command = steps::cargo(&["test", "--no-fail-fast"]);
-    command.args(which).envs(environment.iter().map(|(name, place)| (*name, place)));
+    command.args(which).args(["--", "--show-output"]);
+    command.envs(environment.iter().map(|(name, place)| (*name, place)));
     let before = *sum;
+    let mut reader = Reader::default();
     let good = steps::run("cargo test", &mut command, CRATES_LIMIT, |line| {
-        if !take(line, sum) {
+        if reader.take(line, sum) {
             steps::say(line);
         }
     })?;
@@ -72,22 +74,58 @@ fn crates(which: &[&str], environment: &[(&str, PathBuf)], sum: &mut Sum) -> Res
         // Something else than a test went wrong, such as the compiling.
         sum.failed += 1;
     }
+    if steps::under_ci() && reader.skips > 0 {
+        steps::say(&format!("FAILED  {} tests did nothing, and under CI nothing is left out", reader.skips));
+        sum.failed += 1;
+    }
     Ok(())
 }
 
-/// Counts a line of a test program; true when it says only what the sum says too.
-fn take(line: &str, sum: &mut Sum) -> bool {
-    if let Some(rest) = line.strip_prefix("test result: ") {
-        let number = |what: &str| {
+/// Reads what test programs print, and keeps what is worth to be seen.
+#[derive(Debug, Default)]
+struct Reader {
+    /// How many test programs are inside each other.
+    depth: u32,
+    /// Inside the output of tests that passed.
+    passing: bool,
+    /// How often such a test said that it did nothing.
+    skips: u64,
+}
+
+impl Reader {
+    /// Counts a line; true when it should be shown.
+    fn take(&mut self, line: &str, sum: &mut Sum) -> bool {
+        if let Some(rest) = line.strip_prefix("test result: ") {
+            self.passing = false;
             let words: Vec<&str> = rest.split([' ', ';', '.']).filter(|word| !word.is_empty()).collect();
-            words.windows(2).find(|pair| pair.last() == Some(&what)).and_then(|pair| pair.first()?.parse::<u64>().ok())
-        };
-        sum.passed += number("passed").unwrap_or(0);
-        sum.failed += number("failed").unwrap_or(0);
-        sum.left_out += number("ignored").unwrap_or(0);
-        return number("failed") == Some(0);
+            let number = |what: &str| {
+                let pair = words.windows(2).find(|pair| pair.last() == Some(&what));
+                pair.and_then(|pair| pair.first()?.parse::<u64>().ok()).unwrap_or(0)
+            };
+            // A test that starts its own program again shows a sum inside the sum.
+            self.depth = self.depth.saturating_sub(1);
+            if self.depth > 0 {
+                return false;
+            }
+            sum.passed += number("passed");
+            sum.failed += number("failed");
+            sum.left_out += number("ignored");
+            return number("failed") > 0;
+        }
+        self.depth += u32::from(line.starts_with("running ") && line.trim_end().ends_with(['t', 's']));
+        match line {
+            "successes:" => self.passing = true,
+            "failures:" => self.passing = false,
+            _ => {}
+        }
+        let skip = ["SKIP", "skipped:", "LEFT OUT"].iter().any(|word| line.trim_start().starts_with(word));
+        if skip && self.passing {
+            self.skips += 1;
+        }
+        let quiet =
+            line.is_empty() || line.starts_with("running ") || (line.starts_with("test ") && line.ends_with(" ... ok"));
+        skip || !(self.passing || quiet)
     }
-    line.is_empty() || line.starts_with("running ") || (line.starts_with("test ") && line.ends_with(" ... ok"))
 }
 
 /// Builds the program under test as it is shipped, and tells the stories.
@@ -106,7 +144,9 @@ fn stories(words: &[&str], environment: &[(&str, PathBuf)], sum: &mut Sum) -> Re
     command.env("STOCKADE_SCRATCH", target.join("machines")).env("STOCKADE_BIN", target.join("release/stockade"));
     command.env("RUST_LIB_BACKTRACE", "0");
     let mut told = false;
-    steps::run("stories", &mut command, STORIES_LIMIT, |line| {
+    let [short, long] = STORIES_LIMIT;
+    let limit = if std::env::var_os("STOCKADE_LONG").is_some() { long } else { short };
+    steps::run("stories", &mut command, limit, |line| {
         if let Some((passed, failed)) = counted(line) {
             sum.passed += passed;
             sum.failed += failed;
@@ -134,15 +174,30 @@ mod tests {
 
     #[test]
     fn results_of_test_programs_are_summed() {
-        let mut sum = Sum::default();
-        assert!(take(
-            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished",
-            &mut sum
-        ));
-        assert!(!take("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured", &mut sum));
-        assert_eq!(sum, Sum { passed: 15, failed: 2, left_out: 1 });
-        assert!(take("test a::b ... ok", &mut sum));
-        assert!(!take("test a::b ... FAILED", &mut sum));
+        let (mut sum, mut reader) = (Sum::default(), Reader::default());
+        assert!(!reader.take("running 13 tests", &mut sum));
+        assert!(!reader.take("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out", &mut sum));
+        assert!(
+            reader.take("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out", &mut sum)
+        );
+        assert!(!reader.take("running 2 tests", &mut sum));
+        assert!(!reader.take("running 1 test", &mut sum));
+        assert!(!reader.take("test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 7 filtered out", &mut sum));
+        assert!(!reader.take("test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out", &mut sum));
+        assert_eq!(sum, Sum { passed: 17, failed: 2, left_out: 1 });
+        assert!(!reader.take("test a::b ... ok", &mut sum));
+        assert!(reader.take("test a::b ... FAILED", &mut sum));
+    }
+
+    #[test]
+    fn a_passing_test_is_heard_only_when_it_did_nothing() {
+        let (mut sum, mut reader) = (Sum::default(), Reader::default());
+        assert!(!reader.take("successes:", &mut sum));
+        assert!(!reader.take("a figure", &mut sum));
+        assert!(reader.take("SKIPPED: no python3 to compare with", &mut sum));
+        assert!(reader.take("failures:", &mut sum));
+        assert!(reader.take("a figure", &mut sum));
+        assert_eq!(reader.skips, 1);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::steps;
 
 /// More lines than this in a source file mean that it is two things.
-const LINES_MAX: usize = 900;
+const LINES_MAX: usize = 1_000;
 
 /// The most bytes of a tracked file.
 const BYTES_MAX: u64 = 1 << 20;
@@ -87,8 +87,9 @@ fn stands_in(line: &str, word: &str) -> bool {
 fn source(name: &str, text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let lines = text.lines().count();
-    if lines > LINES_MAX && !text.contains("tidy: one table") {
-        wrong.push(format!("{name}: {lines} lines: one thing, or two? (at most {LINES_MAX}; a table says so)"));
+    let table = ["table.rs", "tables.rs"].iter().any(|ending| name.ends_with(ending));
+    if lines > LINES_MAX && !table {
+        wrong.push(format!("{name}: {lines} lines: one thing, or two? (at most {LINES_MAX}, but for tables)"));
     }
     for (line, number) in text.lines().zip(1..) {
         if line.trim() == concat!("#[ign", "ore]") {

@@ -138,6 +138,10 @@ impl JailReader {
     ) -> Result<Option<Definition>, Failed> {
         let text = text_of(first, "filter");
         let spot = first.get("filter").and_then(|entry| entry.origin.name_spot());
+        if text.is_empty() && spot.is_some() {
+            // Written so on purpose: a jail for bans by hand.
+            return Ok(None);
+        }
         if text.is_empty() {
             let problem = Problem::new("no filter is set, so only manual bans will happen").at(spot);
             reader.findings.add(Severity::Warning, Some(name), problem.help("set filter = NAME"));

@@ -40,7 +40,9 @@ pub use check::CompileCheck;
 pub use daemon::{DaemonOptions, Overrides};
 pub use diagnostic::{Diagnostic, Severity};
 pub use embedded::embedded_files;
-pub use load::{FilterCheck, FilterFault, FilterTexts, LoadOptions, Loaded, MissingLogs, load, load_daemon_options};
+pub use load::{
+    FilterCheck, FilterFault, FilterTexts, LoadOptions, Loaded, MissingLogs, load, load_daemon_options, load_filter,
+};
 pub use origin::OriginRow;
 pub use own::{Profile, is_own};
 pub use tree::{MAX_FILE, MAX_TOTAL, TreeSource, journal_is_there};

@@ -17,7 +17,7 @@ fn alone_it_switches_sshd_on_with_our_own_action() {
     let loaded = load(&TreeSource::Embedded, &LoadOptions { journal: true, ..LoadOptions::default() });
     assert!(loaded.passes_test(), "{:?}", loaded.diagnostics);
     assert_eq!(loaded.profile, Some(Profile::Own));
-    assert_eq!(loaded.jails, ["sshd"]);
+    assert_eq!(loaded.jails, ["sshd", "manual"]);
     assert_eq!(loaded.daemon.socket, "/run/stockade/stockade.sock");
     let all = commands(&loaded);
     for wanted in [
@@ -29,7 +29,7 @@ fn alone_it_switches_sshd_on_with_our_own_action() {
     ] {
         assert!(all.iter().any(|c| c == wanted), "{wanted} is not in {all:#?}");
     }
-    assert_eq!(all.last().map(String::as_str), Some("['start', 'sshd']"));
+    assert_eq!(all.last().map(String::as_str), Some("['start', 'manual']"));
     assert!(loaded.original().all(|c| !command_repr(c).contains("'stockade.")));
 }
 
@@ -53,7 +53,7 @@ fn three_lines_of_jail_local_are_a_whole_configuration() {
     let loaded = load(&source, &LoadOptions::default());
     fs::remove_dir_all(&folder).unwrap();
     assert!(loaded.passes_test(), "{:?}", loaded.diagnostics);
-    assert_eq!(loaded.jails, ["sshd", "web"]);
+    assert_eq!(loaded.jails, ["sshd", "manual", "web"]);
     assert_eq!(loaded.daemon.loglevel, "DEBUG");
     assert_eq!(loaded.daemon.socket, "/run/stockade/stockade.sock");
     let all = commands(&loaded);
@@ -97,7 +97,7 @@ fn in_our_own_profile_one_broken_jail_is_off_and_the_others_run() {
     let none = load(&TreeSource::of_folder(&folder), &LoadOptions { only: Some("shd"), ..LoadOptions::default() });
     fs::remove_dir_all(&folder).unwrap();
     assert!(loaded.is_startable() && !loaded.passes_test() && loaded.has_errors());
-    assert_eq!(loaded.jails, ["sshd"]);
+    assert_eq!(loaded.jails, ["sshd", "manual"]);
     assert_eq!(loaded.skipped, ["a", "b", "c", "d"]);
     let errors = loaded.original().filter(|c| command_repr(c).starts_with("['config-error', \"Jail '")).count();
     assert_eq!(errors, 4);

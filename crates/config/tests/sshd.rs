@@ -43,7 +43,10 @@ fn samples() -> Vec<Sample> {
 
 /// The filter as our stream carries it.
 fn spec(mode: &str) -> FilterSpec {
-    let folder = std::env::temp_dir().join(format!("stockade-sshd-{}-{mode}", std::process::id()));
+    // Tests run side by side in one process.
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("stockade-sshd-{}-{count}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("jail.local"), format!("[sshd]\nmode = {mode}\n")).unwrap();
     let loaded = load(&TreeSource::Overlay(folder.clone()), &LoadOptions::default());

@@ -57,6 +57,12 @@ impl JailBans {
         }
     }
 
+    /// Adds a ban; of several the latest end counts.
+    pub(crate) fn extend_to(&mut self, net: Net, end: End) {
+        let later = self.get(net).map_or(end, |known| known.max(end));
+        self.set(net, Some(later));
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.v4.len().saturating_add(self.v6.len()).saturating_add(self.nets.len())
     }

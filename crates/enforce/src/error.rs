@@ -15,12 +15,14 @@ pub struct Error {
     pub retryable: bool,
     /// What the operator can do; empty if there is nothing to say.
     pub help: String,
+    /// Does this kernel or machine lack what was tried?
+    pub lacks_feature: bool,
 }
 
 impl Error {
     /// An error that stays until somebody acts.
     pub(crate) fn new(what: impl Into<String>, why: impl Into<String>, help: impl Into<String>) -> Self {
-        Error { what: what.into(), why: why.into(), retryable: false, help: help.into() }
+        Error { what: what.into(), why: why.into(), retryable: false, help: help.into(), lacks_feature: false }
     }
 
     /// An error number of a system call or of a netlink answer.
@@ -34,7 +36,11 @@ impl Error {
             Errno::NOENT => ("no such object in the kernel".to_owned(), true, String::new()),
             _ => (errno.to_string(), false, String::new()),
         };
-        Error { what: what.into(), why, retryable, help }
+        let lacks_feature = matches!(
+            errno,
+            Errno::OPNOTSUPP | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT | Errno::NOSYS | Errno::INVAL
+        );
+        Error { what: what.into(), why, retryable, help, lacks_feature }
     }
 }
 

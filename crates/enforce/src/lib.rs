@@ -7,9 +7,11 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod command;
 mod content;
 mod diag;
 mod error;
+mod fallback;
 pub mod guard;
 mod kernel;
 mod layout;
@@ -17,13 +19,16 @@ mod lift;
 pub mod link;
 mod netlink;
 mod nft;
+mod ops;
 mod owner;
 mod ports;
 
+pub use backend::{Means, Options};
 pub use error::Error;
 pub use guard::{Guard, Reason};
-pub use kernel::{Applied, GroupCount, Held, Kernel, Loaded, Means, OnClose, Options, Progress, SetOp};
+pub use kernel::Kernel;
 pub use layout::{JailBlock, Layout, Verdict};
-pub use lift::{Lifted, lift};
+pub use lift::{Lifted, Standing, lift, standing};
 pub use nft::events::KernelEvent;
+pub use ops::{Applied, GroupCount, Held, Loaded, OnClose, Progress, SetOp};
 pub use ports::{PortError, PortSpec, Services};

@@ -4,6 +4,7 @@ use rustix::net::netlink;
 use stockade_core::Net;
 
 use crate::error::Error;
+use crate::fallback::Fallback;
 use crate::netlink::Socket;
 use crate::nft;
 
@@ -33,11 +34,13 @@ pub fn lift(table: &str, target: Option<Net>) -> Result<Lifted, Error> {
         None => format!("lift table inet {table}"),
     };
     let failed = |errno| Error::errno(&what, errno);
-    let mut socket = Socket::open(Some(netlink::NETFILTER), 0).map_err(failed)?;
-    let state = nft::table_state(&mut socket, table).map_err(failed)?;
-    if !state.exists {
-        return Ok(Lifted::default());
-    }
+    let opened = Socket::open(Some(netlink::NETFILTER), 0)
+        .and_then(|mut socket| nft::table_state(&mut socket, table).map(|state| (socket, state)));
+    let (mut socket, state) = match opened.map_err(failed) {
+        Ok((socket, state)) if state.exists => (socket, state),
+        Err(error) if !error.lacks_feature => return Err(error),
+        _ => return lift_by_tools(table, target),
+    };
     if let Some(owner) = state.owner {
         return Err(nft::owned_by(&what, owner));
     }
@@ -69,4 +72,48 @@ pub fn lift(table: &str, target: Option<Net>) -> Result<Lifted, Error> {
     covered_by.sort_unstable();
     covered_by.dedup();
     Ok(Lifted { found: !elements.is_empty(), elements: elements.len(), covered_by })
+}
+
+/// What stands in the kernel, as seen without a daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Is our table there?
+    pub table: bool,
+    /// The living process that owns it, in words: `stockade (pid 5)`. `None` if
+    /// nobody does: the daemon is dead, or the kernel knows no owners.
+    pub owner: Option<String>,
+}
+
+/// Looks whether our table stands, and who owns it.
+///
+/// # Errors
+///
+/// No rights to ask, or no nftables.
+pub fn standing(table: &str) -> Result<Standing, Error> {
+    let failed = |errno| Error::errno(format!("look for table inet {table}"), errno);
+    let mut socket = Socket::open(Some(netlink::NETFILTER), 0).map_err(failed)?;
+    let state = nft::table_state(&mut socket, table).map_err(failed)?;
+    Ok(Standing { table: state.exists, owner: state.owner.map(nft::owner_in_words) })
+}
+
+/// The same where bans are kept by `ipset` or `iptables`; without these tools there is nothing to lift.
+fn lift_by_tools(table: &str, target: Option<Net>) -> Result<Lifted, Error> {
+    let mut lifted = Lifted::default();
+    for with_sets in [true, false] {
+        let Ok(mut tools) = Fallback::open(table, with_sets) else { continue };
+        if !tools.found()? {
+            continue;
+        }
+        match target {
+            None => {
+                tools.delete()?;
+                lifted.found = true;
+            }
+            Some(net) => {
+                lifted.elements = lifted.elements.saturating_add(tools.lift(net)?);
+                lifted.found = lifted.elements > 0;
+            }
+        }
+    }
+    Ok(lifted)
 }

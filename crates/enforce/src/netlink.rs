@@ -4,6 +4,7 @@
 //! order, attribute values in whatever order the subsystem wants.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
@@ -11,6 +12,8 @@ use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, So
 
 /// `NLM_F_REQUEST`
 pub(crate) const REQUEST: u16 = 0x1;
+/// `NLM_F_MULTI`: more messages of the same answer follow.
+const MULTI: u16 = 0x2;
 /// `NLM_F_ACK`
 pub(crate) const ACK: u16 = 0x4;
 /// `NLM_F_DUMP`
@@ -33,6 +36,8 @@ const HEADER: usize = 16;
 const READ_BYTES: usize = 64 * 1024;
 /// Room for a whole transaction and for all of its answers. A limit, not memory that is taken.
 const BUFFER_BYTES: usize = 8 * 1024 * 1024;
+/// An answer that takes longer than this does not come any more.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// A dump disturbed this often in a row is given up.
 const DUMP_TRIES: u32 = 8;
 
@@ -66,6 +71,7 @@ impl Socket {
         if sockopt::set_socket_recv_buffer_size_force(&fd, BUFFER_BYTES).is_err() {
             sockopt::set_socket_recv_buffer_size(&fd, BUFFER_BYTES)?;
         }
+        sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(ANSWER_TIME_MAX))?;
         rustix::net::bind(&fd, &SocketAddrNetlink::new(0, groups))?;
         let port_id = SocketAddrNetlink::try_from(rustix::net::getsockname(&fd)?)?.pid();
         Ok(Socket { fd, port_id, seq: 0, buffer: vec![0; READ_BYTES] })
@@ -143,7 +149,7 @@ impl Socket {
         let (mut done, mut disturbed, mut error) = (false, false, None);
         while !done {
             // The kernel answers in the same call that takes the request, so waiting is never for long.
-            self.read(RecvFlags::empty(), &mut |message| {
+            let arrived = self.read(RecvFlags::empty(), &mut |message| {
                 if message.seq != seq {
                     return;
                 }
@@ -156,10 +162,13 @@ impl Socket {
                     }
                     _ => {
                         each(message);
-                        done |= message.flags & 0x2 == 0;
+                        done |= message.flags & MULTI == 0;
                     }
                 }
             })?;
+            if !arrived {
+                return Err(Errno::TIMEDOUT);
+            }
         }
         match error {
             Some(errno) => Err(errno),

@@ -8,7 +8,7 @@
 //!   chain b1_ports        per protocol: destination port -> chain, by the map b1_tcp, b1_udp ..
 //!   chain b1_s0           several groups hold these ports: jump to each
 //!   chain b1_g0_tcp_22    source in a set of this group: count, drop
-//!   set   b1_g0_tcp_22_v4, _v6, _v4_24 ..   hosts, and networks by prefix length
+//!   set   b1_g0_tcp_22_v4, _v6, _v4_24 ..   hosts, and networks by prefix length, once there is a ban
 //! ```
 //! `b1` is the number of the build. A new build stands beside the old one until
 //! its sets are full; then the old one is retired in one transaction. So no
@@ -23,15 +23,23 @@ use stockade_core::Net;
 use crate::backend::{Change, ElementOp};
 use crate::error::Error;
 use crate::layout::{GroupKey, Layout, Verdict};
-use crate::netlink::{DUMP, ERROR, Message, Socket, attribute, be32, be64, error_of, text};
-use crate::ports::{carries_ports, protocol_name};
+use crate::netlink::{DUMP, ERROR, Socket, attribute, be64, error_of, text};
 
 pub(crate) mod events;
+mod groups;
+mod look;
 mod words;
 mod write;
 
+use groups::{Group, SetKey, add_dispatch, add_fresh, build_number, name_of, set_key, set_name};
+use look::body_of;
 use words::*;
 use write::Batch;
+
+pub(crate) use groups::parse_set_name;
+pub(crate) use look::{
+    Kind, Object, delete_elements, delete_table, has_element, owned_by, owner_in_words, standing, table_state,
+};
 
 /// Elements per message: their attributes must fit 64 KiB, at most 60 bytes each.
 const MESSAGE_ELEMENTS: usize = 1000;
@@ -51,33 +59,6 @@ pub(crate) struct Features {
     reject: bool,
 }
 
-/// A table as the kernel shows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TableState {
-    pub(crate) exists: bool,
-    pub(crate) flags: u32,
-    /// Port id of the socket that owns it.
-    pub(crate) owner: Option<u32>,
-}
-
-/// The sets of one group.
-#[derive(Clone, Debug)]
-struct Group {
-    /// Name of chain and counter, and beginning of the names of its sets.
-    name: String,
-    verdict: Verdict,
-    /// Prefix lengths for which sets exist: (is IPv4, length).
-    nets: Vec<(bool, u8)>,
-}
-
-/// A set of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct SetKey {
-    group: usize,
-    ipv4: bool,
-    prefix: u8,
-}
-
 /// The table, as we made it.
 #[derive(Debug)]
 pub(crate) struct Nft {
@@ -87,8 +68,10 @@ pub(crate) struct Nft {
     /// Number of the last build.
     build: u32,
     groups: Vec<Group>,
-    /// All chains, maps, sets and counters of ours except the sets of networks.
+    /// All chains, maps and counters of ours; sets stand with their groups.
     structure: Vec<String>,
+    /// Rules that lead packets to the chains of groups.
+    dispatch_rules: usize,
 }
 
 impl Nft {
@@ -110,6 +93,7 @@ impl Nft {
             build: 0,
             groups: Vec::new(),
             structure: Vec::new(),
+            dispatch_rules: 0,
         };
         nft.features.destroy = !old
             && nft
@@ -152,8 +136,35 @@ impl Nft {
     /// Does the table stand, and all that this build made in it?
     pub(crate) fn is_whole(&mut self) -> Result<bool, Error> {
         let standing = self.standing()?;
-        let nets = self.groups.iter().flat_map(|g| g.nets.iter().map(|(v4, p)| set_name(&g.name, *v4, *p)));
-        Ok(self.structure.iter().cloned().chain(nets).all(|name| standing.iter().any(|o| o.name == name)))
+        let sets = self.groups.iter().flat_map(|g| g.sets.iter().map(|(v4, p)| set_name(&g.name, *v4, *p)));
+        if !self.structure.iter().cloned().chain(sets).all(|name| standing.iter().any(|o| o.name == name)) {
+            return Ok(false);
+        }
+        // Each set has one rule.
+        let by_sets: usize = self.groups.iter().map(|g| g.sets.len()).sum();
+        let expected = by_sets.saturating_add(self.dispatch_rules);
+        Ok(self.count_rules()? >= expected)
+    }
+
+    /// Rules that stand in chains of this build.
+    fn count_rules(&mut self) -> Result<usize, Error> {
+        let (table, structure) = (&self.table, &self.structure);
+        let count = self.socket.request(
+            |w| {
+                w.begin(SUBSYSTEM << 8 | GETRULE, DUMP, &[PROTO_INET, 0, 0, 0]);
+                w.text(RULE_TABLE, table);
+                w.end();
+            },
+            |count: &mut usize, message| {
+                let Some(body) = body_of(message, NEWRULE) else { return };
+                let chain = attribute(body, RULE_CHAIN).map(text).unwrap_or_default();
+                let ours = attribute(body, RULE_TABLE).map(text) == Some(table.as_str());
+                if ours && structure.iter().any(|name| name == chain) {
+                    *count = count.saturating_add(1);
+                }
+            },
+        );
+        count.map_err(|e| Error::errno(format!("list the rules of table inet {table}"), e))
     }
 
     /// Makes chains and maps for this layout beside what stands, live at once.
@@ -175,6 +186,7 @@ impl Nft {
     fn try_build(&mut self, layout: &Layout, reuse: &[Option<usize>]) -> Result<(), Vec<(u32, Errno)>> {
         let build = self.build.wrapping_add(1);
         let mut structure = Vec::new();
+        let mut dispatch_rules = 0;
         let groups: Vec<(Group, bool)> = layout
             .groups()
             .iter()
@@ -188,21 +200,18 @@ impl Nft {
         self.transact(|b| {
             b.add_table(flags);
             for (group, reused) in &groups {
-                structure.extend([
-                    group.name.clone(),
-                    set_name(&group.name, true, 32),
-                    set_name(&group.name, false, 128),
-                ]);
+                structure.push(group.name.clone());
                 if *reused {
                     continue;
                 }
                 b.add_counter(&group.name);
                 b.add_chain(&group.name);
-                add_set(b, group, true, 32);
-                add_set(b, group, false, 128);
             }
+            let before = b.rules;
             add_dispatch(b, build, layout, &groups, &mut structure);
+            dispatch_rules = b.rules.saturating_sub(before);
         })?;
+        self.dispatch_rules = dispatch_rules;
         self.build = build;
         self.groups = groups.into_iter().map(|(group, _)| group).collect();
         self.structure = structure;
@@ -214,15 +223,15 @@ impl Nft {
         let label: String =
             key.ports.to_string().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(40).collect();
         let refuse = if key.verdict == Verdict::Reject { "_reject" } else { "" };
-        Group { name: format!("b{build}_g{index}_{label}{refuse}"), verdict, nets: Vec::new() }
+        Group { name: format!("b{build}_g{index}_{label}{refuse}"), verdict, sets: Vec::new() }
     }
 
     /// Removes everything in the table that the present build does not use, in one transaction.
     pub(crate) fn retire(&mut self) -> Result<(), Error> {
         let mut stale = self.standing()?;
-        let nets: Vec<String> =
-            self.groups.iter().flat_map(|g| g.nets.iter().map(|(v4, p)| set_name(&g.name, *v4, *p))).collect();
-        stale.retain(|o| !self.structure.contains(&o.name) && !nets.contains(&o.name));
+        let sets: Vec<String> =
+            self.groups.iter().flat_map(|g| g.sets.iter().map(|(v4, p)| set_name(&g.name, *v4, *p))).collect();
+        stale.retain(|o| !self.structure.contains(&o.name) && !sets.contains(&o.name));
         if stale.is_empty() {
             return Ok(());
         }
@@ -257,6 +266,8 @@ impl Nft {
             let mut order: Vec<(usize, ElementOp)> = chunk.iter().copied().enumerate().collect();
             order.iter_mut().for_each(|(i, _)| *i = i.saturating_add(offset));
             offset = offset.saturating_add(chunk.len());
+            // Where there is no set there is nothing to remove.
+            order.retain(|(_, op)| op.change != Change::Remove || self.has_set(set_key(op)));
             order.sort_by_key(|(_, op)| set_key(op));
             if self.packed(&order).is_err() {
                 self.isolate(&order, &mut failed);
@@ -298,7 +309,9 @@ impl Nft {
 
     /// Does what a refused batch asks for, except for the elements that made it fail.
     fn isolate(&mut self, order: &[(usize, ElementOp)], failed: &mut Vec<(usize, Errno)>) {
-        for part in order.chunks(ISOLATE_OPS) {
+        // Set by set: one that can't be made takes nobody else with it.
+        let sets = order.chunk_by(|(_, a), (_, b)| set_key(a) == set_key(b));
+        for part in sets.flat_map(|set| set.chunks(ISOLATE_OPS)) {
             let mut left = part.to_vec();
             while !left.is_empty() {
                 match self.one_by_one(&left) {
@@ -364,22 +377,22 @@ impl Nft {
         Err(bad)
     }
 
-    /// Sets of networks that the operations need and that don't exist yet.
+    /// Sets that the operations need and that don't exist yet.
     fn fresh_sets(&self, ops: &[(usize, ElementOp)]) -> Vec<SetKey> {
-        let exists = |k: &SetKey| {
-            self.groups.get(k.group).is_none_or(|g| g.nets.contains(&(k.ipv4, k.prefix)))
-                || k.prefix == if k.ipv4 { 32 } else { 128 }
-        };
-        let mut keys: Vec<SetKey> = ops.iter().map(|(_, op)| set_key(op)).filter(|k| !exists(k)).collect();
+        let mut keys: Vec<SetKey> = ops.iter().map(|(_, op)| set_key(op)).filter(|k| !self.has_set(*k)).collect();
         keys.sort_unstable();
         keys.dedup();
         keys
     }
 
+    fn has_set(&self, key: SetKey) -> bool {
+        self.groups.get(key.group).is_none_or(|g| g.sets.contains(&(key.ipv4, key.prefix)))
+    }
+
     fn keep_fresh(&mut self, fresh: &[SetKey]) {
         for key in fresh {
             if let Some(group) = self.groups.get_mut(key.group) {
-                group.nets.push((key.ipv4, key.prefix));
+                group.sets.push((key.ipv4, key.prefix));
             }
         }
     }
@@ -387,8 +400,17 @@ impl Nft {
     /// Is this very host or network an element of the group, not yet expired?
     pub(crate) fn holds(&mut self, group: usize, net: Net) -> Result<bool, Errno> {
         let key = SetKey { group, ipv4: net.is_ipv4(), prefix: net.prefix() };
+        // A set that we have not made holds nothing of ours, whatever stands under its name.
+        if !self.has_set(key) {
+            return Ok(false);
+        }
         let Some(set) = name_of(&self.groups, key) else { return Ok(false) };
         has_element(&mut self.socket, &self.table, &set, net)
+    }
+
+    /// Have we made the set that would hold it?
+    pub(crate) fn has_set_for(&self, group: usize, net: Net) -> bool {
+        self.has_set(SetKey { group, ipv4: net.is_ipv4(), prefix: net.prefix() })
     }
 
     /// Packets and bytes that each group refused, by index.
@@ -449,8 +471,8 @@ fn transact(socket: &mut Socket, table: &str, write: impl FnOnce(&mut Batch<'_>)
     write(&mut batch);
     batch.finish();
     let expected = batch.messages;
-    // Answers to an earlier request that was given up.
-    while socket.receive(|_| {}).map_err(|e| vec![(0, e)])? {}
+    // Answers to an earlier request that was given up, or the news that some were lost.
+    while matches!(socket.receive(|_| {}), Ok(true) | Err(Errno::NOBUFS)) {}
     socket.send(&batch.writer).map_err(|e| vec![(0, e)])?;
     let mut acknowledged = 0usize;
     let mut failures = Vec::new();
@@ -477,282 +499,4 @@ fn transact(socket: &mut Socket, table: &str, write: impl FnOnce(&mut Batch<'_>)
 /// The first reason; what failed before is the cause of what failed later.
 fn first(failures: &[(u32, Errno)]) -> Errno {
     failures.first().map_or(Errno::PROTO, |(_, errno)| *errno)
-}
-
-/// The attributes of a message of ours, if it is of that kind.
-fn body_of(message: Message<'_>, kind: u16) -> Option<&[u8]> {
-    if message.kind == (SUBSYSTEM << 8 | kind) { message.payload.get(4..) } else { None }
-}
-
-/// What the kernel knows about a table.
-pub(crate) fn table_state(socket: &mut Socket, table: &str) -> Result<TableState, Errno> {
-    let state = socket.request(
-        |w| {
-            w.begin(SUBSYSTEM << 8 | GETTABLE, 0, &[PROTO_INET, 0, 0, 0]);
-            w.text(TABLE_NAME, table);
-            w.end();
-        },
-        |state: &mut TableState, message| {
-            let Some(body) = body_of(message, NEWTABLE) else { return };
-            state.exists = true;
-            state.flags = attribute(body, TABLE_FLAGS).and_then(be32).unwrap_or(0);
-            state.owner = attribute(body, TABLE_OWNER).and_then(be32);
-        },
-    );
-    match state {
-        Err(Errno::NOENT) => Ok(TableState::default()),
-        other => other,
-    }
-}
-
-/// Kinds of named things in a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Chain,
-    Map,
-    Set,
-    Counter,
-}
-
-/// A named thing in a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Object {
-    pub(crate) kind: Kind,
-    pub(crate) name: String,
-}
-
-/// All named things in a table, without their contents; none if the table is missing.
-pub(crate) fn standing(socket: &mut Socket, table: &str) -> Result<Vec<Object>, Errno> {
-    let mut all = Vec::new();
-    for (get, new, table_kind, name_kind) in [
-        (GETCHAIN, NEWCHAIN, CHAIN_TABLE, CHAIN_NAME),
-        (GETSET, NEWSET, SET_TABLE, SET_NAME),
-        (GETOBJ, NEWOBJ, OBJ_TABLE, OBJ_NAME),
-    ] {
-        let found = socket.request(
-            |w| {
-                w.begin(SUBSYSTEM << 8 | get, DUMP, &[PROTO_INET, 0, 0, 0]);
-                w.text(table_kind, table);
-                w.end();
-            },
-            |found: &mut Vec<Object>, message| {
-                let Some(body) = body_of(message, new) else { return };
-                if attribute(body, table_kind).map(text) != Some(table) {
-                    return;
-                }
-                let is_map = attribute(body, SET_FLAGS).and_then(be32).unwrap_or(0) & SET_F_MAP != 0;
-                let kind = match new {
-                    NEWCHAIN => Kind::Chain,
-                    NEWSET if is_map => Kind::Map,
-                    NEWSET => Kind::Set,
-                    _ => Kind::Counter,
-                };
-                let name = attribute(body, name_kind).map(text).unwrap_or_default().to_owned();
-                found.push(Object { kind, name });
-            },
-        );
-        match found {
-            Ok(found) => all.extend(found),
-            Err(Errno::NOENT) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(all)
-}
-
-/// Asks for one element by its key.
-pub(crate) fn has_element(socket: &mut Socket, table: &str, set: &str, net: Net) -> Result<bool, Errno> {
-    let found = socket.request(
-        |w| {
-            w.begin(SUBSYSTEM << 8 | GETSETELEM, 0, &[PROTO_INET, 0, 0, 0]);
-            w.text(ELEMS_TABLE, table);
-            w.text(ELEMS_SET, set);
-            w.nest(ELEMS_ELEMENTS, |w| w.nest(LIST_ELEM, |w| write::key(w, net)));
-            w.end();
-        },
-        |found: &mut bool, message| *found |= message.kind == (SUBSYSTEM << 8 | NEWSETELEM),
-    );
-    match found {
-        Err(Errno::NOENT) => Ok(false),
-        other => other,
-    }
-}
-
-/// Deletes a table, whoever made it.
-pub(crate) fn delete_table(socket: &mut Socket, table: &str) -> Result<(), Errno> {
-    transact(socket, table, |b| {
-        b.delete_table();
-    })
-    .map_err(|f| first(&f))
-}
-
-/// Deletes elements that are known to be there, in one transaction.
-pub(crate) fn delete_elements(socket: &mut Socket, table: &str, found: &[(String, Net)]) -> Result<(), Errno> {
-    let done = transact(socket, table, |b| {
-        for (set, net) in found {
-            b.elements(DELSETELEM, set, std::iter::once((*net, None)));
-        }
-    });
-    done.map_err(|f| first(&f))
-}
-
-/// The error for a table that another living process holds.
-pub(crate) fn owned_by(what: &str, owner: u32) -> Error {
-    let who = crate::owner::of_netlink_port(owner, NETLINK_NETFILTER);
-    Error::new(
-        what,
-        format!("it belongs to {who}, which is alive"),
-        "stop that process first, or ask it through its control socket",
-    )
-}
-
-/// Number of the netfilter protocol in `/proc/net/netlink`.
-const NETLINK_NETFILTER: u32 = 12;
-
-fn set_key(op: &ElementOp) -> SetKey {
-    SetKey { group: op.group, ipv4: op.net.is_ipv4(), prefix: op.net.prefix() }
-}
-
-fn name_of(groups: &[Group], key: SetKey) -> Option<String> {
-    groups.get(key.group).map(|g| set_name(&g.name, key.ipv4, key.prefix))
-}
-
-/// Name of a set: hosts end with `_v4` or `_v6`, networks have their prefix length behind that.
-fn set_name(group: &str, ipv4: bool, prefix: u8) -> String {
-    match (ipv4, prefix) {
-        (true, 32) => format!("{group}_v4"),
-        (false, 128) => format!("{group}_v6"),
-        (true, prefix) => format!("{group}_v4_{prefix}"),
-        (false, prefix) => format!("{group}_v6_{prefix}"),
-    }
-}
-
-/// The family and prefix length of a set of addresses, from its name: (is IPv4, length).
-pub(crate) fn parse_set_name(name: &str) -> Option<(bool, u8)> {
-    let (head, last) = name.rsplit_once('_')?;
-    match last {
-        "v4" => return Some((true, 32)),
-        "v6" => return Some((false, 128)),
-        _ => {}
-    }
-    let prefix: u8 = last.parse().ok()?;
-    match head.rsplit_once('_')?.1 {
-        "v4" if prefix < 32 => Some((true, prefix)),
-        "v6" if prefix < 128 => Some((false, prefix)),
-        _ => None,
-    }
-}
-
-/// The number of the build that made an object.
-fn build_number(name: &str) -> Option<u32> {
-    name.strip_prefix('b')?.split_once('_')?.0.parse().ok()
-}
-
-fn add_set(b: &mut Batch<'_>, group: &Group, ipv4: bool, prefix: u8) {
-    let set = set_name(&group.name, ipv4, prefix);
-    b.add_address_set(&set, ipv4);
-    b.add_rule(&group.name, |r| {
-        r.source_in(&set, ipv4, prefix);
-        r.counter(&group.name);
-        r.refuse(group.verdict);
-    });
-}
-
-fn add_fresh(b: &mut Batch<'_>, groups: &[Group], fresh: &[SetKey]) {
-    for key in fresh {
-        if let Some(group) = groups.get(key.group) {
-            add_set(b, group, key.ipv4, key.prefix);
-        }
-    }
-}
-
-/// The base chains and the way from a packet's protocol and port to the chains of groups.
-fn add_dispatch(b: &mut Batch<'_>, build: u32, layout: &Layout, groups: &[(Group, bool)], structure: &mut Vec<String>) {
-    let chain_of = |i: &usize| groups.get(*i).map(|(g, _)| g.name.clone()).unwrap_or_default();
-    let ports = format!("b{build}_ports");
-    b.add_chain(&ports);
-    structure.push(ports.clone());
-    let mut shared: Vec<(Vec<usize>, String)> = Vec::new();
-    let mut by_port = false;
-    for protocol in layout.protocols() {
-        by_port = true;
-        let mut ranges: Vec<(u16, u16, String)> = Vec::new();
-        for segment in layout.segments(protocol) {
-            let target = match (segment.groups.as_slice(), shared.iter().find(|(g, _)| *g == segment.groups)) {
-                ([only], _) => chain_of(only),
-                (_, Some((_, chain))) => chain.clone(),
-                (several, None) => {
-                    let chain = format!("b{build}_s{}", shared.len());
-                    b.add_chain(&chain);
-                    for group in several {
-                        b.add_rule(&chain, |r| r.jump(&chain_of(group)));
-                    }
-                    structure.push(chain.clone());
-                    shared.push((segment.groups.clone(), chain.clone()));
-                    chain
-                }
-            };
-            ranges.push((segment.low, segment.high, target));
-        }
-        match ranges.as_slice() {
-            [(0, u16::MAX, chain)] => {
-                b.add_rule(&ports, |r| {
-                    r.protocol(protocol);
-                    r.jump(chain);
-                });
-            }
-            _ if carries_ports(protocol) => {
-                let map = format!("b{build}_{}", protocol_name(protocol));
-                b.add_port_map(&map);
-                for (i, part) in ranges.chunks(MESSAGE_ELEMENTS / 4).enumerate() {
-                    b.fill_port_map(&map, part, i == 0);
-                }
-                b.add_rule(&ports, |r| {
-                    r.protocol(protocol);
-                    r.port_map(&map);
-                });
-                structure.push(map);
-            }
-            _ => {}
-        }
-    }
-    let everything: Vec<String> = layout.everything().iter().map(chain_of).collect();
-    for (hook, number, priority) in
-        [("prerouting", HOOK_PREROUTING, -300), ("input", HOOK_INPUT, -1), ("forward", HOOK_FORWARD, -1)]
-    {
-        let chain = format!("b{build}_{hook}");
-        b.add_base_chain(&chain, number, priority);
-        structure.push(chain.clone());
-        if number != HOOK_FORWARD {
-            b.add_rule(&chain, |r| {
-                r.loopback();
-                r.accept();
-            });
-        }
-        if number == HOOK_PREROUTING {
-            everything.iter().for_each(|group| {
-                b.add_rule(&chain, |r| r.jump(group));
-            });
-        }
-        if by_port {
-            b.add_rule(&chain, |r| r.jump(&ports));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_sets_are_read_back() {
-        for (ipv4, prefix) in [(true, 32), (true, 24), (true, 0), (false, 128), (false, 64), (false, 32), (false, 0)] {
-            assert_eq!(parse_set_name(&set_name("b1_g0_tcp_22", ipv4, prefix)), Some((ipv4, prefix)));
-        }
-        for other in ["b1_tcp", "x", "b1_v4_33", "b1_v6_200", "b1_v4_x", "_v5"] {
-            assert_eq!(parse_set_name(other), None, "{other}");
-        }
-        assert_eq!(build_number("b12_ports"), Some(12));
-        assert_eq!(build_number("prerouting"), None);
-    }
 }

@@ -6,7 +6,8 @@ mod common;
 use common::{Attacker, TARGET4, TARGET6, Witness, in_namespace, run};
 use stockade_core::{FailureId, JailName, Net, Span, Timestamp};
 use stockade_enforce::{
-    Held, JailBlock, Kernel, Layout, Lifted, Means, OnClose, Options, PortSpec, Services, SetOp, Verdict, lift,
+    Held, JailBlock, Kernel, Layout, Lifted, Means, OnClose, Options, PortSpec, Services, SetOp, Standing, Verdict,
+    lift, standing,
 };
 
 const PORT: u16 = 2222;
@@ -95,6 +96,10 @@ fn networks_and_hosts_overlap_freely() {
         let mut kernel = open(Layout::new([block("all", "any", "all")]));
         let all = ["10.9.0.0/16", "10.9.1.0/24", "10.9.1.1", "2001:db8:9::/64", "2001:db8:9::/112", "2001:db8:9::1"];
         apply(&mut kernel, &all.map(|whom| ban("all", whom)));
+        let holding: Vec<String> =
+            kernel.holding(net("10.9.1.1")).unwrap().iter().map(|(_, n)| n.to_string()).collect();
+        assert_eq!(holding, ["10.9.1.1", "10.9.1.0/24", "10.9.0.0/16"]);
+        assert_eq!(kernel.holding(net("2001:db8:9::5")).unwrap().len(), 2);
         for (lifted, silent) in [
             ("10.9.1.1", "10.9.1.1"),
             ("10.9.0.0/16", "10.9.1.1"),
@@ -209,11 +214,14 @@ fn lift_works_with_the_daemon_dead_and_says_who_lives() {
         let mut kernel = open(Layout::new([block("all", "any", "all"), block("one", "2222", "udp")]));
         let bans = [ban("all", "10.9.0.1"), ban("one", "10.9.0.1"), ban("all", "10.9.0.2"), ban("all", "10.9.1.0/24")];
         apply(&mut kernel, &bans);
+        let me = format!("pid {}", std::process::id());
+        assert!(standing("stockade").unwrap().owner.is_some_and(|o| o.contains(&me)));
         let second = Kernel::open(&Options::default()).unwrap_err();
         assert!(second.why.contains(&format!("pid {}", std::process::id())), "{second}");
         let alive = lift("stockade", Some(net("10.9.0.1"))).unwrap_err();
         assert!(alive.why.contains(&format!("pid {}", std::process::id())), "{alive}");
         drop(kernel);
+        assert_eq!(standing("stockade").unwrap(), Standing { table: true, owner: None });
         let lifted = lift("stockade", Some(net("10.9.0.1"))).unwrap();
         assert_eq!(lifted, Lifted { found: true, elements: 2, covered_by: vec![] });
         assert!(passes(&mut attacker, &witness, "10.9.0.1", PORT));
@@ -274,14 +282,14 @@ fn established_connections_of_a_banned_address_end() {
         for (from, to) in [("10.9.0.1", TARGET4), ("2001:db8:9::1", TARGET6), ("10.9.1.1", TARGET4)] {
             let whom = if from == "10.9.1.1" { "10.9.1.0/24" } else { from };
             assert_eq!(attacker.connect(from, to, 8000), "open");
-            assert_eq!(attacker.ask("talk"), "alive");
+            assert_eq!(attacker.ask("talk 10000"), "alive");
             apply(&mut kernel, &[ban("other", whom)]);
             assert_eq!(kernel.end_connections().unwrap(), 0);
-            assert_eq!(attacker.ask("talk"), "alive", "another port");
+            assert_eq!(attacker.ask("talk 10000"), "alive", "another port");
             apply(&mut kernel, &[ban("web", whom)]);
-            assert_eq!(attacker.ask("talk"), "silent", "packets of the standing connection are dropped");
+            assert_eq!(attacker.ask("talk 400"), "silent", "packets of the standing connection are dropped");
             assert_eq!(kernel.end_connections().unwrap(), 1);
-            assert_eq!(attacker.ask("talk"), "ended");
+            assert_eq!(attacker.ask("talk 10000"), "ended");
             assert_eq!(kernel.end_connections().unwrap(), 0);
         }
     });
@@ -403,5 +411,26 @@ fn a_ban_is_in_the_kernel_until_its_end() {
         let listed = run("nft", &["list", "set", "inet", "stockade", "b1_g0_all_v4"]);
         let forever = listed.split(',').filter(|e| e.contains("10.9.200.") && !e.contains("timeout")).count();
         assert_eq!(forever, 2, "{listed}");
+    });
+}
+
+#[test]
+fn two_thousand_attackers_at_once_are_banned_at_once() {
+    in_namespace("two_thousand_attackers_at_once_are_banned_at_once", || {
+        let mut kernel = open(Layout::new([block("sshd", "ssh", "tcp"), block("all", "any", "all")]));
+        let ops: Vec<SetOp> = (0..2000)
+            .map(|i| SetOp::Ban {
+                jail: JailName::new(if i % 2 == 0 { "sshd" } else { "all" }),
+                net: Net::host(common::flood_address(i)),
+                end: now() + HOUR,
+            })
+            .collect();
+        let start = std::time::Instant::now();
+        assert_eq!(kernel.apply(now(), &ops).failed, []);
+        let took = start.elapsed();
+        assert!(took < std::time::Duration::from_millis(200), "{took:?}");
+        for op in &ops {
+            assert_eq!(kernel.verify(op.jail(), op.net()).unwrap(), Held::Held);
+        }
     });
 }

@@ -133,6 +133,19 @@ fn without_an_owner_a_foreign_flush_is_seen_and_repaired() {
             assert!(witness.passed(&mut attacker).is_empty());
             assert_eq!(kernel.on_readable(), []);
         }
+        for harm in [
+            "flush chain inet stockade PREROUTING",
+            "delete chain inet stockade PREROUTING",
+            "flush table inet stockade",
+        ] {
+            let listed = run("nft", &["list", "table", "inet", "stockade"]);
+            let chain = listed.split_whitespace().find(|w| w.ends_with("_prerouting")).unwrap().to_owned();
+            run("nft", &harm.replace("PREROUTING", &chain).split(' ').collect::<Vec<_>>());
+            assert!(matches!(wait(&mut kernel).as_slice(), [KernelEvent::ForeignChange { .. }]), "{harm}");
+            assert!(!kernel.is_whole().unwrap(), "{harm}");
+            kernel.repair(now()).unwrap();
+            assert!(kernel.is_whole().unwrap(), "{harm}");
+        }
         // Without having looked at the notifications, the next ban finds out.
         run("nft", &["flush", "ruleset"]);
         let applied = kernel.apply(now(), &[op(true)]);
@@ -140,6 +153,54 @@ fn without_an_owner_a_foreign_flush_is_seen_and_repaired() {
         assert_eq!(kernel.bans(), 1000);
         attacker.datagrams(&flood_address(8).to_string(), TARGET4, PORT, 3);
         assert!(witness.passed(&mut attacker).is_empty());
+    });
+}
+
+/// Kill -9 at any moment of a storm of changes. Rounds: `STOCKADE_LONG`, 5 without it.
+#[test]
+fn killed_in_a_storm_it_leaves_no_gap() {
+    let name = "killed_in_a_storm_it_leaves_no_gap";
+    if Daemon::is_here() {
+        let mut kernel = start(&Options::default());
+        Daemon::storm(|round| {
+            let extra = |jail: &str| SetOp::Ban {
+                jail: JailName::new(jail),
+                net: Net::new(flood_address(round % 5000 + 2000), 24 + u8::try_from(round % 9).unwrap()).unwrap(),
+                end: Timestamp::MAX,
+            };
+            assert_eq!(kernel.apply(now(), &[extra("sshd")]).failed, []);
+            if round % 7 == 0 {
+                kernel
+                    .relayout(now(), layout(if round % 2 == 0 { &["everything", "sshd"] } else { &["sshd"] }))
+                    .unwrap();
+            }
+            if round % 11 == 0 {
+                kernel.restore(now(), layout(&["sshd"]), bans("sshd", STREAM)).unwrap();
+            }
+        });
+    }
+    in_namespace(name, || {
+        let (mut attacker, witness) = (Attacker::start(), Witness::listen(PORT));
+        control(&mut attacker, &witness);
+        drop(start(&Options::default()));
+        attacker.ask(&format!("flood {STREAM} {TARGET4} {PORT}"));
+        let rounds: u32 = std::env::var("STOCKADE_LONG").map_or(5, |n| n.parse().unwrap());
+        for round in 0..rounds {
+            let mut daemon = Daemon::start(name);
+            // A moment that no two rounds share: so many changes, and then some of the clock's noise.
+            daemon.wait_for_changes(round * 13 % 40 + 1);
+            for _ in 0..now().micros() % 5000 {
+                std::hint::spin_loop();
+            }
+            daemon.kill();
+            let passed = witness.passed(&mut attacker);
+            assert!(passed.is_empty(), "round {round}: {} addresses got through", passed.len());
+        }
+        let kernel = start(&Options::default());
+        attacker.ask("stop");
+        assert!(witness.passed(&mut attacker).is_empty());
+        kernel.close(OnClose::Lift).unwrap();
+        control(&mut attacker, &witness);
     });
 }
 
@@ -178,5 +239,33 @@ fn an_old_kernel_forgives_unbans_of_absent_addresses() {
         while let Progress::Left(_) = kernel.load(now()).unwrap() {}
         assert_eq!(kernel.bans(), 1000);
         assert!(kernel.is_whole().unwrap());
+    });
+}
+
+/// Somebody has put something under the name of a set that we need.
+#[test]
+fn one_refused_element_is_named_and_takes_nobody_with_it() {
+    in_namespace("one_refused_element_is_named_and_takes_nobody_with_it", || {
+        let mut kernel = start(&Options { as_old_kernel: true, ..Options::default() });
+        let jail = JailName::new("sshd");
+        run("nft", &["add set inet stockade b1_g0_udp_2222_v4_24 { type ipv6_addr; }"]);
+        let op = |addr: &str, prefix| SetOp::Ban {
+            jail: jail.clone(),
+            net: Net::new(addr.parse().unwrap(), prefix).unwrap(),
+            end: Timestamp::MAX,
+        };
+        let ops = [op("192.0.2.1", 32), op("198.51.100.0", 24), op("2001:db8::", 64), op("203.0.113.0", 25)];
+        let applied = kernel.apply(now(), &ops);
+        assert_eq!(applied.failed.iter().map(|(i, _)| *i).collect::<Vec<_>>(), [1], "{applied:?}");
+        assert!(applied.failed[0].1.what.contains("198.51.100.0/24"), "{applied:?}");
+        for (i, op) in ops.iter().enumerate() {
+            assert_eq!(kernel.verify(&jail, op.net()).unwrap() == Held::Held, i != 1, "{i}");
+        }
+        assert_eq!(kernel.unsettled().collect::<Vec<_>>(), [ops[1].net()]);
+        assert_eq!(kernel.retry(now()), 1);
+        run("nft", &["delete set inet stockade b1_g0_udp_2222_v4_24"]);
+        assert_eq!(kernel.retry(now()), 0);
+        assert_eq!(kernel.verify(&jail, ops[1].net()).unwrap(), Held::Held);
+        assert_eq!(kernel.unsettled().count(), 0);
     });
 }

@@ -3,7 +3,7 @@
 use crate::tree::Node;
 
 /// A set of bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ByteSet([u64; 4]);
 
 impl ByteSet {
@@ -38,6 +38,22 @@ impl ByteSet {
         for (word, more) in self.0.iter_mut().zip(other.0) {
             *word |= more;
         }
+    }
+
+    pub(crate) fn meets(&self, other: ByteSet) -> bool {
+        !self.and(other).is_empty()
+    }
+
+    pub(crate) fn and(mut self, other: ByteSet) -> ByteSet {
+        for (word, other) in self.0.iter_mut().zip(other.0) {
+            *word &= other;
+        }
+        self
+    }
+
+    /// The only byte, if there is exactly one.
+    pub(crate) fn only(&self) -> Option<u8> {
+        if self.len() == 1 { (0..=u8::MAX).find(|byte| self.has(*byte)) } else { None }
     }
 
     /// The first bytes of the UTF-8 forms of a set of characters.

@@ -16,9 +16,31 @@
 //! assert_eq!(slots.get(1), Some(0..5));
 //! # Ok::<(), stockade_pattern::Error>(())
 //! ```
+//!
+//! # How it works
+//!
+//! Pattern → tree ([`Regex::new`] reports Python's errors) → fast program, one
+//! for ASCII texts and one for all others, made when first needed → search.
+//! Where a program would grow too large, a plain backtracker takes its place.
+//! The plain engine is also the twin that the tests hold every pass against,
+//! and both are held against CPython itself (`tests/differential.rs`).
+//!
+//! # Where we differ from CPython, on purpose
+//!
+//! - `\N{NAME}` is refused: there is no table of character names.
+//! - As in CPython 3.12 and later, the flag `t` is unknown, and a conditional's
+//!   group number is plain ASCII digits.
+//! - Nesting deeper than 200 and more than 10,000 groups are refused.
+//! - Character classes and case are those of Unicode 14, whatever CPython runs beside us.
+//! - Four bugs of CPython's are not copied: groups inside a possessive repeat that
+//!   keep what an abandoned attempt left; a conditional that tests the group it
+//!   stands in and sees an abandoned attempt's end; `search` that overlooks a match
+//!   beginning with a class under `(?a:..)` because it looks for the first character
+//!   without that flag; and "the span of capturing group is wrong".
 #![forbid(unsafe_code)]
 
 mod error;
+mod fast;
 mod first;
 mod parse;
 mod plain;
@@ -27,6 +49,10 @@ mod required;
 mod scan;
 mod search;
 mod set;
+#[cfg(test)]
+mod stall;
+#[cfg(test)]
+mod switches;
 mod tables;
 mod tree;
 mod width;

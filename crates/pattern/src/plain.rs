@@ -5,7 +5,7 @@
 //! recurses; loops, atomic groups and look-arounds keep their state in
 //! registers that are restored when a choice is taken back.
 
-use crate::search::{NONE, Outcome, Scratch, Text};
+use crate::search::{FRAMES_MAX, NONE, Outcome, Scratch, Text};
 use crate::set::{Fold, Set, is_word, lower};
 use crate::tree::{Anchor, FOREVER, Greed, Node, Tree};
 
@@ -99,6 +99,11 @@ impl Plain {
         plain.emit(&tree.root);
         plain.code.push(Inst::Match);
         plain
+    }
+
+    /// A program without an answer.
+    pub(crate) fn never() -> Plain {
+        Plain { code: Vec::new(), sets: Vec::new(), registers: 0, slots: 0, anchored: true }
     }
 
     fn here(&self) -> u32 {
@@ -247,7 +252,7 @@ impl Plain {
         let mut pc = 0;
         let mut at = start;
         loop {
-            if scratch.budget == 0 {
+            if scratch.budget == 0 || scratch.frames.len() > FRAMES_MAX {
                 return Outcome::Exhausted;
             }
             scratch.budget -= 1;

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 use crate::error::Error;
+use crate::fast::{Options, Program, compile};
 use crate::first::{ByteSet, first_bytes};
 use crate::parse::{self, parse};
 use crate::plain::{Plain, is_anchored};
 use crate::required::{Hole, LiteralSet, required};
 use crate::search::{NONE, Outcome, Scratch, Slots, Text};
+use crate::tree::Tree;
 
 /// Flags given beside a pattern, like the `flags` of `re.compile`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,7 +35,34 @@ struct Inner {
     groups: usize,
     names: Vec<(Arc<str>, usize)>,
     first_bytes: Option<ByteSet>,
-    program: OnceLock<Option<Plain>>,
+    /// For texts of ASCII only, and for all others.
+    ascii: OnceLock<Engine>,
+    unicode: OnceLock<Engine>,
+}
+
+/// What runs a search.
+enum Engine {
+    Fast(Program),
+    Plain(Plain),
+}
+
+impl Inner {
+    fn engine(&self, ascii: bool) -> Engine {
+        // The pattern was read before, so it can be read again.
+        match parse(&self.pattern, parser_flags(self.flags)) {
+            Ok(tree) => Engine::of(&tree, ascii),
+            Err(_) => Engine::Plain(Plain::never()),
+        }
+    }
+}
+
+impl Engine {
+    fn of(tree: &Tree, ascii: bool) -> Engine {
+        match compile(tree, ascii, Options::ALL) {
+            Some(program) => Engine::Fast(program),
+            None => Engine::Plain(Plain::new(tree)),
+        }
+    }
 }
 
 impl fmt::Debug for Regex {
@@ -60,7 +89,8 @@ impl Regex {
             groups: tree.groups as usize,
             names,
             first_bytes: if is_anchored(&tree.root) { first_bytes(&tree.root) } else { None },
-            program: OnceLock::from(Some(Plain::new(&tree))),
+            ascii: OnceLock::from(Engine::of(&tree, true)),
+            unicode: OnceLock::new(),
         };
         Ok(Regex { inner: Arc::new(inner) })
     }
@@ -112,7 +142,7 @@ impl Regex {
     /// moved back. The slots are filled on [`Outcome::Match`] and empty otherwise.
     pub fn search(&self, scratch: &mut Scratch, text: &str, window: Range<usize>, slots: &mut Slots) -> Outcome {
         slots.clear();
-        scratch.begin();
+        scratch.begin(window.end.saturating_sub(window.start).min(text.len()));
         let end = text.floor_char_boundary(window.end);
         if window.start > end {
             return Outcome::NoMatch;
@@ -123,13 +153,12 @@ impl Regex {
             return Outcome::Exhausted;
         };
         let text = Text { bytes, start };
-        let program = self.inner.program.get_or_init(|| {
-            let tree = parse(&self.inner.pattern, parser_flags(self.inner.flags)).ok()?;
-            Some(Plain::new(&tree))
-        });
-        let outcome = match program {
-            Some(program) => program.search(scratch, text),
-            None => Outcome::Exhausted,
+        let ascii = bytes.is_ascii();
+        let cell = if ascii { &self.inner.ascii } else { &self.inner.unicode };
+        let engine = cell.get_or_init(|| self.inner.engine(ascii));
+        let outcome = match engine {
+            Engine::Fast(program) => program.search(scratch, text),
+            Engine::Plain(program) => program.search(scratch, text),
         };
         if outcome == Outcome::Match {
             slots.fill(&scratch.slots);

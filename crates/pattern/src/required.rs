@@ -48,7 +48,20 @@ pub(crate) fn required(root: &Node, hole: Hole) -> Vec<LiteralSet> {
             out.push(set);
         }
     }
+    let better: Vec<bool> = out.iter().map(|set| out.iter().any(|other| is_better(other, set))).collect();
+    let mut better = better.into_iter();
+    out.retain(|_| !better.next().unwrap_or(false));
     out
+}
+
+/// Whether a set is met by no more texts than another, with no more literals.
+fn is_better(set: &LiteralSet, than: &LiteralSet) -> bool {
+    let within = |short: &[u8], long: &[u8]| long.windows(short.len()).any(|window| window == short);
+    let implies = |long: &Vec<u8>| than.literals.iter().any(|short| within(short, long));
+    set != than
+        && set.ignorecase == than.ignorecase
+        && set.literals.len() <= than.literals.len()
+        && set.literals.iter().all(implies)
 }
 
 struct Found {
@@ -63,10 +76,10 @@ impl Found {
             Node::Concat(_) | Node::Char(_) | Node::Set(_) => {
                 let mut items = Vec::new();
                 flatten(node, &mut items);
-                self.run(&items, LITERALS_MAX);
+                self.run(&items, LITERALS_MAX, true);
                 // Also without alternatives: one literal may serve better than a product of many.
-                self.run(&items, 1);
-                self.run(&items, 8);
+                self.run(&items, 1, false);
+                self.run(&items, 8, false);
             }
             Node::Alt(items) => self.either(&items.iter().collect::<Vec<_>>()),
             Node::Cond { yes, no, .. } => self.either(&[yes, no]),
@@ -78,8 +91,8 @@ impl Found {
         }
     }
 
-    /// Items that follow each other without a gap.
-    fn run(&mut self, items: &[&Node], most: usize) {
+    /// Items that follow each other without a gap; `deep` looks into those without a few exact texts.
+    fn run(&mut self, items: &[&Node], most: usize, deep: bool) {
         let mut product: Vec<Literal> = vec![Vec::new()];
         for item in items {
             let exact = exact(item, most);
@@ -92,7 +105,9 @@ impl Found {
                 (None, None) => {
                     // What is repeated still begins and ends the literals around it.
                     self.keep(std::mem::replace(&mut product, vec![Vec::new()]));
-                    self.node(item);
+                    if deep && !matches!(item, Node::Char(_) | Node::Set(_)) {
+                        self.node(item);
+                    }
                     if let Node::Repeat { min: 1.., body, .. } = item {
                         product = self::exact(body, most).unwrap_or_else(|| vec![Vec::new()]);
                     }
@@ -229,7 +244,8 @@ fn members(set: &Set, most: usize) -> Option<Vec<Literal>> {
 
 /// The longest part that does not touch two bytes which are no word characters.
 fn longest_piece(literal: &[Piece]) -> Literal {
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
+    // Bytes above ASCII may belong to either kind.
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let mut best: &[Piece] = &[];
     let mut rest = literal;
     while !rest.is_empty() {

@@ -2,11 +2,20 @@
 
 use std::ops::Range;
 
+use crate::fast::Memo;
+
 /// No position.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// Steps that one search may take, if nothing else is asked for.
-const BUDGET: u32 = 200_000;
+/// Steps that one search may take, if nothing else is asked for: so many, and
+/// some more for each byte of the text, so that long lines are not refused for
+/// their length. A step is a few nanoseconds; 8 KiB end within a millisecond.
+const STEPS: u32 = 60_000;
+const STEPS_PER_BYTE: u32 = 2;
+const STEPS_MAX: u32 = 4_000_000;
+
+/// Most frames of a search: 12 MiB.
+pub(crate) const FRAMES_MAX: usize = 1 << 20;
 
 /// How a search ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +38,15 @@ pub struct Scratch {
     pub(crate) frames: Vec<(u32, u32, u32)>,
     pub(crate) slots: Vec<u32>,
     pub(crate) registers: Vec<u32>,
+    /// Last places of needed literals, looked up once for each search.
+    pub(crate) needs: Vec<u32>,
+    pub(crate) memo: Memo,
     /// Steps left of the running search.
     pub(crate) budget: u32,
+    /// Steps that it had at its start.
+    granted: u32,
     limit: u32,
+    per_byte: u32,
 }
 
 impl Default for Scratch {
@@ -43,22 +58,34 @@ impl Default for Scratch {
 impl Scratch {
     /// An empty scratch with the usual step limit.
     pub fn new() -> Scratch {
-        Scratch::with_limit(BUDGET)
+        Scratch { limit: STEPS, per_byte: STEPS_PER_BYTE, ..Scratch::with_limit(0) }
     }
 
-    /// An empty scratch whose searches end after `steps`.
+    /// An empty scratch whose searches end after `steps`, whatever the text's length.
     pub fn with_limit(steps: u32) -> Scratch {
-        Scratch { frames: Vec::new(), slots: Vec::new(), registers: Vec::new(), budget: 0, limit: steps }
+        Scratch {
+            frames: Vec::new(),
+            slots: Vec::new(),
+            registers: Vec::new(),
+            needs: Vec::new(),
+            memo: Memo::default(),
+            budget: 0,
+            granted: 0,
+            limit: steps,
+            per_byte: 0,
+        }
     }
 
     /// Starts a search's account.
-    pub(crate) fn begin(&mut self) {
-        self.budget = self.limit;
+    pub(crate) fn begin(&mut self, bytes: usize) {
+        let more = u32::try_from(bytes).unwrap_or(u32::MAX).saturating_mul(self.per_byte);
+        self.granted = self.limit.saturating_add(more).min(STEPS_MAX.max(self.limit));
+        self.budget = self.granted;
     }
 
     /// Steps that the last search took; an engine's step is a few nanoseconds.
     pub fn steps(&self) -> u32 {
-        self.limit - self.budget
+        self.granted - self.budget
     }
 }
 

@@ -153,3 +153,50 @@ fn an_overrun_is_never_a_miss() {
     let outcome = regex.search(&mut Scratch::with_limit(50), &text, 0..text.len(), &mut slots);
     assert_eq!(outcome, Outcome::Exhausted);
 }
+
+#[test]
+fn any_pattern_compiles_or_is_refused_in_good_time() {
+    let patterns = [
+        "(?:a|bc)?x*".repeat(5000),
+        "a?".repeat(390),
+        "[a-c]?[b-d]*(?:e|fg)?".repeat(130),
+        "(?:.?){400}".to_owned(),
+        "((((((a|b)c?){9}){9}){9}){9})".to_owned(),
+        "(?:".repeat(190) + "a.|b." + &"|c.)".repeat(190),
+        "(?:(a)|b)".repeat(60) + &"(?(1)x|y)".repeat(60),
+        (1..=40).map(|n| format!("(a)?(?({n})b|c)")).collect(),
+        "a".repeat(200_000),
+        "x{0,60000}(?:ab){0,60000}".to_owned(),
+    ];
+    for pattern in patterns {
+        let regex = Regex::new(&pattern, Flags::default()).unwrap_or_else(|error| panic!("{error}"));
+        let mut slots = Slots::new();
+        for text in ["aaaaaaaaaaaaaaaaaaaa", "abcdefg é"] {
+            regex.search(&mut Scratch::new(), text, 0..text.len(), &mut slots);
+        }
+        assert!(regex.required(stockade_pattern::Hole::None).len() < 100);
+    }
+}
+
+#[test]
+fn deep_nesting_fits_a_small_stack() {
+    let patterns =
+        ["(?>", "(?=", "(?!", "(?:x|", "(", "(?:x?", "(?i:"].map(|open| open.repeat(190) + "a" + &")".repeat(190));
+    let small = std::thread::Builder::new().stack_size(2 << 20);
+    let worker = small.spawn(move || {
+        for pattern in patterns {
+            let regex = Regex::new(&pattern, Flags::default()).unwrap_or_else(|error| panic!("{error}"));
+            let mut slots = Slots::new();
+            for text in ["aaa", "éa"] {
+                assert_ne!(regex.search(&mut Scratch::new(), text, 0..text.len(), &mut slots), Outcome::Exhausted);
+            }
+        }
+    });
+    worker.unwrap().join().unwrap();
+}
+
+#[test]
+fn a_pattern_is_shared_between_threads() {
+    fn shared<T: Clone + Send + Sync>() {}
+    shared::<Regex>();
+}

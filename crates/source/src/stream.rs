@@ -17,7 +17,7 @@ pub struct StreamReader<R> {
     input: R,
     name: Arc<str>,
     bounds: Bounds,
-    /// Bytes read and not handed out; `buf[..clean]` holds no line end.
+    /// Bytes read and not handed out.
     buf: Vec<u8>,
     offset: u64,
     /// Length so far of a line that is over the bound.
@@ -34,7 +34,7 @@ impl<R: Read> StreamReader<R> {
 
     /// As [`Self::new`], with other bounds.
     pub fn with_bounds(input: R, name: &str, bounds: Bounds) -> StreamReader<R> {
-        let bounds = Bounds { block: bounds.block.max(1), line: bounds.line.max(1) };
+        let bounds = bounds.sane();
         StreamReader {
             input,
             name: name.into(),
@@ -106,11 +106,11 @@ impl<R: Read> StreamReader<R> {
             self.offset += head;
             return None;
         }
-        // Lines over the bound further on are cut off in the next round.
+        // Lines over the bound further on, and what is over a block, wait for the next round.
         let mut good = first;
         for at in memchr::memchr_iter(b'\n', self.buf.get(first..end).unwrap_or_default()) {
             let line_end = first + at + 1;
-            if line_end - good > self.bounds.line {
+            if line_end - good > self.bounds.line || line_end > self.bounds.block {
                 break;
             }
             good = line_end;

@@ -1,2 +1,16 @@
-//! stockade
-fn main() {}
+//! stockade: guards a machine against those who keep trying.
+//!
+//! One binary: the daemon (`stockade run`) and all that talks to it. See
+//! `ARCHITECTURE.md` for who owns what.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod control;
+mod daemon;
+mod log;
+mod places;
+mod settings;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -26,7 +26,7 @@ pub struct StoredBan<'a> {
     pub count: u32,
     /// Was it lifted while no daemon ran? Then it is history only.
     pub lifted: bool,
-    data: &'a [u8],
+    pub(crate) data: &'a [u8],
 }
 
 impl StoredBan<'_> {
@@ -115,7 +115,7 @@ impl Overlay {
     fn read(db: &Connection, numbers: Numbers, names: &mut Names) -> rusqlite::Result<Overlay> {
         let mut overlay = Overlay { theirs_until: numbers.theirs_until, ..Overlay::default() };
         let mut forgets = db
-            .prepare("SELECT after, jail, id FROM stockade_forget ORDER BY after, rowid")?
+            .prepare("SELECT after, jail, id FROM stockade_forget WHERE done = 0 ORDER BY after, rowid")?
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect::<rusqlite::Result<Vec<(i64, Option<String>, String)>>>()?
             .into_iter()
@@ -244,7 +244,7 @@ fn ban_to(time: Timestamp, end: Timestamp) -> BanTime {
 }
 
 /// The column `bantime`: -2 is not known, other negative numbers are permanent.
-fn stored_bantime(cell: Cell<'_>) -> Option<BanTime> {
+pub(crate) fn stored_bantime(cell: Cell<'_>) -> Option<BanTime> {
     match cell.real() {
         None => None,
         Some(-2.0) => None,

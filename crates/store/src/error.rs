@@ -10,7 +10,7 @@ use rusqlite::ErrorCode;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// No room on the disk, or a quota or file size limit is reached. Worth retrying.
+    /// No room on the disk. Worth retrying.
     Full {
         /// The database.
         path: PathBuf,
@@ -45,6 +45,11 @@ pub enum Error {
         /// The version that stands in it; we know up to 4.
         version: i64,
     },
+    /// The file is no database of fail2ban.
+    NotFail2ban {
+        /// The database.
+        path: PathBuf,
+    },
     /// The file is no database of ours: it has no journal.
     NoJournal {
         /// The database.
@@ -63,7 +68,7 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// Anything else SQLite may say.
+    /// Anything else SQLite may say, such as a failing disk. Worth retrying.
     Sql {
         /// The database.
         path: PathBuf,
@@ -78,7 +83,6 @@ impl Error {
         let path = path.to_path_buf();
         match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Error::Full { path, source },
-            Some(ErrorCode::SystemIoFailure) if is_write(&source) => Error::Full { path, source },
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
                 Error::ReadOnly { path, source }
             }
@@ -109,16 +113,6 @@ impl Error {
     }
 }
 
-/// Did writing fail, rather than reading? EFBIG and EDQUOT come as these.
-fn is_write(error: &rusqlite::Error) -> bool {
-    use rusqlite::ffi;
-    let rusqlite::Error::SqliteFailure(code, _) = error else { return false };
-    matches!(
-        code.extended_code,
-        ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_TRUNCATE | ffi::SQLITE_IOERR_SHMSIZE
-    )
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -137,6 +131,7 @@ impl fmt::Display for Error {
                 "database {} has version {version}, known are 1 to 4; move it away or name another dbfile",
                 path.display()
             ),
+            Error::NotFail2ban { path } => write!(f, "{} is no fail2ban database", path.display()),
             Error::NoJournal { path } => write!(f, "database {} has no stockade journal", path.display()),
             Error::Overflow { waiting } => {
                 write!(f, "{waiting} decisions wait for the database, which is the limit; reading of logs pauses")
@@ -156,7 +151,7 @@ impl std::error::Error for Error {
             | Error::Corrupt { source, .. }
             | Error::Sql { source, .. } => Some(source),
             Error::Io { source, .. } => Some(source),
-            Error::TooNew { .. } | Error::NoJournal { .. } | Error::Overflow { .. } => None,
+            Error::TooNew { .. } | Error::NotFail2ban { .. } | Error::NoJournal { .. } | Error::Overflow { .. } => None,
         }
     }
 }

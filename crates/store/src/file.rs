@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::error::Error;
 use crate::options::Options;
-use crate::recovery::{Note, closed_at};
+use crate::recovery::Note;
 use crate::schema;
 
 /// How long a start waits for another program that holds the file.
@@ -67,26 +67,35 @@ pub(crate) fn in_memory() -> rusqlite::Result<Connection> {
 /// Opens `path` for writing, makes or upgrades what is needed, and finds out who wrote last.
 pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, Error> {
     let sql = |error| Error::sql(path, error);
-    let before = header(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
+    let io = |source| Error::Io { path: path.to_path_buf(), source };
+    let new = header(path).map_err(io)?.is_none();
     options.step("open");
-    if before.is_none() {
+    if new {
         make_private(path)?;
     }
     let mut db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(sql)?;
+    if db.is_readonly("main").map_err(sql)? {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY);
+        return Err(sql(rusqlite::Error::SqliteFailure(code, Some("may only be read".into()))));
+    }
     schema::prepare_connection(&db).map_err(sql)?;
     db.busy_timeout(OPEN_WAIT).map_err(sql)?;
-    let mut notes = Vec::new();
-    if before.is_none() {
+    if new {
         // Lets space be given back to the disk; has an effect only before the first table is made.
         db.execute_batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(sql)?;
     }
-    let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(sql)?;
-    debug_assert!(mode == "wal" || mode == "delete", "{mode}");
-    check(&db, path, before).map_err(sql)?;
+    // Reading also undoes what a crash in the middle of a write outside WAL mode has left, so the header counts only now.
     let version = schema::version(&db).map_err(sql)?;
+    let before = header(path).map_err(io)?;
+    if let Some(version) = version.filter(|version| *version > schema::VERSION) {
+        return Err(Error::TooNew { path: path.to_path_buf(), version });
+    }
+    check(&db, path, before).map_err(sql)?;
+    // If another program holds the file, this may stay as it is: slower, else the same.
+    let _mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(sql)?;
+    let mut notes = Vec::new();
     match version {
-        Some(version) if version > schema::VERSION => return Err(Error::TooNew { path: path.to_path_buf(), version }),
         Some(from) if from < schema::VERSION => {
             let backup = set_aside_name(path);
             copy_whole(&db, path, &backup)?;
@@ -109,7 +118,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, Error> {
         tx.commit().map_err(sql)?;
     } else if let Some(header) = before
         && !header.wal
-        && closed_at(&db).map_err(sql)? != Some(header.changes)
+        && !closed_at(&db).map_err(sql)?.contains(&header.changes)
     {
         foreign = true;
         notes.push(Note::Foreign);
@@ -143,7 +152,8 @@ impl Kept {
         let mut closed = false;
         if schema::has_table(&db, "stockade_journal").map_err(sql)? {
             let changes = before.filter(|header| !header.wal).map(|header| header.changes);
-            closed = changes.is_some() && closed_at(&db).map_err(sql)? == changes;
+            let marks = closed_at(&db).map_err(sql)?;
+            closed = changes.is_some_and(|changes| marks.contains(&changes));
         } else {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
             schema::create_missing(&tx).map_err(sql)?;
@@ -185,12 +195,16 @@ fn make_private(path: &Path) -> Result<(), Error> {
 
 /// Finds damage: wholly in small files; in larger ones what reading all bans will find by itself.
 fn check(db: &Connection, path: &Path, header: Option<Header>) -> rusqlite::Result<()> {
-    let size = path.metadata().map_or(0, |meta| meta.len());
-    if header.is_none() || size > CHECKED_WHOLLY {
+    if header.is_none() || !is_small(path) {
         return Ok(());
     }
     let verdict: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if verdict == "ok" { Ok(()) } else { Err(damage(&verdict)) }
+}
+
+/// Is the file so small that a start can look at all of it?
+pub(crate) fn is_small(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.len() <= CHECKED_WHOLLY)
 }
 
 /// An error that says that the content is damaged.
@@ -238,6 +252,11 @@ pub(crate) fn hand_back(db: &mut Connection, path: &Path, options: &Options) -> 
     loop {
         options.step("checkpoint");
         db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        // Leaving WAL mode is one write by itself, and nobody but us may have made it.
+        if let Ok(Some(now)) = header(path) {
+            mark_closed(db, "closing", now.changes + 1)?;
+            db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        }
         options.step("journal_mode");
         let mode: rusqlite::Result<String> = db.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0));
         match mode {
@@ -255,16 +274,29 @@ pub(crate) fn hand_back(db: &mut Connection, path: &Path, options: &Options) -> 
 }
 
 /// Notes the change counter of a file that is not in WAL mode, as it is after this very write.
-fn note_closed(db: &Connection, path: &Path, options: &Options) -> rusqlite::Result<()> {
+pub(crate) fn note_closed(db: &Connection, path: &Path, options: &Options) -> rusqlite::Result<()> {
     // Each write in this mode adds one to the counter, this one too.
     for _ in 0..3 {
         let Ok(Some(now)) = header(path) else { return Ok(()) };
         let expected = now.changes + 1;
         options.step("closed");
-        db.execute("INSERT OR REPLACE INTO stockade_meta(key, value) VALUES('closed', ?1)", [expected])?;
+        mark_closed(db, "closed", expected)?;
         if header(path).ok().flatten().map(|header| header.changes) == Some(expected) {
             break;
         }
     }
     Ok(())
+}
+
+/// Notes that the change counter has this value if only we have written; see [`closed_at`].
+fn mark_closed(db: &Connection, key: &str, changes: i64) -> rusqlite::Result<()> {
+    db.execute("INSERT OR REPLACE INTO stockade_meta(key, value) VALUES(?1, ?2)", rusqlite::params![key, changes])
+        .map(|_| ())
+}
+
+/// The values of the change counter that the file may have if nobody has written since we closed it.
+fn closed_at(db: &Connection) -> rusqlite::Result<Vec<i64>> {
+    db.prepare("SELECT value FROM stockade_meta WHERE key IN ('closed', 'closing')")?
+        .query_map([], |row| row.get(0))?
+        .collect()
 }

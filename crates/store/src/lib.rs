@@ -12,11 +12,13 @@
 //! the judge's affair.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod bans;
 mod damage;
 mod data;
 mod error;
 mod file;
+mod import;
 mod lift;
 mod marks;
 mod options;
@@ -25,16 +27,19 @@ mod purge;
 mod reader;
 mod recovery;
 mod row;
+mod salvage;
 mod schema;
 mod slice;
 mod sources;
 mod store;
 mod unsaved;
+mod window;
 mod write;
 
 pub use bans::StoredBan;
 pub use data::Evidence;
 pub use error::Error;
+pub use import::{Imported, import};
 pub use lift::{Lifted, Marked, mark_lifted};
 pub use marks::{Allow, FirstLine, Forget, Marks, Snapshot};
 pub use options::{Options, Trace};

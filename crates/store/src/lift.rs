@@ -66,20 +66,28 @@ fn in_database(path: &Path, lifted: &Lifted) -> Result<u64, Error> {
     let mut kept = file::Kept::open(path)?;
     let options = Options::default();
     let mut numbers = Numbers::load(&kept.db).map_err(sql)?;
+    let mut on_disk = numbers;
     let (mut sources, mut damaged) = (Sources::default(), 0);
-    let mut pen = Pen { options: &options, numbers: &mut numbers, sources: &mut sources, damaged: &mut damaged };
-    pen.transaction(&mut kept.db, |_, tx, _| note(tx, lifted)).map_err(sql)?;
+    let mut pen = Pen {
+        options: &options,
+        numbers: &mut numbers,
+        on_disk: &mut on_disk,
+        sources: &mut sources,
+        brief: false,
+        damaged: &mut damaged,
+    };
+    pen.transaction(&mut kept.db, |pen, tx, _| note(tx, lifted, pen.numbers.last)).map_err(sql)?;
     // From here on the next start knows; what follows makes it true for the original too.
     let bans = apply(&mut pen, &mut kept.db).unwrap_or(0);
     kept.close(&options);
     Ok(bans)
 }
 
-/// Notes a lift that is yet to be carried out.
-pub(crate) fn note(tx: &Connection, lifted: &Lifted) -> rusqlite::Result<()> {
+/// Notes a lift, made behind journal row `after`, that is yet to be carried out.
+pub(crate) fn note(tx: &Connection, lifted: &Lifted, after: i64) -> rusqlite::Result<()> {
     tx.execute(
-        "INSERT INTO stockade_lifted(net, time) VALUES(?1, ?2)",
-        params![lifted.net.map(|net| net.to_string()), lifted.time.micros()],
+        "INSERT INTO stockade_lifted(net, time, after) VALUES(?1, ?2, ?3)",
+        params![lifted.net.map(|net| net.to_string()), lifted.time.micros(), after],
     )?;
     Ok(())
 }
@@ -91,8 +99,9 @@ pub(crate) fn apply(pen: &mut Pen<'_>, db: &mut Connection) -> rusqlite::Result<
     if waiting.is_empty() {
         return Ok(0);
     }
+    let mut window = None;
     while pen.numbers.projected < pen.numbers.last {
-        pen.transaction(db, |pen, tx, slice| pen.project(tx, slice))?;
+        pen.catch_up(db, &mut window)?;
     }
     for lifted in &waiting {
         let mut from = Some(i64::MIN);
@@ -151,7 +160,7 @@ pub(crate) fn pending(db: &Connection, condition: &str) -> rusqlite::Result<Vec<
 }
 
 /// A mark that can't be understood must not lift everything: it is left out.
-fn read(net: Option<&str>, micros: i64) -> Option<Lifted> {
+pub(crate) fn read(net: Option<&str>, micros: i64) -> Option<Lifted> {
     let net = match net {
         None => None,
         Some(text) => Some(FailureId::parse(text).net()?),

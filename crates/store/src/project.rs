@@ -82,7 +82,7 @@ fn run_rows(
 }
 
 /// The statements of one stretch of rows.
-struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     db: &'a Connection,
     jail: CachedStatement<'a>,
     bans: CachedStatement<'a>,
@@ -92,7 +92,7 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(db: &'a Connection, theirs_wins: bool) -> rusqlite::Result<Self> {
+    pub(crate) fn new(db: &'a Connection, theirs_wins: bool) -> rusqlite::Result<Self> {
         Ok(Writer {
             db,
             jail: db.prepare_cached("INSERT OR IGNORE INTO jails(name, enabled) VALUES(?1, 1)")?,
@@ -112,7 +112,7 @@ impl<'a> Writer<'a> {
     ///
     /// Source: fail2ban's `addBan` (a row in each table), `delBan` at an unban by
     /// hand; a ban that ends by itself stays as history.
-    fn apply(&mut self, row: &RawRow<'_>) -> rusqlite::Result<()> {
+    pub(crate) fn apply(&mut self, row: &RawRow<'_>) -> rusqlite::Result<()> {
         match row.kind {
             DecisionKind::Ban => {
                 if self.known_jail != row.jail {
@@ -160,7 +160,7 @@ impl<'a> Writer<'a> {
 }
 
 /// The column for a ban time: whole seconds where possible, -1 for a permanent ban.
-fn bantime_cell(bantime: BanTime) -> Cell<'static> {
+pub(crate) fn bantime_cell(bantime: BanTime) -> Cell<'static> {
     match bantime {
         BanTime::Permanent => Cell::Int(-1),
         BanTime::For(span) if span.micros() % 1_000_000 == 0 => Cell::Int(span.secs()),
@@ -195,20 +195,21 @@ pub(crate) fn note_forget(db: &Connection, after: i64, jail: Option<&str>, id: &
 
 /// Behind which row the next forgetting stands.
 pub(crate) fn next_forget(db: &Connection) -> rusqlite::Result<Option<i64>> {
-    db.prepare_cached("SELECT min(after) FROM stockade_forget")?.query_row([], |row| row.get(0))
+    db.prepare_cached("SELECT min(after) FROM stockade_forget WHERE done = 0")?.query_row([], |row| row.get(0))
 }
 
 /// Forgets the ids that are due when everything up to `upto` is projected, until the slice is spent.
 fn forget_due(db: &Connection, upto: i64, slice: &mut Slice) -> rusqlite::Result<()> {
-    let mut select =
-        db.prepare_cached("SELECT rowid, jail, id FROM stockade_forget WHERE after <= ?1 ORDER BY rowid LIMIT 256")?;
+    let mut select = db.prepare_cached(
+        "SELECT rowid, jail, id FROM stockade_forget WHERE after <= ?1 AND done = 0 ORDER BY after LIMIT 256",
+    )?;
     loop {
         let due: Vec<(i64, Option<String>, String)> = select
             .query_map([upto], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect::<rusqlite::Result<_>>()?;
         for (rowid, jail, id) in &due {
             forget(db, jail.as_deref(), id)?;
-            db.prepare_cached("DELETE FROM stockade_forget WHERE rowid = ?1")?.execute([rowid])?;
+            db.prepare_cached("UPDATE stockade_forget SET done = 1 WHERE rowid = ?1")?.execute([rowid])?;
         }
         if due.is_empty() || slice.spent() {
             return Ok(());

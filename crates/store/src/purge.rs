@@ -79,6 +79,7 @@ impl Purge {
                         return Ok(Purge::Bans { before, jails });
                     }
                 }
+                pen.numbers.purged = pen.numbers.purged.max(before);
                 Ok(Purge::Last { before, time: f64::MIN, row: i64::MIN })
             }
             Purge::Last { before, time, row } => last_bans(tx, before, time, row, slice),
@@ -135,7 +136,7 @@ fn last_bans(tx: &Connection, before: i64, mut time: f64, mut row: i64, slice: &
     }
 }
 
-/// Deletes journal rows beyond the bounds; true if there are none left.
+/// Deletes journal rows beyond the bounds, and what was noted about them; true if there are none left.
 fn journal(pen: &mut Pen<'_>, tx: &Connection, now: Timestamp, slice: &Slice) -> rusqlite::Result<bool> {
     let numbers = *pen.numbers;
     let keep = i64::try_from(pen.options.journal_rows).unwrap_or(i64::MAX);
@@ -160,10 +161,14 @@ fn journal(pen: &mut Pen<'_>, tx: &Connection, now: Timestamp, slice: &Slice) ->
             Some((seq, time)) if time < oldest_time && seq <= upto => {
                 delete.execute(params![seq, ROWS])?;
             }
-            _ => return Ok(true),
+            _ => break,
         }
         if slice.spent() {
             return Ok(false);
         }
     }
+    for table in ["stockade_forget WHERE done = 1", "stockade_lifted WHERE applied = 1 AND told = 1"] {
+        tx.execute(&format!("DELETE FROM {table} AND after < (SELECT min(seq) FROM stockade_journal)"), [])?;
+    }
+    Ok(true)
 }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use stockade_core::{FailureId, JailName, Seq, SourceKey, Timestamp, Watermark};
 
 use crate::lift::Lifted;
 use crate::marks::{Allow, FirstLine, Snapshot};
 use crate::project;
-use crate::row::{COLUMNS, Cell, RawRow, Row, read_place};
+use crate::row::{COLUMNS, Cell, RawRow, Row, checksum, read_place};
 use crate::sources;
 use crate::write::Numbers;
 
@@ -209,20 +209,25 @@ impl Recovery {
 
     fn read_snapshots(&mut self, db: &Connection) -> rusqlite::Result<()> {
         let mut select = db.prepare(
-            "SELECT s.name, s.data FROM stockade_snapshot s
+            "SELECT s.name, s.data, s.sum FROM stockade_snapshot s
                  JOIN stockade_snapshot_valid v ON v.name = s.name AND v.version = s.version ORDER BY s.name, s.part",
         )?;
         let mut rows = select.query([])?;
         let mut current: Option<(String, Vec<u8>)> = None;
+        let mut damaged = Vec::new();
         while let Some(row) = rows.next()? {
             let name: String = row.get(0)?;
             let part = row.get_ref(1)?.as_bytes().unwrap_or_default();
+            if Cell::from(row.get_ref(2)?).int() != Some(checksum(&[Cell::Blob(part)])) {
+                damaged.push(name.clone());
+            }
             match &mut current {
                 Some((at, data)) if *at == name => data.extend_from_slice(part),
                 _ => self.snapshots.extend(current.replace((name, part.to_vec())).map(snapshot)),
             }
         }
         self.snapshots.extend(current.map(snapshot));
+        self.snapshots.retain(|snapshot| !damaged.iter().any(|name| **name == *snapshot.name));
         Ok(())
     }
 
@@ -268,9 +273,4 @@ fn to_is_cursor(place: &stockade_core::Position) -> bool {
 
 fn snapshot((name, data): (String, Vec<u8>)) -> Snapshot {
     Snapshot { name: name.into(), data: data.into() }
-}
-
-/// The change counter that the file had when we closed it; `None` if it was never closed.
-pub(crate) fn closed_at(db: &Connection) -> rusqlite::Result<Option<i64>> {
-    db.query_row("SELECT value FROM stockade_meta WHERE key = 'closed'", [], |row| row.get(0)).optional()
 }

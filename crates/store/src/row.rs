@@ -103,7 +103,7 @@ impl<'a> Cell<'a> {
 ///
 /// Not against people: it finds what a failing disk or a crash of another
 /// program's writes has changed.
-fn checksum(cells: &[Cell<'_>]) -> i64 {
+pub(crate) fn checksum(cells: &[Cell<'_>]) -> i64 {
     let mut sum = Sum(0x5374_6f63_6b61_6465);
     for cell in cells {
         match cell {
@@ -274,6 +274,11 @@ impl<'a> RawRow<'a> {
             return Ok(None);
         }
         Ok(Self::from_cells(&cells))
+    }
+
+    /// Are these the columns of a row, with the right checksum at the end?
+    pub(crate) fn is_whole(cells: &[Cell<'_>]) -> bool {
+        matches!(cells.split_last(), Some((sum, rest)) if rest.len() == CELLS && sum.int() == Some(checksum(rest)))
     }
 
     fn from_cells(cells: &[Cell<'a>; CELLS]) -> Option<Self> {

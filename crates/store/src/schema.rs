@@ -90,6 +90,7 @@ pub(crate) const OURS: &str = "
         version INTEGER NOT NULL,
         part INTEGER NOT NULL,
         data BLOB NOT NULL,
+        sum INTEGER NOT NULL,
         PRIMARY KEY(name, version, part));
     CREATE TABLE IF NOT EXISTS stockade_snapshot_valid(
         name TEXT PRIMARY KEY NOT NULL,
@@ -102,10 +103,13 @@ pub(crate) const OURS: &str = "
     CREATE TABLE IF NOT EXISTS stockade_forget(
         after INTEGER NOT NULL,
         jail TEXT,
-        id TEXT NOT NULL);
+        id TEXT NOT NULL,
+        done INTEGER NOT NULL DEFAULT 0);
+    CREATE INDEX IF NOT EXISTS stockade_forget_due ON stockade_forget(after) WHERE done = 0;
     CREATE TABLE IF NOT EXISTS stockade_lifted(
         net TEXT,
         time INTEGER NOT NULL,
+        after INTEGER NOT NULL,
         applied INTEGER NOT NULL DEFAULT 0,
         told INTEGER NOT NULL DEFAULT 0);
 ";

@@ -3,8 +3,15 @@
 use std::time::{Duration, Instant};
 
 /// The time after which a write transaction is closed and the rest waits for the
-/// next one. Half of the promised 100 ms: the last step and the flush need the rest.
-const SLICE: Duration = Duration::from_millis(50);
+/// next one. Less than half of the promised 100 ms: the last step and the flush need the rest.
+const SLICE: Duration = Duration::from_millis(40);
+
+/// The same for work behind the scenes while commits come in, which wait for it.
+const BRIEF: Duration = Duration::from_millis(10);
+
+/// The time that a commit may spend on the original's tables: single bans go
+/// there at once, and a burst is acknowledged first and brought there later.
+const SHORT: Duration = Duration::from_millis(2);
 
 /// A running slice.
 pub(crate) struct Slice {
@@ -14,8 +21,13 @@ pub(crate) struct Slice {
 
 impl Slice {
     /// Starts now.
-    pub(crate) fn start() -> Self {
-        Slice { end: Instant::now() + SLICE, steps: 0 }
+    pub(crate) fn start(brief: bool) -> Self {
+        Slice { end: Instant::now() + if brief { BRIEF } else { SLICE }, steps: 0 }
+    }
+
+    /// Starts a short one now, that ends at the latest when this one does.
+    pub(crate) fn short(&self) -> Self {
+        Slice { end: self.end.min(Instant::now() + SHORT), steps: 0 }
     }
 
     /// Is the time over?

@@ -1,11 +1,12 @@
 //! The writer's face.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
 use stockade_core::{FailureId, JailName, Seq, Timestamp, Turn, Watermark};
 
+use crate::audit::{self, Trust};
 use crate::bans::{self, StoredBan};
 use crate::damage;
 use crate::error::Error;
@@ -21,10 +22,17 @@ use crate::schema;
 use crate::slice::Slice;
 use crate::sources::Sources;
 use crate::unsaved::Unsaved;
+use crate::window::Window;
 use crate::write::{Load, Numbers, Pen};
 
 /// Pages of the WAL (4 KiB each) above which [`Store::catch_up`] folds it in.
 const WAL_PAGES: i64 = 1_000;
+
+/// Pages above which a commit does so itself: [`Store::catch_up`] was not called, or finds no time.
+const WAL_PAGES_MAX: i64 = 4_000;
+
+/// How long after a commit others are expected.
+const BUSY: Duration = Duration::from_millis(250);
 
 /// The one writer of the database.
 ///
@@ -36,11 +44,14 @@ pub struct Store {
     writable: bool,
     options: Options,
     numbers: Numbers,
+    on_disk: Numbers,
     sources: Sources,
     lifted: Vec<Lifted>,
     unsaved: Unsaved,
     degraded: Option<Degraded>,
     purge: Purge,
+    window: Option<Window>,
+    last_commit: Option<Instant>,
     damaged_rows: u64,
     notes: Vec<Note>,
 }
@@ -83,11 +94,14 @@ impl Store {
             writable: true,
             options: options.clone(),
             numbers: Numbers::default(),
+            on_disk: Numbers::default(),
             sources: Sources::default(),
             lifted: Vec::new(),
             unsaved: Unsaved::default(),
             degraded: None,
             purge: Purge::default(),
+            window: None,
+            last_commit: None,
             damaged_rows: 0,
             notes: Vec::new(),
         };
@@ -109,14 +123,22 @@ impl Store {
         let file::Opened { db, notes, foreign } = file::open(&self.path, &self.options)?;
         let recovery = self.take(db).map_err(|error| Error::sql(&self.path, error))?;
         self.writable = true;
-        if foreign && recovery.pending > 0 {
+        if foreign {
             self.transaction(|pen, _, _| {
                 pen.numbers.theirs_until = pen.numbers.last;
+                pen.numbers.foreign = 1;
                 Ok(())
             })
             .map_err(|error| Error::sql(&self.path, error))?;
         }
         self.carry_out_lifts().map_err(|error| Error::sql(&self.path, error))?;
+        let idle = !self.backlog() && !self.has_forgets()?;
+        if idle && !foreign && file::is_small(&self.path) {
+            let changed = self
+                .transaction(|pen, tx, _| audit::run(tx, *pen.numbers, Trust::Rows))
+                .map_err(|error| Error::sql(&self.path, error))?;
+            self.damaged_rows += changed;
+        }
         Ok(Recovery { foreign, notes, ..recovery })
     }
 
@@ -133,7 +155,9 @@ impl Store {
         self.lifted.extend_from_slice(&beside);
         recovery.lifted.extend(beside);
         self.numbers = numbers;
+        self.on_disk = numbers;
         self.sources.clear();
+        self.window = None;
         self.db = Some(db);
         Ok(recovery)
     }
@@ -143,7 +167,9 @@ impl Store {
         let beside = lift::read_beside(&self.path);
         let (mut pen, db) = self.pen()?;
         if !beside.is_empty() {
-            pen.transaction(db, |_, tx, _| beside.iter().try_for_each(|lifted| lift::note(tx, lifted)))?;
+            pen.transaction(db, |pen, tx, _| {
+                beside.iter().try_for_each(|lifted| lift::note(tx, lifted, pen.numbers.last))
+            })?;
             lift::remove_beside(&self.path);
         }
         let (mut pen, db) = self.pen()?;
@@ -230,6 +256,9 @@ impl Store {
     /// again. Only after [`Error::Overflow`] nothing of this call was kept.
     pub fn commit(&mut self, turns: &[Turn], marks: &Marks) -> Result<(), Error> {
         let rows = turns.iter().map(|turn| turn.decisions.len()).sum::<usize>();
+        if rows > 0 {
+            self.last_commit = Some(Instant::now());
+        }
         if !self.unsaved.is_empty() {
             self.keep(turns, marks, rows)?;
             return self.save_unsaved();
@@ -238,10 +267,11 @@ impl Store {
         match result {
             Ok(()) => {
                 self.degraded = None;
-                Ok(())
+                self.fold_in(WAL_PAGES_MAX)
             }
             Err(error) => {
                 self.keep(turns, marks, rows)?;
+                self.unsaved.drop_saved(self.saved());
                 self.fail(&error);
                 Err(error)
             }
@@ -292,6 +322,7 @@ impl Store {
             }
             Err(error) => {
                 self.unsaved = unsaved;
+                self.unsaved.drop_saved(self.saved());
                 self.fail(&error);
                 Err(error)
             }
@@ -322,7 +353,9 @@ impl Store {
         let pen = Pen {
             options: &self.options,
             numbers: &mut self.numbers,
+            on_disk: &mut self.on_disk,
             sources: &mut self.sources,
+            brief: false,
             damaged: &mut self.damaged_rows,
         };
         Ok((pen, db))
@@ -350,8 +383,16 @@ impl Store {
             return Ok(self.waiting(true));
         }
         if self.backlog() || self.has_forgets()? {
-            self.repairing(|store| store.transaction(|pen, tx, slice| pen.project(tx, slice)))?;
-            self.fold_in(WAL_PAGES * 8)?;
+            self.repairing(|store| {
+                let mut window = store.window.take();
+                let brief = store.last_commit.is_some_and(|at| at.elapsed() < BUSY);
+                let (mut pen, db) = store.pen()?;
+                pen.brief = brief;
+                pen.catch_up(db, &mut window)?;
+                store.window = window;
+                Ok(())
+            })?;
+            self.fold_in(2 * WAL_PAGES)?;
             return Ok(self.waiting(true));
         }
         if self.purge_slice(now)? {
@@ -384,7 +425,8 @@ impl Store {
     /// Tries to open the file for writing again.
     fn reopen(&mut self) -> Result<(), Error> {
         let numbers = self.numbers;
-        let read = self.db.take();
+        // SQLite would share the reader's view of the WAL's index, which may not be written.
+        self.db = None;
         match self.connect() {
             Ok(recovery) => {
                 self.numbers.last = self.numbers.last.max(numbers.last);
@@ -395,7 +437,7 @@ impl Store {
                 Ok(())
             }
             Err(error) => {
-                self.db = read;
+                self.db = file::open_read_only(&self.path).ok();
                 self.numbers = numbers;
                 self.fail(&error);
                 Err(error)

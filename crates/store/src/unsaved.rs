@@ -64,6 +64,11 @@ impl Unsaved {
         }
     }
 
+    /// Drops the decisions up to `saved`: a commit of several transactions got as far as that.
+    pub(crate) fn drop_saved(&mut self, saved: Seq) {
+        self.decisions.retain(|decision| decision.seq > saved);
+    }
+
     /// As one turn and marks (without what is to be forgotten), for the next attempt.
     pub(crate) fn watermarks(&self) -> Vec<Watermark> {
         self.watermarks

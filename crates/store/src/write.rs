@@ -8,9 +8,10 @@ use stockade_core::{Decision, Origin, Seq, Watermark};
 use crate::marks::{Forget, Marks, Snapshot};
 use crate::options::Options;
 use crate::project;
-use crate::row::{self, sql_int};
+use crate::row::{self, Cell, sql_int};
 use crate::slice::Slice;
 use crate::sources::Sources;
+use crate::window::{self, Window};
 
 /// Above this many journal rows that are not yet in the original's tables a
 /// commit leaves them to [`crate::Store::catch_up`].
@@ -30,18 +31,30 @@ pub(crate) struct Numbers {
     pub(crate) announced: i64,
     /// The newest one whose commands were given out.
     pub(crate) issued: i64,
+    /// The last row of the window that is being brought over; 0: none is.
+    pub(crate) window_end: i64,
+    /// The row of that window that was brought over last.
+    pub(crate) window_at: i64,
+    /// 1 if the original has ever written into this file, so that not all bans are in the journal.
+    pub(crate) foreign: i64,
+    /// Last bans from before this time (seconds) may have been purged.
+    pub(crate) purged: i64,
     /// Up to here the original's newer rows win: it has run since these were written.
     pub(crate) theirs_until: i64,
 }
 
 impl Numbers {
     /// The table's keys and values.
-    fn pairs(self) -> [(&'static str, i64); 5] {
+    fn pairs(self) -> [(&'static str, i64); 9] {
         [
             ("last", self.last),
             ("projected", self.projected),
             ("announced", self.announced),
             ("issued", self.issued),
+            ("window_end", self.window_end),
+            ("window_at", self.window_at),
+            ("foreign", self.foreign),
+            ("purged", self.purged),
             ("theirs_until", self.theirs_until),
         ]
     }
@@ -71,6 +84,10 @@ impl Numbers {
             projected: get("projected")?,
             announced: get("announced")?,
             issued: get("issued")?,
+            window_end: get("window_end")?,
+            window_at: get("window_at")?,
+            foreign: get("foreign")?,
+            purged: get("purged")?,
             theirs_until: get("theirs_until")?,
         };
         numbers.last = numbers.last.max(newest.unwrap_or(0)).max(numbers.projected);
@@ -91,7 +108,11 @@ pub(crate) struct Load<'a> {
 pub(crate) struct Pen<'a> {
     pub(crate) options: &'a Options,
     pub(crate) numbers: &'a mut Numbers,
+    /// The numbers as they stand in the file.
+    pub(crate) on_disk: &'a mut Numbers,
     pub(crate) sources: &'a mut Sources,
+    /// Keep transactions brief: commits are waiting or about to come.
+    pub(crate) brief: bool,
     /// Journal rows found damaged while projecting.
     pub(crate) damaged: &'a mut u64,
 }
@@ -118,8 +139,8 @@ impl Pen<'_> {
                     let jail = entry.jail.as_ref().map(|jail| jail.as_str());
                     project::note_forget(tx, after, jail, &entry.id)?;
                 }
-                if pen.numbers.last - pen.numbers.projected <= BACKLOG_MAX {
-                    pen.project(tx, slice)?;
+                if pen.numbers.last - pen.numbers.projected <= BACKLOG_MAX && pen.numbers.window_end == 0 {
+                    pen.project(tx, &mut slice.short())?;
                 }
                 Ok(true)
             })?;
@@ -139,8 +160,8 @@ impl Pen<'_> {
         self.options.step("begin");
         let result = (|| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let value = work(self, &tx, &mut Slice::start())?;
-            self.numbers.save(&tx, before)?;
+            let value = work(self, &tx, &mut Slice::start(self.brief))?;
+            self.numbers.save(&tx, *self.on_disk)?;
             self.options.step("commit");
             tx.commit()?;
             self.options.step("committed");
@@ -149,6 +170,8 @@ impl Pen<'_> {
         if result.is_err() {
             *self.numbers = before;
             self.sources.clear();
+        } else {
+            *self.on_disk = *self.numbers;
         }
         result
     }
@@ -185,6 +208,28 @@ impl Pen<'_> {
         let done = project::run(tx, self.numbers.projected, last, theirs_wins, slice)?;
         self.numbers.projected = done.upto;
         *self.damaged += done.damaged;
+        Ok(())
+    }
+
+    /// Brings waiting journal rows over in one transaction: in windows if there are many, else in plain order.
+    pub(crate) fn catch_up(&mut self, db: &mut Connection, window: &mut Option<Window>) -> rusqlite::Result<()> {
+        let waiting = self.numbers.last - self.numbers.projected;
+        if window.is_none() && (self.numbers.window_end > 0 || waiting >= window::BACKLOG_MIN) {
+            db.execute_batch("PRAGMA cache_size = -16000")?;
+            *window = Window::load(db, self.numbers, self.brief)?;
+        }
+        let Some(mut current) = window.take() else {
+            return self.transaction(db, |pen, tx, slice| pen.project(tx, slice));
+        };
+        let done = self.transaction(db, |pen, tx, slice| {
+            pen.options.step("window");
+            current.run(tx, pen.numbers, pen.damaged, slice)
+        })?;
+        if done {
+            db.execute_batch("PRAGMA cache_size = -2000; PRAGMA shrink_memory")?;
+        } else {
+            *window = Some(current);
+        }
         Ok(())
     }
 
@@ -282,9 +327,11 @@ fn valid_version(tx: &Connection, name: &str) -> rusqlite::Result<i64> {
 
 /// Writes one part, over what an interrupted attempt may have left.
 fn insert_part(tx: &Connection, name: &str, version: i64, part: i64, data: &[u8]) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT OR REPLACE INTO stockade_snapshot(name, version, part, data) VALUES(?1, ?2, ?3, ?4)")?
-        .execute(params![name, version, part, data])
-        .map(|_| ())
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO stockade_snapshot(name, version, part, data, sum) VALUES(?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![name, version, part, data, row::checksum(&[Cell::Blob(data)])])
+    .map(|_| ())
 }
 
 /// Makes the staged parts, or a small snapshot itself, the version that counts.

@@ -1,13 +1,52 @@
 //! Lines as sshd and syslog write them, with the time of now.
 
 use std::{
+    fs::OpenOptions,
+    io::Write as _,
     net::IpAddr,
-    time::{SystemTime, UNIX_EPOCH},
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use anyhow::{Context as _, Result};
+
 /// One wrong password of a user that exists, in the file format of today's rsyslog, UTC.
-pub(crate) fn wrong_password(address: IpAddr, port: u16) -> String {
-    format!("{} machine sshd[4242]: Failed password for root from {address} port {port} ssh2\n", stamp())
+///
+/// `session` is the process id that sshd serves the connection with: lines with the same one are one session.
+pub(crate) fn wrong_password(address: IpAddr, session: usize) -> String {
+    format!("{} machine sshd[{session}]: Failed password for root from {address} port 4000 ssh2\n", stamp())
+}
+
+/// Appends lines of a busy machine without a failure in them, `rate` a second in groups of 10 ms, until it is killed.
+pub(crate) fn noise(log: &str, rate: u32) -> Result<ExitCode> {
+    let mut log = OpenOptions::new().append(true).open(log).with_context(|| format!("open {log}"))?;
+    let start = Instant::now();
+    for (group, number) in (1..).zip(0_u32..) {
+        let stamp = stamp();
+        let mut text = String::new();
+        for line in 0..rate / 100 {
+            let session = 20_000 + (number * 7 + line) % 10_000;
+            let port = 1024 + (number + line) % 60_000;
+            text.push_str(&match line % 4 {
+                0 => format!(
+                    "{stamp} machine sshd[{session}]: Connection from 198.51.100.{} port {port} on 10.66.0.2\n",
+                    line % 250
+                ),
+                1 => format!("{stamp} machine CRON[{session}]: pam_unix(cron:session): session opened for user root\n"),
+                2 => format!(
+                    "{stamp} machine sshd[{session}]: Accepted publickey for bob from 192.0.2.{} port {port} ssh2\n",
+                    line % 250
+                ),
+                _ => format!("{stamp} machine systemd-logind[700]: New session {number} of user bob.\n"),
+            });
+        }
+        log.write_all(text.as_bytes())?;
+        let due = Duration::from_millis(10) * group;
+        // Pacing is the writer's work.
+        thread::sleep(due.saturating_sub(start.elapsed()));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The time of now in RFC 3339 with microseconds.

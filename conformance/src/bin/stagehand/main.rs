@@ -7,9 +7,10 @@ mod stream;
 
 use std::{
     env,
-    io::{self, Read as _},
-    net::{IpAddr, SocketAddr},
+    io::{self, Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpStream},
     process::ExitCode,
+    thread,
     time::Duration,
 };
 
@@ -31,6 +32,8 @@ fn main() -> Result<ExitCode> {
         ["dial", from, to, port, millis] => {
             dial(from.parse()?, SocketAddr::new(to.parse()?, port.parse()?), Duration::from_millis(millis.parse()?))
         }
+        ["talk", from, to, port] => talk(from.parse()?, SocketAddr::new(to.parse()?, port.parse()?)),
+        ["noise", log, rate] => lines::noise(log, rate.parse()?),
         ["stream", v4, v6, port, rate] => {
             stream::run(&addresses()?, v4.parse()?, v6.parse()?, port.parse()?, rate.parse()?)
         }
@@ -38,7 +41,7 @@ fn main() -> Result<ExitCode> {
             probe::one_by_one(&addresses()?, v4.parse()?, v6.parse()?, log, own_log)
         }
         ["burst", v4, v6, log] => probe::burst(&addresses()?, v4.parse()?, v6.parse()?, log),
-        _ => bail!("usage: stagehand init | dial | stream | one-by-one | burst (see its source)"),
+        _ => bail!("usage: stagehand init | dial | talk | noise | stream | one-by-one | burst (see its source)"),
     }
 }
 
@@ -71,5 +74,20 @@ fn dial(from: IpAddr, to: SocketAddr, limit: Duration) -> Result<ExitCode> {
         }
         Err(Errno::CONNREFUSED) => Ok(ExitCode::from(4)),
         Err(error) => Err(error).with_context(|| format!("connect to {to}")),
+    }
+}
+
+/// Keeps a connection busy with single bytes until it is killed; says "ready" when it is open.
+fn talk(from: IpAddr, to: SocketAddr) -> Result<ExitCode> {
+    let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket(family, SocketType::STREAM, Some(ipproto::TCP))?;
+    bind(&socket, &SocketAddr::new(from, 0)).with_context(|| format!("use the address {from}"))?;
+    connect(&socket, &to).with_context(|| format!("connect to {to}"))?;
+    let mut stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    writeln!(io::stdout(), "ready")?;
+    loop {
+        stream.write_all(b"a")?;
+        thread::sleep(Duration::from_millis(50));
     }
 }

@@ -82,6 +82,18 @@ impl Prober {
         }
     }
 
+    /// Waits until both families know the way: the first packets find out who the neighbour is.
+    fn find_the_way(&self, addresses: &[IpAddr]) -> Result<()> {
+        for v4 in [true, false] {
+            let Some(address) = addresses.iter().find(|address| address.is_ipv4() == v4) else { continue };
+            let start = Instant::now();
+            while !self.passes(*address, 1024)? {
+                ensure!(start.elapsed() < LIMIT, "{address} gets no answer before its ban");
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a probe from `from` is answered.
     fn passes(&self, from: IpAddr, port: u16) -> Result<bool> {
         self.send(from, port)?;
@@ -133,16 +145,17 @@ pub(crate) fn one_by_one(
     own_log: &str,
 ) -> Result<ExitCode> {
     let prober = Prober::open(v4, v6)?;
+    prober.find_the_way(addresses)?;
     let mut log = OpenOptions::new().append(true).open(log).with_context(|| format!("open {log}"))?;
     let mut own_log = OwnLog::open(own_log)?;
     let (mut dropped, mut announced, mut port) = (Vec::new(), Vec::new(), 1024_u16);
-    for address in addresses {
+    for (session, address) in (10_000..).zip(addresses) {
         let mut next_port = || {
             port = if port > 60_000 { 1024 } else { port + 1 };
             port
         };
         ensure!(prober.passes(*address, next_port())?, "{address} gets no answer before its ban");
-        let line = lines::wrong_password(*address, 4000);
+        let line = lines::wrong_password(*address, session);
         let start = Instant::now();
         log.write_all(line.as_bytes())?;
         loop {
@@ -164,11 +177,13 @@ pub(crate) fn one_by_one(
 /// One wrong password from all addresses in one write, then probes until nobody is answered.
 pub(crate) fn burst(addresses: &[IpAddr], v4: Ipv4Addr, v6: Ipv6Addr, log: &str) -> Result<ExitCode> {
     let prober = Prober::open(v4, v6)?;
+    prober.find_the_way(addresses)?;
     let ports: Vec<Marked> = (2_000..60_000).zip(addresses.iter().copied()).collect();
     ensure!(ports.len() == addresses.len(), "too many addresses");
     let free = round(&prober, &ports, Instant::now())?.1.len();
     ensure!(free == ports.len(), "only {free} of {} addresses get an answer before the burst", ports.len());
-    let text: String = addresses.iter().map(|address| lines::wrong_password(*address, 4000)).collect();
+    let text: String =
+        (10_000..).zip(addresses).map(|(session, address)| lines::wrong_password(*address, session)).collect();
     let mut log = OpenOptions::new().append(true).open(log).with_context(|| format!("open {log}"))?;
     let start = Instant::now();
     log.write_all(text.as_bytes())?;

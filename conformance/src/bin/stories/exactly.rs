@@ -31,8 +31,6 @@ pub(crate) fn stories() -> Vec<Story> {
     // The same told of the original shows that the machine, its services and the attackers are real.
     let theirs = Setting { program: Program::Fail2ban, root: Root::Trixie, logging: Logging::File, sshd: plain };
     stories.push(Story::new("theirs: exactly maxretry: debian 13, rsyslog", move |stage| exactly(stage, theirs)));
-    let theirs = Setting { program: Program::Fail2ban, root: Root::Trixie, logging: Logging::Journal, sshd: plain };
-    stories.push(Story::new("theirs: exactly maxretry: debian 13, journal", move |stage| exactly(stage, theirs)));
     stories
 }
 

@@ -11,7 +11,7 @@ use conformance::{Counts, Guard, Machine, Program, Root, Stream, Street, eventua
 use rustix::process::Signal;
 
 use crate::{
-    runner::{Stage, Story},
+    runner::{Stage, Story, scale},
     scene::{Scene, Setting},
 };
 
@@ -49,7 +49,7 @@ pub(crate) fn stories() -> Vec<Story> {
             foreign(machine, guard, "printf '*filter\\nCOMMIT\\n' | iptables-restore")
         }),
         ("ten restarts by signal", |_, _, guard| {
-            for _ in 0..10 {
+            for _ in 0..10 * scale() {
                 guard.stop(Signal::TERM)?;
                 guard.start()?;
             }
@@ -57,8 +57,15 @@ pub(crate) fn stories() -> Vec<Story> {
         }),
     ];
     for (name, event) in events {
-        stories.push(Story::new(format!("holds: {name}"), move |stage| holds(stage, event)));
+        stories.push(Story::new(format!("holds: {name}"), move |stage| holds(stage, Setting::PLAIN, event)));
     }
+    let newer = Setting { root: Root::Trixie, ..Setting::PLAIN };
+    stories.push(Story::new("holds: foreign flush by the nft of debian 13", move |stage| {
+        holds(stage, newer, |machine, _, guard| foreign(machine, guard, "nft flush ruleset"))
+    }));
+    stories.push(Story::new("holds: foreign deletion of our table", |stage| {
+        holds(stage, Setting::PLAIN, |machine, _, guard| foreign(machine, guard, "nft delete table inet stockade || :"))
+    }));
     stories.push(Story::new("holds: emptied kernel and start, as at a reboot", reboot));
     stories.push(Story::new("holds: emptied kernel while the guard is dead, repaired at start", emptied));
     stories
@@ -91,8 +98,8 @@ fn control(stage: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-fn holds(stage: &mut Stage<'_>, event: Event) -> Result<()> {
-    let Scene { machine, street, guard, .. } = &mut Scene::set(stage, Setting::PLAIN)?.guarded(BANTIME, "")?;
+fn holds(stage: &mut Stage<'_>, setting: Setting, event: Event) -> Result<()> {
+    let Scene { machine, street, guard, .. } = &mut Scene::set(stage, setting)?.guarded(BANTIME, "")?;
     let stream = banned_stream(street, guard)?;
 
     let before = street.counts()?;

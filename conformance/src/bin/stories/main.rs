@@ -4,11 +4,16 @@
 //! Started by `cargo xtask test`, which builds the roots and the programs and sets the variables that are needed.
 #![forbid(unsafe_code)]
 
+mod bad_input;
+mod bans;
 mod exactly;
 mod holds;
+mod lockout;
+mod nothing_lost;
 mod runner;
 mod scene;
 mod speed;
+mod way_out;
 
 use std::{env, path::PathBuf, process::ExitCode};
 
@@ -19,6 +24,11 @@ fn main() -> Result<ExitCode> {
     let mut stories = Vec::new();
     stories.extend(exactly::stories());
     stories.extend(holds::stories());
+    stories.extend(bans::stories());
+    stories.extend(lockout::stories());
+    stories.extend(way_out::stories());
+    stories.extend(bad_input::stories());
+    stories.extend(nothing_lost::stories());
     stories.extend(speed::stories());
     if words.iter().any(|word| word == "--list") {
         runner::list(&stories);

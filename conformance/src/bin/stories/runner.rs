@@ -15,6 +15,11 @@ use std::{
 use anyhow::{Result, ensure};
 use conformance::Programs;
 
+/// How much longer than usual a story that repeats something should be: `STOCKADE_LONG`, else 1.
+pub(crate) fn scale() -> usize {
+    std::env::var("STOCKADE_LONG").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
 /// How many stories run beside each other.
 const BESIDE: usize = 3;
 
@@ -29,6 +34,20 @@ impl Stage<'_> {
     pub(crate) fn figure(&mut self, text: impl Into<String>) {
         self.figures.push(text.into());
     }
+}
+
+/// A measurement that may be disturbed by whatever else the computer does: the best of three tries counts.
+///
+/// # Errors
+/// That of the last try, when none of them kept to its bound.
+pub(crate) fn best_of_three(stage: &mut Stage<'_>, measure: impl Fn(&mut Stage<'_>) -> Result<()>) -> Result<()> {
+    for number in 1..3 {
+        match measure(stage) {
+            Ok(()) => return Ok(()),
+            Err(error) => stage.figure(format!("try {number}: {error:#}")),
+        }
+    }
+    measure(stage)
 }
 
 /// What a story does; an error is its failure.

@@ -42,15 +42,20 @@ pub(crate) struct Scene {
 impl Scene {
     /// Sets the scene.
     pub(crate) fn set(stage: &Stage<'_>, setting: Setting) -> Result<Self> {
-        if setting.program == Program::Stockade {
-            ensure!(stage.programs.place().join("stockade").is_file(), "there is no stockade to test: build it first");
-        }
+        Self::needs_stockade(stage, setting)?;
         let machine = Machine::start(setting.root, stage.programs)?;
         let street = Street::build(&machine)?;
         let log = setting.logging.start(&machine)?;
         let sshd = Sshd::start(&machine, setting.sshd)?;
         let guard = Guard::new(&machine, setting.program);
         Ok(Self { guard, street, _sshd: sshd, _log: log, setting, machine })
+    }
+
+    /// Refuses to tell of ours when it was not built.
+    pub(crate) fn needs_stockade(stage: &Stage<'_>, setting: Setting) -> Result<()> {
+        let there = setting.program != Program::Stockade || stage.programs.place().join("stockade").is_file();
+        ensure!(there, "there is no stockade to test: build it first");
+        Ok(())
     }
 
     /// Starts the guard with `defaults` for all jails and `sshd` for its own.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::event::CommandId;
 use super::log::{Level, LogLine, LogText, Logger};
-use super::output::{Change, Outcome, Outputs, Reply, Retry, RetryBy};
+use super::output::{Change, Outcome, Outputs, Reply, Retry, RetryBy, Subject};
 use crate::decision::{Decision, DecisionKind, Seq};
 use crate::id::FailureId;
 use crate::jail::JailName;
@@ -57,13 +57,7 @@ enum Behind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// Of which decision.
-    pub seq: Seq,
-    /// What was decided.
-    pub kind: DecisionKind,
-    /// In which jail.
-    pub jail: JailName,
-    /// About whom.
-    pub id: FailureId,
+    pub subject: Subject,
     /// Who failed: `None` is the kernel, else the action of that name.
     pub action: Option<Arc<str>>,
     /// What it said.
@@ -85,7 +79,10 @@ pub(super) struct Announcer {
     /// Why saving lags, if the store said so.
     pub(super) unsaved: Option<Box<str>>,
     released: Seq,
-    troubles: BTreeMap<(Seq, Option<Arc<str>>), Trouble>,
+    /// Announced without the kernel's answer: whom its late answer is about.
+    late: BTreeMap<Seq, Subject>,
+    troubles: BTreeMap<(JailName, FailureId), Vec<Trouble>>,
+    troubles_len: usize,
     /// Not before this is one of them due.
     retry_at: Option<Timestamp>,
     /// Failures that found no room in `troubles`.
@@ -152,82 +149,115 @@ impl Announcer {
     pub(super) fn applied(&mut self, now: Timestamp, upto: Seq, failed: Vec<(Seq, Box<str>)>, out: &mut Outputs) {
         self.applied = self.applied.max(upto);
         for (seq, why) in failed {
-            let Some(waiting) = self.find(seq) else { continue };
-            let (kind, jail, id) = (waiting.kind, waiting.jail.clone(), waiting.id.clone());
-            self.failed(Trouble { seq, kind, jail, id, action: None, why, tries: 1, next: now }, now, out);
+            let Some(subject) = self.find(seq) else { continue };
+            self.failed(subject, None, why, now, out);
+        }
+        while self.late.first_key_value().is_some_and(|(seq, _)| *seq <= upto) {
+            self.late.pop_first();
         }
     }
 
-    fn find(&self, seq: Seq) -> Option<&Waiting> {
+    /// Whom a decision is about that the kernel has not answered before.
+    fn find(&self, seq: Seq) -> Option<Subject> {
+        if let Some(late) = self.late.get(&seq) {
+            return Some(late.clone());
+        }
         let first = self.waiting.front()?.seq;
-        self.waiting.get(usize::try_from(seq.0.checked_sub(first.0)?).ok()?)
-    }
-
-    /// What a decision that still waits is about.
-    pub(super) fn about(&self, seq: Seq) -> Option<(DecisionKind, JailName, FailureId)> {
-        self.find(seq).map(|waiting| (waiting.kind, waiting.jail.clone(), waiting.id.clone()))
+        let waiting = self.waiting.get(usize::try_from(seq.0.checked_sub(first.0)?).ok()?)?;
+        Some(waiting.subject())
     }
 
     /// Remembers a failure and plans its retry.
-    pub(super) fn failed(&mut self, mut trouble: Trouble, now: Timestamp, out: &mut Outputs) {
-        let key = (trouble.seq, trouble.action.clone());
-        if let Some(old) = self.troubles.get(&key) {
-            trouble.tries = old.tries.saturating_add(1);
-        } else {
-            let who = trouble.action.as_ref().map_or("the firewall".to_owned(), |name| format!("action {name}"));
-            let what = if is_ban(trouble.kind) { "ban" } else { "unban" };
-            out.log.push(LogLine {
-                logger: Logger::Judge,
-                level: Level::Error,
-                jail: Some(trouble.jail.clone()),
-                text: LogText::Failed {
-                    id: trouble.id.clone(),
-                    what: format!("{who} failed to {what}").into(),
-                    why: trouble.why.clone(),
-                },
-            });
-        }
-        if !is_ban(trouble.kind) && trouble.tries >= UNBAN_TRIES_MAX {
-            self.troubles.remove(&key);
+    pub(super) fn failed(
+        &mut self,
+        subject: Subject,
+        action: Option<Arc<str>>,
+        why: Box<str>,
+        now: Timestamp,
+        out: &mut Outputs,
+    ) {
+        let key = (subject.jail.clone(), subject.id.clone());
+        let kind = subject.kind;
+        let known = self.troubles.get_mut(&key);
+        let old = known.and_then(|there| there.iter_mut().find(|t| t.action == action && t.subject.seq == subject.seq));
+        if let Some(old) = old {
+            old.tries = old.tries.saturating_add(1);
+            old.why = why;
+            old.next = now + backoff(old.tries);
+            let next = old.next;
+            if !is_ban(kind) && old.tries >= UNBAN_TRIES_MAX {
+                self.put_right(&subject, action.as_ref());
+            }
+            self.plan(next);
             return;
         }
-        trouble.next = now + backoff(trouble.tries);
-        if self.troubles.len() >= TROUBLES_MAX && !self.troubles.contains_key(&key) {
+        let who = action.as_ref().map_or("the firewall".to_owned(), |name| format!("action {name}"));
+        let what = if is_ban(kind) { "ban" } else { "unban" };
+        out.log.push(LogLine {
+            logger: Logger::Judge,
+            level: Level::Error,
+            jail: Some(subject.jail.clone()),
+            text: LogText::Failed {
+                id: subject.id.clone(),
+                what: format!("{who} failed to {what}").into(),
+                why: why.clone(),
+            },
+        });
+        if self.troubles_len >= TROUBLES_MAX {
             self.troubles_dropped += 1;
             return;
         }
-        self.retry_at = Some(self.retry_at.map_or(trouble.next, |at| at.min(trouble.next)));
-        self.troubles.insert(key, trouble);
+        let next = now + backoff(1);
+        self.troubles_len += 1;
+        self.troubles.entry(key).or_default().push(Trouble { subject, action, why, tries: 1, next });
+        self.plan(next);
+    }
+
+    fn plan(&mut self, next: Timestamp) {
+        self.retry_at = Some(self.retry_at.map_or(next, |at| at.min(next)));
     }
 
     /// Something that failed has worked now, or needs to work no more.
-    pub(super) fn put_right(&mut self, seq: Seq, action: Option<&Arc<str>>) -> bool {
-        !self.troubles.is_empty() && self.troubles.remove(&(seq, action.cloned())).is_some()
+    pub(super) fn put_right(&mut self, subject: &Subject, action: Option<&Arc<str>>) {
+        self.drop_troubles(&subject.jail, &subject.id, |t| t.subject.seq == subject.seq && t.action.as_ref() == action);
     }
 
-    /// All failures of a decision are void: its ban is over.
-    pub(super) fn void(&mut self, seq: Seq) {
+    /// A ban is over: what failed to put it into force needs to work no more.
+    pub(super) fn ban_over(&mut self, jail: &JailName, id: &FailureId) {
+        self.drop_troubles(jail, id, |t| is_ban(t.subject.kind));
+    }
+
+    /// Somebody is banned anew: nothing old may be tried again, least of all an
+    /// unban.
+    pub(super) fn ban_anew(&mut self, jail: &JailName, id: &FailureId) {
+        self.drop_troubles(jail, id, |_| true);
+    }
+
+    fn drop_troubles(&mut self, jail: &JailName, id: &FailureId, is_void: impl Fn(&Trouble) -> bool) {
         if self.troubles.is_empty() {
             return;
         }
-        let keys: Vec<_> =
-            self.troubles.range((seq, None)..(Seq(seq.0 + 1), None)).map(|(key, _)| key.clone()).collect();
-        for key in keys {
-            self.troubles.remove(&key);
+        let key = (jail.clone(), id.clone());
+        if let Some(there) = self.troubles.get_mut(&key) {
+            let before = there.len();
+            there.retain(|trouble| !is_void(trouble));
+            self.troubles_len = self.troubles_len.saturating_sub(before - there.len());
+            if there.is_empty() {
+                self.troubles.remove(&key);
+            }
         }
     }
 
-    pub(super) fn trouble(&self, seq: Seq, action: Option<&Arc<str>>) -> Option<&Trouble> {
-        self.troubles.get(&(seq, action.cloned()))
-    }
-
     pub(super) fn troubles(&self) -> impl Iterator<Item = &Trouble> {
-        self.troubles.values()
+        self.troubles.values().flatten()
     }
 
-    /// What a ban's decision is waiting for or failed with.
-    pub(super) fn troubles_of(&self, seq: Seq) -> impl Iterator<Item = &Trouble> {
-        self.troubles.range((seq, None)..(Seq(seq.0.saturating_add(1)), None)).map(|(_, trouble)| trouble)
+    /// What failed for a living ban.
+    pub(super) fn troubles_of(&self, jail: &JailName, id: &FailureId) -> Vec<Trouble> {
+        if self.troubles.is_empty() {
+            return Vec::new();
+        }
+        self.troubles.get(&(jail.clone(), id.clone())).cloned().unwrap_or_default()
     }
 
     pub(super) fn deadline(&self) -> Option<Timestamp> {
@@ -250,6 +280,12 @@ impl Announcer {
             }
             let Some(first) = self.waiting.pop_front() else { break };
             let seq = first.seq;
+            if seq > self.applied {
+                self.late.insert(seq, first.subject());
+                if self.late.len() > TROUBLES_MAX {
+                    self.late.pop_first();
+                }
+            }
             first.announce(out);
             self.follow(seq, out);
         }
@@ -281,17 +317,15 @@ impl Announcer {
         if self.retry_at.is_none_or(|at| at > now) {
             return;
         }
-        for trouble in self.troubles.values_mut().filter(|trouble| trouble.next <= now) {
+        for trouble in self.troubles.values_mut().flatten().filter(|trouble| trouble.next <= now) {
             // If nobody answers, it is tried again after the same pause.
             trouble.next = now + backoff(trouble.tries);
             out.retries.push(Retry {
-                seq: trouble.seq,
-                jail: trouble.jail.clone(),
-                id: trouble.id.clone(),
+                subject: trouble.subject.clone(),
                 by: trouble.action.clone().map_or(RetryBy::Kernel, RetryBy::Action),
             });
         }
-        self.retry_at = self.troubles.values().map(|trouble| trouble.next).min();
+        self.retry_at = self.troubles.values().flatten().map(|trouble| trouble.next).min();
     }
 }
 
@@ -315,6 +349,10 @@ fn backoff(tries: u32) -> Span {
 }
 
 impl Waiting {
+    fn subject(&self) -> Subject {
+        Subject { seq: self.seq, kind: self.kind, jail: self.jail.clone(), id: self.id.clone() }
+    }
+
     fn announce(self, out: &mut Outputs) {
         let Waiting { seq, kind, jail, id, start, bantime, end, count, why, increased, .. } = self;
         let mut say = |logger, level, text| out.log.push(LogLine { logger, level, jail: Some(jail.clone()), text });

@@ -14,20 +14,24 @@ use crate::time::{BanTime, Span, Timestamp};
 pub(super) struct Ban {
     /// Number of the decision that made it; bans of a jail are ordered by it.
     pub(super) seq: Seq,
+    /// Number of the newest decision on it.
+    pub(super) last: Seq,
     /// Time of the last counted failure.
     pub(super) start: Timestamp,
-    /// Its own ban time; `None` follows the jail's.
-    pub(super) own: Option<BanTime>,
     /// As last decided: where the end index has it.
     pub(super) end: Timestamp,
     /// What actions see as `<bancount>`.
     pub(super) count: u32,
-    /// What the database has as `bancount`: one less for a restored ban.
-    pub(super) stored_count: u32,
     pub(super) failures: u32,
-    /// What the database has as `bantime`.
-    pub(super) stored_time: BanTime,
+    /// Has it a ban time of its own? Else it follows the jail's.
+    pub(super) own: bool,
     pub(super) restored: bool,
+    /// Does the database have it as it is here? Else it has `other`.
+    pub(super) as_stored: bool,
+    /// A ban from a line older than the last one, or one that is over at once,
+    /// leaves the row as it was (or leaves none); a restored one may have been
+    /// cut.
+    pub(super) other: Option<Box<Past>>,
     pub(super) evidence: Option<Box<Evidence>>,
 }
 
@@ -42,13 +46,22 @@ pub(super) struct Evidence {
 }
 
 impl Ban {
+    /// Its ban time in a jail with this one.
     pub(super) fn bantime(&self, jail: BanTime) -> BanTime {
-        self.own.unwrap_or(jail)
+        match self.own {
+            false => jail,
+            true if self.end == Timestamp::MAX => BanTime::Permanent,
+            true => BanTime::For(self.end - self.start),
+        }
     }
 
     /// The history row that this ban is.
-    pub(super) fn past(&self) -> Past {
-        Past { count: self.stored_count, start: self.start, bantime: self.stored_time }
+    pub(super) fn past(&self, jail: BanTime) -> Option<Past> {
+        match self.as_stored {
+            // A restored ban has counted itself, its row has not.
+            true => Some(Past::new(self.count - u32::from(self.restored), self.start, self.bantime(jail))),
+            false => self.other.as_deref().copied(),
+        }
     }
 }
 
@@ -147,21 +160,28 @@ impl Bans {
         self.remove_at(slot)
     }
 
-    /// Gives a ban another ban time (`None` only re-reads the jail's) and
-    /// returns it with its new end.
+    /// Gives a ban a ban time of its own, or (`None`) the jail's as it is now.
     pub(super) fn retime(&mut self, id: &FailureId, own: Option<BanTime>, jail: BanTime) -> Option<&Ban> {
         let slot = self.table.find(id)?;
         let ban = self.table.at_mut(slot)?;
         let (old, seq) = (ban.end, ban.seq);
-        if own.is_some() {
-            ban.own = own;
+        ban.own |= own.is_some();
+        let bantime = own.unwrap_or(jail);
+        let end = bantime.end(ban.start);
+        ban.end = end;
+        if let Some(other) = &mut ban.other {
+            other.bantime = bantime;
         }
-        ban.end = ban.bantime(jail).end(ban.start);
-        ban.stored_time = ban.bantime(jail);
-        let end = ban.end;
         self.unindex(old, seq, slot);
         self.index(end, seq, slot);
         self.get(id)
+    }
+
+    /// A further decision was made on a ban.
+    pub(super) fn decided(&mut self, id: &FailureId, seq: Seq) {
+        if let Some(ban) = self.table.find(id).and_then(|slot| self.table.at_mut(slot)) {
+            ban.last = seq;
+        }
     }
 
     /// At most `limit` ids, from slot `from` on, whose end does not fit the
@@ -175,7 +195,7 @@ impl Bans {
                 return (found, Some(slot));
             }
             if let Some((id, ban)) = self.table.at(slot)
-                && ban.own.is_none()
+                && !ban.own
                 && jail.end(ban.start) != ban.end
             {
                 found.push(id.clone());
@@ -192,6 +212,13 @@ pub(super) struct Past {
     pub(super) count: u32,
     pub(super) start: Timestamp,
     pub(super) bantime: BanTime,
+}
+
+impl Past {
+    /// As the database keeps it: in whole seconds, and so it is compared.
+    pub(super) fn new(count: u32, start: Timestamp, bantime: BanTime) -> Self {
+        Past { count, start: Timestamp::from_secs(start.secs_rounded()), bantime }
+    }
 }
 
 /// The ended bans of one jail.
@@ -242,5 +269,15 @@ impl History {
         for slot in old {
             self.0.remove_at(slot);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_living_ban_is_small() {
+        assert!(size_of::<Option<(FailureId, Ban)>>() <= 96, "{}", size_of::<Option<(FailureId, Ban)>>());
     }
 }

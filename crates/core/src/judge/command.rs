@@ -67,6 +67,7 @@ impl Judge {
                 time,
                 own,
                 failures: 0,
+                earlier: 0,
                 matches: Vec::new(),
                 groups: Vec::new(),
                 origin: Origin::Manual,
@@ -99,53 +100,46 @@ impl Judge {
                 absent.push(target);
             }
         }
-        self.unban_next(command, jail, names, count, absent, out);
+        names.reverse();
+        self.unban_next(WaitingUnban { command, jail, names, count, absent }, out);
     }
 
-    /// Asks for the first of the names, or replies when none is left.
-    fn unban_next(
-        &mut self,
-        command: CommandId,
-        jail: Option<JailName>,
-        mut names: Vec<FailureId>,
-        count: u64,
-        mut absent: Vec<FailureId>,
-        out: &mut Outputs,
-    ) {
-        if names.is_empty() {
-            self.desk.announcer.reply(command, Outcome::Unbanned { count, absent }, out);
-            return;
-        }
-        // One name per command is the rule; more are treated as not banned.
-        let target = names.remove(0);
-        for name in names {
-            self.not_banned(&name, out);
-            absent.push(name);
-        }
-        let name = target.to_string();
-        let waiting = WaitingUnban { command, jail, target, count, absent };
-        if let Some(ips) = self.desk.names.get(&name, self.desk.now) {
+    /// Asks for the addresses of the next name, or replies when none is left.
+    fn unban_next(&mut self, mut waiting: WaitingUnban, out: &mut Outputs) {
+        loop {
+            let Some(target) = waiting.names.last() else {
+                let WaitingUnban { command, count, absent, .. } = waiting;
+                self.desk.announcer.reply(command, Outcome::Unbanned { count, absent }, out);
+                return;
+            };
+            let name = target.to_string();
+            let Some(ips) = self.desk.names.get(&name, self.desk.now) else {
+                let until = self.desk.now + self.desk.bounds.parked_time;
+                if let Some(id) = self.parking.ask(Some(&name), until, |there| there.unbans.push(waiting)) {
+                    out.asks.push(Ask { id, question: Question::Addresses { name: name.into() } });
+                }
+                return;
+            };
             let ips = ips.to_vec();
-            self.unban_resolved(waiting, &ips, out);
-            return;
-        }
-        let until = self.desk.now + self.desk.bounds.parked_time;
-        let id = self.parking.ask(Some(&name), until, |there| there.unbans.push(waiting));
-        if let Some(id) = id {
-            out.asks.push(Ask { id, question: Question::Addresses { name: name.into() } });
+            self.unban_name(&mut waiting, &ips, out);
         }
     }
 
-    /// A host name to unban has these addresses.
-    pub(super) fn unban_resolved(&mut self, waiting: WaitingUnban, ips: &[IpAddr], out: &mut Outputs) {
-        let WaitingUnban { command, jail, target, mut count, mut absent } = waiting;
-        let lifted: u64 = ips.iter().map(|ip| self.unban_one(jail.as_ref(), &FailureId::from(*ip), out)).sum();
-        count += lifted;
+    /// The name that an unban waited for has these addresses.
+    pub(super) fn unban_resolved(&mut self, mut waiting: WaitingUnban, ips: &[IpAddr], out: &mut Outputs) {
+        self.unban_name(&mut waiting, ips, out);
+        self.unban_next(waiting, out);
+    }
+
+    fn unban_name(&mut self, waiting: &mut WaitingUnban, ips: &[IpAddr], out: &mut Outputs) {
+        let Some(target) = waiting.names.pop() else { return };
+        let jail = waiting.jail.as_ref();
+        let lifted: u64 = ips.iter().map(|ip| self.unban_one(jail, &FailureId::from(*ip), out)).sum();
+        waiting.count += lifted;
         if lifted == 0 {
             self.not_banned(&target, out);
-            absent.push(target);
+            waiting.absent.push(target);
         }
-        self.desk.announcer.reply(command, Outcome::Unbanned { count, absent }, out);
     }
 
     fn not_banned(&mut self, target: &FailureId, out: &mut Outputs) {

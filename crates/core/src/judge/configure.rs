@@ -7,7 +7,7 @@ use super::ignore::{Rules, Surroundings, Verdict};
 use super::jail::{Banned, Jail, Ticket};
 use super::log::{Level, LogLine, LogText, Logger};
 use super::output::{About, Counters, Outcome, Outputs};
-use super::spec::{Guard, JailSpec, ProtectedAs, Protection, ServerSpec};
+use super::spec::{Guard, JailSpec, Protection, ServerSpec};
 use super::tally::Tallies;
 use super::{Change, Judge};
 use crate::decision::{DecisionKind, Origin, Seq};
@@ -35,6 +35,10 @@ impl Judge {
             if old.findtime != jail.spec.findtime {
                 jail.tallies.findtime_changed(jail.spec.findtime);
             }
+            if old.guard != jail.spec.guard {
+                let all = desk.protections.clone();
+                jail.lift_protected(desk, &all, out);
+            }
             if old.bantime != jail.spec.bantime {
                 desk.chores.push_back(Chore::Retime { jail: old.name, next: 0 });
             }
@@ -52,6 +56,7 @@ impl Judge {
             banned_total: 0,
             ignored_total: 0,
             evicted_total: 0,
+            checked: Timestamp::from_micros(i64::MIN),
             told: Counters::default(),
             spec,
         });
@@ -80,24 +85,12 @@ impl Judge {
     /// protected end without a ban; living bans of what is protected by its
     /// nature (not by a login) are lifted where the guard refuses.
     pub(super) fn protect(&mut self, protections: Vec<Protection>, out: &mut Outputs) {
-        self.desk.protections = protections;
+        let old = std::mem::replace(&mut self.desk.protections, protections);
         let Judge { jails, desk, .. } = self;
+        let new: Vec<Protection> = desk.protections.iter().filter(|p| !old.contains(p)).cloned().collect();
         for jail in jails {
             jail.withheld.retain(|id, _| desk.protection(id.net()).is_some() || id.net().is_none());
-            if jail.spec.guard != Guard::Refuse {
-                continue;
-            }
-            let nets: Vec<Protection> =
-                desk.protections.iter().filter(|p| !matches!(p.reason, ProtectedAs::Login(_))).cloned().collect();
-            for protection in nets {
-                for id in jail.bans_hitting(protection.net) {
-                    let why = format!("protected: {}", protection.reason);
-                    let text = LogText::Withheld { id: id.clone(), why: why.clone().into() };
-                    let name = Some(jail.name().clone());
-                    out.log.push(LogLine { logger: Logger::Judge, level: Level::Warning, jail: name, text });
-                    jail.lift(desk, &id, Origin::Config, Some(why.into()), out);
-                }
-            }
+            jail.lift_protected(desk, &new, out);
         }
     }
 
@@ -120,6 +113,7 @@ impl Judge {
     fn restore_row(&mut self, at: usize, row: StoredBan, out: &mut Outputs) {
         let Judge { jails, desk, .. } = self;
         let Some(jail) = jails.get_mut(at) else { return };
+        desk.settle(jail, &row.id, out);
         if jail.bans.get(&row.id).is_some() {
             return;
         }
@@ -154,23 +148,36 @@ impl Judge {
         {
             jail.history.insert(id.clone(), past);
             let origin = Origin::Restored;
-            let ticket =
-                Ticket { id, ip, time, own: None, failures: row.failures, matches, groups, origin, force: false };
+            let ticket = Ticket {
+                id,
+                ip,
+                time,
+                own: None,
+                failures: row.failures,
+                earlier: 0,
+                matches,
+                groups,
+                origin,
+                force: false,
+            };
             let Banned::Withheld(_) = jail.withhold(desk, ticket, bantime, why, out) else { return };
             return;
         }
         let evidence = desk.evidence(ip, matches, groups, Box::default(), jail.spec.maxmatches);
+        // Actions see one more than the database has; the row stays.
+        let count = row.count.saturating_add(1);
+        let as_stored = past == Past::new(count - 1, time, bantime);
         let ban = Ban {
             seq: Seq(0),
+            last: Seq(0),
             start: time,
-            own: Some(bantime),
             end: bantime.end(time),
-            // Actions see one more than the database has; the row stays.
-            count: row.count.saturating_add(1),
-            stored_count: row.count,
+            count,
             failures: row.failures,
-            stored_time: past.bantime,
+            own: true,
             restored: true,
+            as_stored,
+            other: (!as_stored).then(|| Box::new(past)),
             evidence,
         };
         jail.put_ban(desk, id, ban, DecisionKind::Restore, Origin::Restored, None, out);
@@ -206,7 +213,7 @@ fn past_of(row: &StoredBan, unknown: BanTime) -> Past {
         StoredTime::Known(time) => time,
         StoredTime::Unknown => unknown,
     };
-    Past { count: row.count, start: row.start, bantime }
+    Past::new(row.count, row.start, bantime)
 }
 
 #[cfg(test)]

@@ -286,7 +286,7 @@ impl Judge {
                         LogText::FoundBad { id: id.clone(), time, count: past.count, counts_as, capped, ban: bans };
                     out.log.push(line(Level::Info, Logger::Observer, text));
                 }
-                if !ban && let Some(more) = jail.tallies.add_bonus(&id, counts_as - 1.0) {
+                if !ban && let Some(more) = jail.tallies.add_bonus(&id, counts_as - 1.0, past.count) {
                     retry = more;
                     jail.failed_total += 1;
                     ban = retry >= maxretry;
@@ -321,6 +321,7 @@ impl Judge {
             time: tally.last,
             own: None,
             failures: tally.failures,
+            earlier: tally.earlier,
             matches: detail.matches,
             groups: detail.groups,
             origin,
@@ -333,8 +334,13 @@ impl Judge {
     /// table at once.
     fn make_room(&mut self, at: usize, id: &FailureId) {
         let Judge { jails, desk, .. } = self;
+        if desk.tally_room > 0 || jails.get(at).is_some_and(|jail| jail.tallies.get(id).is_some()) {
+            desk.tally_room = desk.tally_room.saturating_sub(1);
+            return;
+        }
         let total: usize = jails.iter().map(|jail| jail.tallies.len()).sum();
-        if total < desk.bounds.tallies || jails.get(at).is_some_and(|jail| jail.tallies.get(id).is_some()) {
+        if total < desk.bounds.tallies {
+            desk.tally_room = desk.bounds.tallies - total - 1;
             return;
         }
         let quota = (total / 64).max(1).max(total.saturating_sub(desk.bounds.tallies) + 1);

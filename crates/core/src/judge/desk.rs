@@ -40,6 +40,8 @@ pub(super) struct Desk {
     pub(super) orphans: BTreeMap<JailName, History>,
     /// Bytes of matches and groups that may still be kept.
     pub(super) bytes_room: usize,
+    /// Tallies that may still be made without counting them all again.
+    pub(super) tally_room: usize,
 }
 
 /// Work that is done in portions, so that no step takes long.
@@ -81,7 +83,7 @@ impl Desk {
         if let Some(why) = why {
             decision.why = why;
         }
-        self.announcer.void(ban.seq);
+        self.announcer.ban_over(&decision.jail, &decision.id);
         self.decide(decision, None, out);
     }
 
@@ -110,18 +112,25 @@ impl Desk {
     /// Brings the ban of one id up to date: ends that are due or pending.
     pub(super) fn settle(&mut self, jail: &mut Jail, id: &FailureId, out: &mut Outputs) {
         if !self.chores.is_empty() {
-            let mut pending = None;
+            let mut pending = Vec::new();
             for chore in &mut self.chores {
                 if let Chore::End(ending) = chore
                     && ending.jail == *jail.name()
-                    && let Some((id, ban)) = ending.bans.remove(id)
                 {
-                    pending = Some((id, ban, ending.kind, ending.origin.clone()));
-                    break;
+                    let ban = ending.bans.remove(id).map(|(_, ban)| ban);
+                    let past = ending.history.as_mut().and_then(|history| history.remove(id));
+                    if ban.is_some() || past.is_some() {
+                        pending.push((ban, past, ending.kind, ending.origin.clone()));
+                    }
                 }
             }
-            if let Some((id, ban, kind, origin)) = pending {
-                jail.end_ban(self, id, &ban, kind, origin, None, out);
+            for (ban, past, kind, origin) in pending {
+                if let Some(ban) = ban {
+                    jail.end_ban(self, id.clone(), &ban, kind, origin.clone(), None, out);
+                }
+                if let Some(past) = past {
+                    self.forget(jail.name().clone(), id.clone(), past, origin, out);
+                }
             }
         }
         if jail.bans.get(id).is_some_and(|ban| ban.end < self.now)
@@ -187,8 +196,8 @@ impl Desk {
     ) {
         let decision = jail::decision(jail, jail_bantime, kind, &id, ban, origin);
         self.ended(decision, ban, None, out);
-        if kind != DecisionKind::Lift {
-            self.history_of(jail).insert(id, ban.past());
+        if let Some(past) = ban.past(jail_bantime).filter(|_| kind != DecisionKind::Lift) {
+            self.history_of(jail).insert(id, past);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::output::Subject;
 use super::spec::{JailSpec, Protection, ServerSpec};
 use crate::decision::Seq;
 use crate::failure::{Batch, GroupValue};
@@ -60,15 +61,15 @@ pub enum Event {
     },
     /// What the kernel refused was tried again ([`super::RetryBy::Kernel`]).
     Reapplied {
-        /// Which decision.
-        seq: Seq,
+        /// As in the retry.
+        subject: Subject,
         /// Did it work now?
         result: Result<(), Box<str>>,
     },
-    /// An action command of a decision ended (also reported for retries).
+    /// An action command of a decision ended, at the first try or a later one.
     Acted {
-        /// Which decision.
-        seq: Seq,
+        /// Of which decision.
+        subject: Subject,
         /// Name of the action.
         action: Arc<str>,
         /// Did it work?

@@ -591,11 +591,24 @@ fn floats(op: Op, a: f64, b: f64) -> Result<Number, Error> {
         Op::Sub => a - b,
         Op::Mul => a * b,
         Op::Div => a / b,
-        Op::FloorDiv => (a / b).floor(),
-        Op::Rem => a - b * (a / b).floor(),
+        Op::FloorDiv => floor_div(a, b),
+        Op::Rem => remainder(a, b),
         Op::Pow => a.powf(b),
         _ => return Err(Error::value("shifts need whole numbers")),
     })
+}
+
+/// Python's `%` of floats: it has the divisor's sign.
+fn remainder(a: f64, b: f64) -> f64 {
+    let rest = a % b;
+    if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
+}
+
+/// Python's `//` of floats, consistent with its `%`.
+fn floor_div(a: f64, b: f64) -> f64 {
+    let quotient = (a - remainder(a, b)) / b;
+    let floor = quotient.floor();
+    if quotient - floor > 0.5 { floor + 1.0 } else { floor }
 }
 
 fn call(function: Function, args: &[Number]) -> Result<Number, Error> {

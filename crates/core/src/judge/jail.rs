@@ -9,18 +9,21 @@ use super::desk::Desk;
 use super::ignore::Rules;
 use super::increase;
 use super::log::{Level, LogLine, LogText, Logger};
-use super::output::{Counters, Outputs};
-use super::spec::{Guard, JailSpec};
+use super::output::{Counters, Doubt, Outputs};
+use super::spec::{Guard, JailSpec, ProtectedAs, Protection};
 use super::tally::{Limits, Tallies};
 use crate::decision::{Decision, DecisionKind, Origin, Seq};
 use crate::failure::GroupValue;
 use crate::id::{FailureId, Net};
 use crate::jail::JailName;
-use crate::time::{BanTime, Timestamp};
+use crate::time::{BanTime, Span, Timestamp};
 
 /// At most this many withheld bans are remembered per jail; a further one is
 /// decided anew each time `maxretry` is reached.
 pub const WITHHELD_MAX: usize = 10_000;
+
+/// A ban younger than this raises no doubts, and they are raised no more often.
+const DOUBT_AFTER: Span = Span::from_secs(3);
 
 /// A ban that the guard withholds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub(super) struct Jail {
     pub(super) banned_total: u64,
     pub(super) ignored_total: u64,
     pub(super) evicted_total: u64,
+    /// When actions were last to be checked because of a [`Doubt`].
+    pub(super) checked: Timestamp,
     /// What clients were last told.
     pub(super) told: Counters,
 }
@@ -56,6 +61,8 @@ pub(super) struct Ticket {
     pub(super) time: Timestamp,
     pub(super) own: Option<BanTime>,
     pub(super) failures: u32,
+    /// Earlier bans, see [`super::tally::Tally`].
+    pub(super) earlier: u32,
     pub(super) matches: Vec<Box<str>>,
     pub(super) groups: Vec<(Arc<str>, GroupValue)>,
     pub(super) origin: Origin,
@@ -98,7 +105,7 @@ impl Jail {
 
     /// What the database has on an id: the living ban, else the last ended one.
     pub(super) fn past(&self, id: &FailureId) -> Option<Past> {
-        self.bans.get(id).map(Ban::past).or_else(|| self.history.get(id).copied())
+        self.bans.get(id).and_then(|ban| ban.past(self.spec.bantime)).or_else(|| self.history.get(id).copied())
     }
 
     fn line(&self, logger: Logger, level: Level, text: LogText) -> LogLine {
@@ -138,12 +145,12 @@ impl Jail {
 
         // DIVERGENCE (profiles.md, "ban time of the first ban with increment"):
         // computed before actions see the ban, not behind their back.
-        let (mut count, mut own, mut increased) = (1, ticket.own, None);
+        let (mut count, mut own, mut increased) = (ticket.earlier.saturating_add(1), ticket.own, None);
         if let (None, BanTime::For(time), true) = (ticket.own, self.spec.bantime, self.spec.increment.increment)
             && time.micros() > 0
             && let Some(past) = overall.or_else(|| self.history.get(&ticket.id).copied())
         {
-            count = past.count.saturating_add(1);
+            count = past.count.max(ticket.earlier).saturating_add(1);
             let from = bantime;
             if past.count > 0 {
                 match increase::bantime(&self.spec.increment, time, past.count, desk.chance()) {
@@ -168,17 +175,20 @@ impl Jail {
             .into(),
             _ => Box::default(),
         };
+        let unstored = increased.as_ref().is_some_and(|i| !i.fresh) || bantime.end(ticket.time) < now;
+        let other = self.history.get(&ticket.id).filter(|_| unstored).map(|past| Box::new(*past));
         let evidence = desk.evidence(ticket.ip, ticket.matches, ticket.groups, why, self.spec.maxmatches);
         let ban = Ban {
             seq: Seq(0),
+            last: Seq(0),
             start: ticket.time,
-            own,
             end: bantime.end(ticket.time),
             count,
-            stored_count: count,
             failures: ticket.failures,
-            stored_time: bantime,
+            own: own.is_some(),
             restored: false,
+            as_stored: !unstored,
+            other,
             evidence,
         };
         self.put_ban(desk, ticket.id, ban, DecisionKind::Ban, ticket.origin, increased, out);
@@ -200,7 +210,9 @@ impl Jail {
         self.history.remove(&id);
         self.banned_total += 1;
         let decision = self.decision(kind, &id, &ban, origin);
+        desk.announcer.ban_anew(self.name(), &id);
         ban.seq = desk.decide(decision, increased, out);
+        ban.last = ban.seq;
         self.bans.insert(id, ban);
     }
 
@@ -212,7 +224,12 @@ impl Jail {
     fn ban_again(&mut self, desk: &mut Desk, ticket: &Ticket, bantime: BanTime, out: &mut Outputs) {
         let Some(living) = self.bans.get(&ticket.id) else { return };
         let late = ticket.time - living.start;
-        let (start, end) = (living.start, living.end);
+        let (seq, start, end) = (living.seq, living.start, living.end);
+        let check = late > DOUBT_AFTER && desk.now > self.checked + DOUBT_AFTER;
+        if check {
+            self.checked = desk.now;
+        }
+        out.doubts.push(Doubt { seq, jail: self.name().clone(), id: ticket.id.clone(), check });
         if bantime.end(ticket.time) > end {
             let longer = match bantime {
                 BanTime::Permanent => BanTime::Permanent,
@@ -242,7 +259,8 @@ impl Jail {
         let jail = self.spec.bantime;
         let Some(ban) = self.bans.retime(id, own, jail).cloned() else { return };
         let decision = self.decision(DecisionKind::Prolong, id, &ban, origin);
-        desk.decide(decision, None, out);
+        let seq = desk.decide(decision, None, out);
+        self.bans.decided(id, seq);
     }
 
     /// Remembers that the guard withholds a ban; one decision per spell.
@@ -262,14 +280,15 @@ impl Jail {
         let evidence = desk.evidence(ticket.ip, ticket.matches, ticket.groups, why.clone(), self.spec.maxmatches);
         let ban = Ban {
             seq: Seq(0),
+            last: Seq(0),
             start: ticket.time,
-            own: Some(bantime),
             end,
             count: 0,
-            stored_count: 0,
             failures: ticket.failures,
-            stored_time: bantime,
+            own: true,
             restored: false,
+            as_stored: false,
+            other: None,
             evidence,
         };
         let decision = self.decision(DecisionKind::Withhold, &ticket.id, &ban, ticket.origin);
@@ -309,10 +328,27 @@ impl Jail {
     ) {
         let decision = self.decision(kind, &id, ban, origin);
         desk.ended(decision, ban, why, out);
-        if kind == DecisionKind::Lift {
-            self.history.remove(&id);
-        } else {
-            self.history.insert(id, ban.past());
+        match ban.past(self.spec.bantime).filter(|_| kind != DecisionKind::Lift) {
+            Some(past) => self.history.insert(id, past),
+            None => {
+                self.history.remove(&id);
+            }
+        }
+    }
+
+    /// Where the guard refuses: lifts living bans of what is protected by its
+    /// nature. A login protects from new bans only, it may be the attacker's.
+    pub(super) fn lift_protected(&mut self, desk: &mut Desk, protections: &[Protection], out: &mut Outputs) {
+        if self.spec.guard != Guard::Refuse {
+            return;
+        }
+        for protection in protections.iter().filter(|p| !matches!(p.reason, ProtectedAs::Login(_))) {
+            for id in self.bans_hitting(protection.net) {
+                let why: Box<str> = format!("protected: {}", protection.reason).into();
+                let text = LogText::Withheld { id: id.clone(), why: why.clone() };
+                out.log.push(self.line(Logger::Judge, Level::Warning, text));
+                self.lift(desk, &id, Origin::Config, Some(why), out);
+            }
         }
     }
 
@@ -359,11 +395,11 @@ impl Jail {
     }
 
     /// Is anything of this ban not as it should be?
-    pub(super) fn state(ban: &Ban, announcer: &Announcer) -> super::query::BanState {
+    pub(super) fn state(&self, id: &FailureId, ban: &Ban, announcer: &Announcer) -> super::query::BanState {
         super::query::BanState {
-            unsaved: ban.seq > announcer.saved,
-            unapplied: ban.seq > announcer.applied,
-            failed: announcer.troubles_of(ban.seq).cloned().collect(),
+            unsaved: ban.last > announcer.saved,
+            unapplied: ban.last > announcer.applied,
+            failed: announcer.troubles_of(self.name(), id),
         }
     }
 }

@@ -1,4 +1,95 @@
 //! The judge: failures, commands, answers and time become decisions.
+//!
+//! One value, [`Judge`], owns tallies, bans, their ends, ignore lists, history,
+//! parked failures and timers. It is driven by one thread:
+//!
+//! ```text
+//! let mut judge = Judge::new(seed, last decision number of the journal);
+//! loop {
+//!     wait for an event, at most until judge.next_deadline()   (then Event::Deadline)
+//!     judge.step(now, event, &mut out);
+//!     hand out's parts on; out.clear();
+//! }
+//! ```
+//!
+//! # How to drive it
+//!
+//! **Start**, in this order: [`Event::Server`], [`Event::Protected`],
+//! [`Event::Config`] with all jails, [`Event::Restore`] with all rows of the
+//! database (ended bans too: they are the history; a few thousand rows per
+//! event), [`Judge::load`] with the last snapshot, then the silent replay
+//! (batches with `replay` set) and after it the lines. A jail that is added
+//! later gets its rows by another `Restore`; rows of ids that are banned
+//! already do nothing. What [`Command::Allow`] allowed is part of
+//! [`Judge::snapshot`], not of [`Judge::snapshot_jail`].
+//!
+//! **A turn.** `out.turn` goes to kernel and store at once and in parallel. What
+//! the kernel sees is idempotent. Commands of actions wait for `out.release`:
+//! all decisions up to that number may now run theirs. Store and kernel answer
+//! with [`Event::Saved`] and [`Event::Applied`], each for all decisions up to a
+//! number, in order. `out.log` and `out.changes` already stand in the order in
+//! which they are to be shown.
+//!
+//! **Announcing.** Lines such as `Ban` and the changes for the read model come
+//! out when both have answered, in sequence, or [`ANNOUNCE_AFTER`] after the
+//! decision; replies to commands come behind the decisions that they caused.
+//! `Found` lines come at once. Until then [`BanState`] of the ban says
+//! `unsaved`, `unapplied`.
+//!
+//! **Failures** of the kernel (in `Applied`) and of actions ([`Event::Acted`])
+//! are kept as [`Trouble`], shown, and tried again by `out.retries` after 1, 2,
+//! 4 .. 300 s until [`Event::Reapplied`] or `Acted` says that it worked or the
+//! ban is over.
+//!
+//! **Questions** in `out.asks` go to somebody who may look outside; the answer
+//! comes as [`Event::Answer`]. Only the failure that needs it waits, and later
+//! failures of the same id behind it; others overtake. If every failure comes in
+//! a batch of its own and is answered before the next, order is the original's.
+//! Unanswered after [`Bounds::parked_time`], or beyond [`Bounds::parked`], it
+//! goes on as if the answer were "not ignored" or "no address".
+//!
+//! **Watermarks** in `out.turn` say that everything before a place has had its
+//! full effect; a parked failure holds its batch's and all later ones.
+//!
+//! **Portions.** Expiries, lifting everything and following a changed `bantime`
+//! are done in steps of [`Bounds::decisions`]; [`Judge::next_deadline`] is then
+//! not later than now. An id that is touched in between is brought up to date
+//! first, so nobody can see the difference.
+//!
+//! # Decisions worth knowing
+//!
+//! - [`DecisionKind::Lift`](crate::DecisionKind::Lift) with `count` 0 had no
+//!   living ban: only the stored history is to be forgotten. Kernel and actions
+//!   have nothing to do for it, and it is not announced.
+//! - [`DecisionKind::Prolong`](crate::DecisionKind::Prolong) may also move an
+//!   end nearer (a shorter `bantime`).
+//! - [`DecisionKind::Withhold`](crate::DecisionKind::Withhold) comes once per
+//!   spell: from the first ban withheld until that ban would have ended. When
+//!   the protection ends the spell ends *without* a ban: who mistyped a
+//!   password, logged in and logs out again is not locked out afterwards. New
+//!   failures count anew.
+//! - A protection by nature (own, loopback, gateway, name server) that comes up
+//!   lifts living bans in jails with [`Guard::Refuse`] (so does switching to
+//!   it); a login does not, it may be the attacker who guessed right.
+//! - A manual ban of a protected address is withheld as well unless forced.
+//! - [`Command::Allow`] lifts living bans; changes of `ignoreip` do not, as in
+//!   the original.
+//!
+//! # Where it differs from the original
+//!
+//! On purpose (profiles.md): old counts are absent at once instead of up to 5 s
+//! later; the increased ban time is known before actions run; bans end in the
+//! order of their ends; control characters in the log are escaped. Besides:
+//!
+//! - the original's bonus for known offenders appends the matched lines a second
+//!   time; here they are kept once;
+//! - with increment, a line not newer than the last stored ban that bans again,
+//!   and a ban whose increased time is over at once, are journalled, where the
+//!   original keeps them from its database (the history kept here does as well);
+//! - a prolonged ban, or one that follows a changed `bantime`, is stored with its
+//!   new end; the original forgets that at a restart;
+//! - a ban that was shortened ends on time; the original looks again only when
+//!   the end comes that it had planned first.
 
 mod announce;
 mod bans;
@@ -28,7 +119,9 @@ pub use announce::{ANNOUNCE_AFTER, TROUBLES_MAX, Trouble};
 pub use event::{Answer, AskId, Command, CommandId, Event, JailChange, StoredBan, StoredTime};
 pub use jail::WITHHELD_MAX;
 pub use log::{IgnoreSource, Level, LogLine, LogText, Logger, duration, local_time, span_text};
-pub use output::{About, Ask, Change, Counters, Flush, Outcome, Outputs, Question, Reply, Retry, RetryBy};
+pub use output::{
+    About, Ask, Change, Counters, Doubt, Flush, Outcome, Outputs, Question, Reply, Retry, RetryBy, Subject,
+};
 pub use query::{BanState, BanView, Health, JailStatus, JailWhy, TallyView, Why};
 pub use snapshot::{SNAPSHOT_DETAIL_BYTES_MAX, SnapshotError};
 pub use spec::{
@@ -89,6 +182,7 @@ impl Judge {
                 chores: Default::default(),
                 orphans: BTreeMap::new(),
                 bytes_room: 0,
+                tally_room: 0,
             },
             parking: Parking::default(),
             marks: Marks::default(),
@@ -104,6 +198,7 @@ impl Judge {
     /// order of their ends.
     pub fn step(&mut self, now: Timestamp, event: Event, out: &mut Outputs) {
         self.desk.now = now;
+        self.desk.tally_room = 0;
         self.desk.bytes_room = self.desk.bounds.matches_bytes.saturating_sub(self.matches_bytes());
         self.due(out);
         match event {
@@ -115,8 +210,8 @@ impl Judge {
             Event::Saved(upto) => self.desk.announcer.saved(upto),
             Event::Unsaved { why, .. } => self.desk.announcer.unsaved = Some(why),
             Event::Applied { upto, failed } => self.desk.announcer.applied(now, upto, failed, out),
-            Event::Reapplied { seq, result } => self.retried(seq, None, result, out),
-            Event::Acted { seq, action, result } => self.retried(seq, Some(action), result, out),
+            Event::Reapplied { subject, result } => self.tried(subject, None, result, out),
+            Event::Acted { subject, action, result } => self.tried(subject, Some(action), result, out),
             Event::Protected(list) => self.protect(list, out),
             Event::FileSet { path, nets } => {
                 for jail in &mut self.jails {
@@ -138,7 +233,11 @@ impl Judge {
         }
         let jails = self.jails.iter().flat_map(|jail| [jail.bans.deadline(), jail.tallies.deadline()]);
         jails
-            .chain([self.desk.announcer.deadline(), self.parking.deadline(), self.purge_at])
+            .chain([
+                self.desk.announcer.deadline(),
+                self.parking.deadline(),
+                self.purge_at.filter(|_| self.remembers()),
+            ])
             .flatten()
             .min()
             .map(|at| at.max(self.desk.now))
@@ -162,8 +261,9 @@ impl Judge {
             let Some(jail) = jails.get_mut(at) else { break };
             room -= jail.expire(desk, 1, out).min(room);
         }
+        let mut room = self.desk.bounds.decisions;
         for jail in &mut self.jails {
-            jail.tallies.sweep(now, jail.spec.findtime);
+            jail.tallies.sweep(now, jail.spec.findtime, &mut room);
         }
         self.give_up(out);
         if self.purge_at.is_none_or(|at| at <= now) {
@@ -179,36 +279,27 @@ impl Judge {
         }
     }
 
-    fn retried(
+    /// An action ended, or the kernel tried again.
+    fn tried(
         &mut self,
-        seq: Seq,
+        subject: Subject,
         action: Option<std::sync::Arc<str>>,
         result: Result<(), Box<str>>,
         out: &mut Outputs,
     ) {
-        let why = match result {
-            Ok(()) => {
-                self.desk.announcer.put_right(seq, action.as_ref());
-                return;
-            }
-            Err(why) => why,
+        let Err(why) = result else {
+            self.desk.announcer.put_right(&subject, action.as_ref());
+            return;
         };
-        let announcer = &mut self.desk.announcer;
-        let found = match announcer.trouble(seq, action.as_ref()) {
-            Some(trouble) => Some((trouble.kind, trouble.jail.clone(), trouble.id.clone())),
-            None => announcer.about(seq),
+        let living = self.jail(&subject.jail).and_then(|jail| jail.bans.get(&subject.id));
+        let matters = match announce::is_ban(subject.kind) {
+            // The ban may be over, or another one by now.
+            true => living.is_some_and(|ban| (ban.seq..=ban.last).contains(&subject.seq)),
+            // An unban that failed must not be tried against a new ban.
+            false => living.is_none(),
         };
-        // A decision that is neither waiting nor troubled: look for its ban.
-        let found = found.or_else(|| {
-            self.jails.iter().find_map(|jail| {
-                let (id, _) = jail.bans.iter().find(|(_, ban)| ban.seq == seq)?;
-                Some((crate::decision::DecisionKind::Ban, jail.name().clone(), id.clone()))
-            })
-        });
-        if let Some((kind, jail, id)) = found {
-            let now = self.desk.now;
-            let trouble = Trouble { seq, kind, jail, id, action, why, tries: 1, next: now };
-            self.desk.announcer.failed(trouble, now, out);
+        if matters {
+            self.desk.announcer.failed(subject, action, why, self.desk.now, out);
         }
     }
 
@@ -221,6 +312,11 @@ impl Judge {
                 out.changes.push(Change::Counters { jail: jail.name().clone(), counters });
             }
         }
+    }
+
+    /// Is there any history that could be purged?
+    fn remembers(&self) -> bool {
+        !self.desk.orphans.is_empty() || self.jails.iter().any(|jail| jail.history.len() > 0)
     }
 
     fn matches_bytes(&self) -> usize {

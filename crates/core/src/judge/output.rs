@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::event::{AskId, CommandId};
 use super::log::LogLine;
-use crate::decision::{DecisionKind, Seq, Turn};
+use crate::decision::{Decision, DecisionKind, Seq, Turn};
 use crate::failure::GroupValue;
 use crate::id::{FailureId, Net};
 use crate::jail::JailName;
@@ -32,6 +32,8 @@ pub struct Outputs {
     pub flushes: Vec<Flush>,
     /// What failed and should be tried again now.
     pub retries: Vec<Retry>,
+    /// Bans that may not be in force.
+    pub doubts: Vec<Doubt>,
 }
 
 impl Outputs {
@@ -46,6 +48,7 @@ impl Outputs {
         self.changes.clear();
         self.flushes.clear();
         self.retries.clear();
+        self.doubts.clear();
     }
 
     /// Is there nothing in it?
@@ -247,17 +250,49 @@ pub struct Flush {
     pub count: u64,
 }
 
-/// Something that failed before and should be tried again.
+/// Which decision something is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Retry {
-    /// Which decision.
+pub struct Subject {
+    /// Its number.
     pub seq: Seq,
+    /// What was decided.
+    pub kind: DecisionKind,
     /// In which jail.
     pub jail: JailName,
     /// About whom.
     pub id: FailureId,
-    /// By whom.
+}
+
+impl From<&Decision> for Subject {
+    fn from(decision: &Decision) -> Self {
+        Subject { seq: decision.seq, kind: decision.kind, jail: decision.jail.clone(), id: decision.id.clone() }
+    }
+}
+
+/// Something that failed before and should be tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// What failed.
+    pub subject: Subject,
+    /// By whom it should be tried.
     pub by: RetryBy,
+}
+
+/// Somebody who is banned was about to be banned again: is the ban in force?
+///
+/// Source: fail2ban `server/actions.py`, `__checkBan`: then actions are checked,
+/// and the ban is repeated by those that were repaired since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// The decision of the living ban.
+    pub seq: Seq,
+    /// In which jail.
+    pub jail: JailName,
+    /// Whose.
+    pub id: FailureId,
+    /// Are the jail's actions to be checked now? At most every 3 seconds, and
+    /// only more than 3 seconds after the ban.
+    pub check: bool,
 }
 
 /// Who should try again.

@@ -49,7 +49,8 @@ pub(super) struct Waiting {
 pub(super) struct WaitingUnban {
     pub(super) command: CommandId,
     pub(super) jail: Option<JailName>,
-    pub(super) target: FailureId,
+    /// Names to ask for, the next one last.
+    pub(super) names: Vec<FailureId>,
     pub(super) count: u64,
     pub(super) absent: Vec<FailureId>,
 }

@@ -153,7 +153,7 @@ impl Judge {
 
     /// Counters and troubles of a jail.
     pub fn status(&self, jail: &JailName) -> Option<JailStatus> {
-        let troubled = self.desk.announcer.troubles().filter(|trouble| trouble.jail == *jail).count() as u64;
+        let troubled = self.desk.announcer.troubles().filter(|trouble| trouble.subject.jail == *jail).count() as u64;
         Some(JailStatus { counters: self.jail(jail)?.counters(), troubled })
     }
 
@@ -208,7 +208,7 @@ impl Judge {
             matches: evidence.map(|e| e.matches.clone()).unwrap_or_default(),
             groups: evidence.map(|e| e.groups.clone()).unwrap_or_default(),
             why: evidence.map(|e| e.why.clone()).unwrap_or_default(),
-            state: Jail::state(ban, &self.desk.announcer),
+            state: jail.state(id, ban, &self.desk.announcer),
         }
     }
 

@@ -8,7 +8,7 @@
 //! n allowed:  text jail ("" is all), net
 //! n jails:    text name, n tallies:
 //!     id:     4 addr[4] prefix | 6 addr[16] prefix | 0 text
-//!     first i64, last i64 (microseconds), retry f64, n failures
+//!     first i64, last i64 (microseconds), retry f64, n failures, n earlier
 //!     flag:   0, or 1 and: 0 | net, n matches (text), n groups (text name, 1 text | 2 n (text))
 //! u64 FNV-1a of all before
 //! ```
@@ -125,6 +125,7 @@ fn encode(allowed: &[(Option<JailName>, Net)], kept: &[&Jail]) -> Vec<u8> {
             out.extend(tally.last.micros().to_le_bytes());
             out.extend(tally.retry.to_le_bytes());
             put_number(&mut out, tally.failures.into());
+            put_number(&mut out, tally.earlier.into());
             match tally.detail.as_deref().filter(|_| out.len() < SNAPSHOT_DETAIL_BYTES_MAX) {
                 None => out.push(0),
                 Some(detail) => put_detail(&mut out, detail),
@@ -295,12 +296,13 @@ fn read_tally(bytes: &mut Bytes<'_>) -> Option<Stored> {
     let (first, last) = (bytes.time()?, bytes.time()?);
     let retry = f64::from_le_bytes(bytes.array()?);
     let failures = u32::try_from(bytes.number()?).ok()?;
+    let earlier = u32::try_from(bytes.number()?).ok()?;
     let detail = match bytes.byte()? {
         0 => None,
         1 => Some(Box::new(read_detail(bytes)?)),
         _ => return None,
     };
-    retry.is_finite().then_some(Stored { id, first, last, retry, failures, detail })
+    retry.is_finite().then_some(Stored { id, first, last, retry, failures, earlier, detail })
 }
 
 fn read_detail(bytes: &mut Bytes<'_>) -> Option<Detail> {

@@ -23,6 +23,9 @@ pub(super) struct Tally {
     /// `maxretry` is not whole; Python's numbers behave the same.
     pub(super) retry: f64,
     pub(super) failures: u32,
+    /// Earlier bans that the first failure was known for; the ban's count goes
+    /// on from it even if the history is gone by then, as in the original.
+    pub(super) earlier: u32,
     /// The sweep entry that is this tally's own; others are stale.
     check_at: Timestamp,
     pub(super) detail: Option<Box<Detail>>,
@@ -72,6 +75,7 @@ pub(super) struct Stored {
     pub(super) last: Timestamp,
     pub(super) retry: f64,
     pub(super) failures: u32,
+    pub(super) earlier: u32,
     pub(super) detail: Option<Box<Detail>>,
 }
 
@@ -174,16 +178,27 @@ impl Tallies {
         let retry = f64::from(added.count);
         self.put(
             id.clone(),
-            Tally { first: added.time, last: added.time, retry, failures: 1, check_at: Timestamp::MAX, detail },
+            Tally {
+                first: added.time,
+                last: added.time,
+                retry,
+                failures: 1,
+                earlier: 0,
+                check_at: Timestamp::MAX,
+                detail,
+            },
             limits.findtime,
         );
         retry
     }
 
     /// Adds the bonus of a known offender to a tally that exists.
-    pub(super) fn add_bonus(&mut self, id: &FailureId, bonus: f64) -> Option<f64> {
+    pub(super) fn add_bonus(&mut self, id: &FailureId, bonus: f64, earlier: u32) -> Option<f64> {
         let slot = self.table.find(id)?;
         let tally = self.table.at_mut(slot)?;
+        if tally.failures == 1 {
+            tally.earlier = earlier;
+        }
         tally.retry += bonus;
         tally.failures = tally.failures.saturating_add(1);
         Some(tally.retry)
@@ -199,12 +214,12 @@ impl Tallies {
 
     /// Takes up a stored tally unless one is there.
     pub(super) fn restore(&mut self, stored: Stored, findtime: Span) {
-        let Stored { id, first, last, retry, failures, detail } = stored;
+        let Stored { id, first, last, retry, failures, earlier, detail } = stored;
         if self.table.find(&id).is_some() {
             return;
         }
         self.bytes += detail.as_ref().map_or(0, |d| d.bytes());
-        self.put(id, Tally { first, last, retry, failures, check_at: Timestamp::MAX, detail }, findtime);
+        self.put(id, Tally { first, last, retry, failures, earlier, check_at: Timestamp::MAX, detail }, findtime);
     }
 
     pub(super) fn remove(&mut self, id: &FailureId) -> Option<Tally> {
@@ -227,17 +242,20 @@ impl Tallies {
         Some((*at).max(self.swept + SWEEP_EVERY))
     }
 
-    /// Forgets tallies whose last failure is findtime old or older.
-    pub(super) fn sweep(&mut self, now: Timestamp, findtime: Span) -> bool {
+    /// Forgets tallies whose last failure is findtime old or older; looks at
+    /// `room` of them at most, then the next sweep is due at once.
+    pub(super) fn sweep(&mut self, now: Timestamp, findtime: Span, room: &mut usize) {
         if self.deadline().is_none_or(|at| at > now) {
-            return false;
+            return;
         }
-        self.swept = now;
-        let before = self.table.len();
         while let Some(Reverse((at, slot))) = self.checks.peek().copied() {
             if at > now {
                 break;
             }
+            if *room == 0 {
+                return;
+            }
+            *room -= 1;
             self.checks.pop();
             let Some(tally) = self.table.at_mut(slot).filter(|tally| tally.check_at == at) else { continue };
             let due = tally.last + findtime;
@@ -248,7 +266,7 @@ impl Tallies {
                 self.checks.push(Reverse((due, slot)));
             }
         }
-        self.table.len() != before
+        self.swept = now;
     }
 
     /// Plans all checks anew after findtime changed.
@@ -389,13 +407,13 @@ mod tests {
         add(&mut tallies, 10, 10, &id(2));
         add(&mut tallies, 300, 300, &id(1));
         assert_eq!(tallies.deadline(), Some(at(600)));
-        tallies.sweep(at(600), limits().findtime);
+        tallies.sweep(at(600), limits().findtime, &mut 100);
         assert_eq!(tallies.len(), 2, "the check of 1 was put off");
         assert_eq!(tallies.deadline(), Some(at(610)));
-        tallies.sweep(at(610), limits().findtime);
+        tallies.sweep(at(610), limits().findtime, &mut 100);
         assert_eq!(tallies.len(), 1);
         assert_eq!(tallies.deadline(), Some(at(900)));
-        tallies.sweep(at(900), limits().findtime);
+        tallies.sweep(at(900), limits().findtime, &mut 100);
         assert_eq!((tallies.len(), tallies.deadline(), tallies.bytes()), (0, None, 0));
     }
 

@@ -11,6 +11,8 @@ use crate::id::FailureId;
 pub(super) const MATCH_BYTES_MAX: usize = 16 * 1024;
 /// Most match texts kept for one failure or session; the oldest go first.
 pub(super) const MATCHES_MAX: usize = 256;
+/// Most bytes of match texts kept for one failure or session; the oldest go first, the last one stays.
+pub(super) const MATCHES_BYTES_MAX: usize = 64 * 1024;
 /// Most users remembered of one session.
 pub(super) const USERS_MAX: usize = 256;
 
@@ -32,6 +34,14 @@ impl Value {
         }
     }
 
+    /// Its length in bytes, roughly.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Value::Text(text) => text.len(),
+            Value::Tuple(parts) => parts.iter().flatten().map(|p| p.len()).sum(),
+        }
+    }
+
     /// As one text; a tuple as Python shows it, which is what the original bans then.
     pub(super) fn text(&self) -> Box<str> {
         match self {
@@ -48,8 +58,8 @@ impl Value {
 /// The groups and lines of a failure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Data {
-    /// Named groups with their values, unset ones too; each name once.
-    pub(super) groups: Vec<(Arc<str>, Option<Value>)>,
+    /// Named groups that are set; each name once.
+    pub(super) groups: Vec<(Arc<str>, Value)>,
     /// All users seen in the session.
     pub(super) users: BTreeSet<Box<str>>,
     /// Lines that make up the failure, oldest first.
@@ -65,7 +75,7 @@ pub(super) struct Data {
 impl Data {
     /// The value of a group, if it is set.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
-        self.groups.iter().find(|(n, _)| **n == *name).and_then(|(_, value)| value.as_ref())
+        self.groups.iter().find(|(n, _)| **n == *name).map(|(_, value)| value)
     }
 
     /// Is a group set to something?
@@ -74,7 +84,7 @@ impl Data {
     }
 
     /// Sets a group.
-    pub(super) fn set(&mut self, name: &Arc<str>, value: Option<Value>) {
+    pub(super) fn set(&mut self, name: &Arc<str>, value: Value) {
         match self.groups.iter_mut().find(|(n, _)| n == name) {
             Some((_, old)) => *old = value,
             None => self.groups.push((Arc::clone(name), value)),
@@ -84,15 +94,13 @@ impl Data {
     /// Removes a group; its value, if it was set.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
         let at = self.groups.iter().position(|(n, _)| **n == *name)?;
-        self.groups.remove(at).1
+        Some(self.groups.remove(at).1)
     }
 
-    /// Takes over all groups that are set in `other`.
-    pub(super) fn overwrite(&mut self, other: Vec<(Arc<str>, Option<Value>)>) {
+    /// Takes over all groups of `other`.
+    pub(super) fn overwrite(&mut self, other: Vec<(Arc<str>, Value)>) {
         for (name, value) in other {
-            if value.is_some() {
-                self.set(&name, value);
-            }
+            self.set(&name, value);
         }
     }
 
@@ -105,15 +113,11 @@ impl Data {
         }
     }
 
-    /// The groups that are set, sorted by name; without those that became the id unless `all`.
-    pub(super) fn report(&self, all: bool) -> Vec<(Arc<str>, GroupValue)> {
+    /// The groups that are set, sorted by name.
+    pub(super) fn report(&self) -> Vec<(Arc<str>, GroupValue)> {
         let mut out: Vec<(Arc<str>, GroupValue)> = Vec::with_capacity(self.groups.len() + 1);
         for (name, value) in &self.groups {
-            if let Some(value) = value
-                && (all || !matches!(&**name, "fid" | "ip4" | "ip6" | "dns"))
-            {
-                out.push((Arc::clone(name), GroupValue::Text(value.text())));
-            }
+            out.push((Arc::clone(name), GroupValue::Text(value.text())));
         }
         if !self.users.is_empty() {
             out.push((Arc::from("users"), GroupValue::List(self.users.iter().cloned().collect())));
@@ -123,9 +127,34 @@ impl Data {
     }
 }
 
-/// Drops the oldest texts above [`MATCHES_MAX`].
+/// Drops the oldest texts above [`MATCHES_MAX`] and [`MATCHES_BYTES_MAX`].
 pub(super) fn bound(matches: &mut Vec<Box<str>>) {
-    if let Some(over) = matches.len().checked_sub(MATCHES_MAX) {
+    let mut bytes = 0;
+    let fits = |len: &usize| {
+        bytes += len;
+        bytes <= MATCHES_BYTES_MAX
+    };
+    let lengths = matches.iter().rev().map(|text| text.len());
+    let keep = lengths.take(MATCHES_MAX).take_while(fits).count().max(1);
+    if let Some(over) = matches.len().checked_sub(keep) {
         matches.drain(..over);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_matches_are_kept() {
+        let mut many: Vec<Box<str>> = (0..300).map(|n| n.to_string().into()).collect();
+        bound(&mut many);
+        assert_eq!((many.len(), &*many[0]), (MATCHES_MAX, "44"));
+        let mut large: Vec<Box<str>> = (0..9).map(|_| "x".repeat(MATCH_BYTES_MAX).into()).collect();
+        bound(&mut large);
+        assert_eq!(large.len(), MATCHES_BYTES_MAX / MATCH_BYTES_MAX);
+        let mut none = Vec::new();
+        bound(&mut none);
+        assert!(none.is_empty());
     }
 }

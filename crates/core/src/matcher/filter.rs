@@ -123,6 +123,8 @@ impl std::error::Error for FilterError {}
 pub struct Filter {
     pub(super) prefregex: Option<Pattern>,
     pub(super) failregex: Vec<Pattern>,
+    /// Which failregexes can match a text at all, by its first byte.
+    pub(super) by_first: ByFirst,
     pub(super) ignoreregex: Vec<Pattern>,
     /// `None`: lines bring their time with them.
     pub(super) dates: Option<Templates>,
@@ -136,6 +138,11 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// A raw line as text, in the log's encoding; broken bytes become U+FFFD.
+    pub fn decode<'b>(&self, bytes: &'b [u8]) -> std::borrow::Cow<'b, str> {
+        self.encoding.decode(bytes).0
+    }
+
     /// Builds a filter.
     ///
     /// # Errors
@@ -202,6 +209,7 @@ impl Filter {
         };
         Ok(Filter {
             prefregex,
+            by_first: ByFirst::new(&failregex),
             failregex,
             ignoreregex,
             dates,
@@ -237,6 +245,35 @@ impl Filter {
     /// The date templates in their first order; none for a journal.
     pub fn date_templates(&self) -> Vec<DateTemplate> {
         self.dates.as_ref().map(Templates::describe).unwrap_or_default()
+    }
+}
+
+/// Indices of patterns by the first byte of a text that they may match; in order.
+#[derive(Debug)]
+pub(super) struct ByFirst {
+    /// Number of the list for each byte.
+    list: Vec<usize>,
+    lists: Vec<Box<[u32]>>,
+}
+
+impl ByFirst {
+    fn new(patterns: &[Pattern]) -> Self {
+        let mut lists: Vec<Box<[u32]>> = Vec::new();
+        let list = (0..=u8::MAX).map(|byte| {
+            let may = patterns.iter().zip(0_u32..).filter(|(p, _)| p.may_begin(byte));
+            let these: Box<[u32]> = may.map(|(_, index)| index).collect();
+            lists.iter().position(|l| *l == these).unwrap_or_else(|| {
+                lists.push(these);
+                lists.len() - 1
+            })
+        });
+        ByFirst { list: list.collect(), lists }
+    }
+
+    /// The patterns that may match `text`, none if it is empty.
+    pub(super) fn of(&self, text: &str) -> &[u32] {
+        let list = text.as_bytes().first().and_then(|byte| self.list.get(usize::from(*byte)));
+        list.and_then(|at| self.lists.get(*at)).map_or(&[], |list| list)
     }
 }
 

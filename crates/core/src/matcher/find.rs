@@ -2,18 +2,34 @@
 //!
 //! Source: fail2ban `server/filter.py`, `findFailure` and `_ignoreLine`.
 
+use std::ops::Range;
+
 use stockade_pattern::Outcome;
 
-use super::buffer::{Line, Split, join, match_text, split};
+use super::buffer::{Line, join, match_text, split};
 use super::data::{Data, Value};
 use super::filter::{Filter, UseDns};
 use super::lines::{Cut, Hit, LineMode, LineReport, Matcher, When};
 use super::notes::{Daily, Level};
+use super::pattern::Pattern;
 use super::sessions::Home;
 use super::text::repr;
 use crate::failure::Who;
 use crate::id::{FailureId, Net};
 use crate::time::Timestamp;
+
+/// Most bytes of lines that `maxlines` keeps; the oldest lines go first.
+const BUFFER_BYTES_MAX: usize = 1024 * 1024;
+
+/// How to go on behind a hit.
+enum Next {
+    /// The line is done.
+    Line,
+    /// Try the other failregexes, too.
+    Pattern,
+    /// Try them on what is left of the line, which is nothing.
+    PatternWithout,
+}
 
 /// Who a hit is about.
 enum Identity {
@@ -27,6 +43,17 @@ enum Identity {
     Missing,
 }
 
+/// What is known of the line when the failregexes are tried.
+struct Sight<'a> {
+    cut: &'a Cut<'a>,
+    when: When,
+    mode: LineMode,
+    /// The text that the prefregex matched, where its groups point to.
+    whole: &'a str,
+    /// Did a prefregex match?
+    common: bool,
+}
+
 impl Matcher {
     /// Runs the patterns over one line and adds its hits to `report`.
     pub(super) fn find(
@@ -38,143 +65,219 @@ impl Matcher {
         mode: LineMode,
         report: &mut LineReport,
     ) {
-        let multi = filter.maxlines > 1;
-        let mut text = std::mem::take(&mut self.text);
-        let lines = if multi {
+        let (mut text, mut content) = (std::mem::take(&mut self.text), std::mem::take(&mut self.content));
+        if filter.maxlines > 1 {
             self.keep(filter, cut);
             join(&self.buffer, &mut text);
-            self.buffer.clone()
+            self.find_in_lines(filter, now, cut, when, mode, &text, &mut content, report);
         } else {
-            text.clear();
-            text.push_str(cut.before);
-            text.push_str(cut.behind);
-            text.push('\n');
-            Vec::new()
-        };
-        self.find_in(filter, now, cut, when, mode, &lines, &mut text, report);
-        self.text = text;
+            let whole = match cut.ended {
+                Some(ended) if cut.before.is_empty() => ended,
+                _ => {
+                    text.clear();
+                    text.push_str(cut.before);
+                    text.push_str(cut.behind);
+                    text.push('\n');
+                    &text
+                }
+            };
+            self.find_in_line(filter, now, cut, when, mode, whole, &mut content, report);
+        }
+        (self.text, self.content) = (text, content);
     }
 
-    /// Adds the line to the buffer, which keeps the last `maxlines`.
-    fn keep(&mut self, filter: &Filter, cut: &Cut<'_>) {
-        self.buffer.push(Line {
-            text: [cut.before, cut.behind].concat().into(),
-            full: [cut.before, &cut.date, cut.behind].concat().into(),
-        });
-        let over = self.buffer.len().saturating_sub(filter.maxlines);
-        self.buffer.drain(..over);
-    }
-
+    /// One line for itself. `whole` ends in its only line end of its own.
     #[expect(clippy::too_many_arguments, reason = "the state of one line, passed once")]
-    fn find_in(
+    fn find_in_line(
         &mut self,
         filter: &Filter,
         now: Timestamp,
         cut: &Cut<'_>,
         when: When,
         mode: LineMode,
-        lines: &[Line],
+        whole: &str,
+        content: &mut String,
+        report: &mut LineReport,
+    ) {
+        if self.is_ignored_early(filter, now, whole, mode, report) {
+            return;
+        }
+        let Ok(found) = self.prefix(filter, now, whole, report) else { return };
+        let mut text = whole;
+        if let Some(at) = found {
+            // Mostly the content reaches to the line end, and that is in place, too.
+            let tail = whole.get(at.start..).filter(|tail| tail.len() == at.len() + 1 && tail.ends_with('\n'));
+            text = tail.unwrap_or_else(|| {
+                content.clear();
+                content.push_str(whole.get(at).unwrap_or(""));
+                content.push('\n');
+                content
+            });
+        }
+        let sight = Sight { cut, when, mode, whole, common: filter.prefregex.is_some() };
+        let mut matched: Option<Box<str>> = None;
+        for index in filter.by_first.of(text) {
+            let Some(pattern) = filter.failregex.get(*index as usize) else { continue };
+            if !self.hits(pattern, now, *index, text, report) {
+                continue;
+            }
+            let hit = self.groups(filter, pattern, &sight, text);
+            if !filter.ignoreregex.is_empty() && self.is_ignored(filter, now, text, mode, report) {
+                if mode.all {
+                    continue;
+                }
+                return;
+            }
+            let lines = matched.get_or_insert_with(|| match_text(&[cut.before, &cut.date, cut.behind])).clone();
+            if self.is_undated(now, &sight, std::slice::from_ref(&lines)) {
+                continue;
+            }
+            match self.take_hit(filter, now, *index, hit, vec![lines], &sight, report) {
+                Next::Line => return,
+                Next::Pattern => {}
+                // The original has taken the line out of its buffer by now.
+                Next::PatternWithout => text = "\n",
+            }
+        }
+    }
+
+    /// The last lines together. `joined` is their text.
+    #[expect(clippy::too_many_arguments, reason = "the state of one line, passed once")]
+    fn find_in_lines(
+        &mut self,
+        filter: &Filter,
+        now: Timestamp,
+        cut: &Cut<'_>,
+        when: When,
+        mode: LineMode,
+        joined: &str,
         text: &mut String,
         report: &mut LineReport,
     ) {
-        let multi = filter.maxlines > 1;
-        // Few ignoreregexes are cheaper first.
-        if !filter.ignoreregex.is_empty()
-            && filter.ignoreregex.len() + 2 < filter.failregex.len()
-            && self.is_ignored(filter, now, text, mode, report)
-        {
+        if self.is_ignored_early(filter, now, joined, mode, report) {
             return;
         }
-        let mut common = Data::default();
-        if let Some(prefregex) = &filter.prefregex {
-            match prefregex.search(&mut self.scratch, &mut self.slots, text) {
-                Outcome::Match => {}
-                Outcome::NoMatch => return,
-                Outcome::Exhausted => {
-                    report.undecided = true;
-                    self.overrun(now, "prefregex", 0, &prefregex.text, text.len());
+        let Ok(found) = self.prefix(filter, now, joined, report) else { return };
+        let lines = self.buffer.clone();
+        text.clear();
+        match found.and_then(|at| joined.get(at)) {
+            Some(content) => {
+                text.push_str(content);
+                text.push('\n');
+                self.buffer = vec![Line { text: content.into(), full: content.into() }];
+            }
+            None => text.push_str(joined),
+        }
+        let sight = Sight { cut, when, mode, whole: joined, common: filter.prefregex.is_some() };
+        for (pattern, index) in filter.failregex.iter().zip(0_u32..) {
+            if !self.hits(pattern, now, index, text, report) {
+                continue;
+            }
+            let hit = self.groups(filter, pattern, &sight, text);
+            let whole = self.slots.get(0).unwrap_or(0..0);
+            let skipped: String = pattern.skipped(&self.slots).filter_map(|at| text.get(at)).collect();
+            let divided = split(&lines, text, whole.start, whole.end, &skipped);
+            if !filter.ignoreregex.is_empty() {
+                let mut matched = String::new();
+                join(&divided.matched, &mut matched);
+                if self.is_ignored(filter, now, &matched, mode, report) {
+                    self.buffer = divided.unmatched;
+                    join(&self.buffer, text);
+                    if mode.all {
+                        continue;
+                    }
                     return;
                 }
             }
-            common = prefregex.groups(&self.slots, text);
-            if let Some(content) = common.take("content").filter(Value::is_true) {
-                let content = content.text();
-                text.clear();
-                text.push_str(&content);
-                text.push('\n');
-                if multi {
-                    self.buffer = vec![Line { text: content.clone(), full: content }];
-                }
+            let matched: Vec<Box<str>> = divided.matched.iter().map(|line| match_text(&[&line.full])).collect();
+            if self.is_undated(now, &sight, &matched) {
+                continue;
             }
-        }
-        for (pattern, index) in filter.failregex.iter().zip(0_u32..) {
-            match pattern.search(&mut self.scratch, &mut self.slots, text) {
-                Outcome::Match => {}
-                Outcome::NoMatch => continue,
-                Outcome::Exhausted => {
-                    report.undecided = true;
-                    self.overrun(now, "failregex", usize::try_from(index).unwrap_or(0), &pattern.text, text.len());
-                    continue;
-                }
-            }
-            let hit = pattern.groups(&self.slots, text);
-            let divided = if multi {
-                let whole = self.slots.get(0).unwrap_or(0..0);
-                let skipped: String = pattern.skipped(&self.slots).filter_map(|at| text.get(at)).collect();
-                split(lines, text, whole.start, whole.end, &skipped)
-            } else {
-                Split::default()
-            };
-            if !filter.ignoreregex.is_empty() {
-                let ignored = if multi {
-                    let mut matched = String::new();
-                    join(&divided.matched, &mut matched);
-                    self.is_ignored(filter, now, &matched, mode, report)
-                } else {
-                    self.is_ignored(filter, now, text, mode, report)
-                };
-                if ignored {
-                    if multi {
-                        self.buffer = divided.unmatched;
-                        join(&self.buffer, text);
-                    }
-                    if !mode.all {
-                        return;
-                    }
-                    continue;
-                }
-            }
-            let matched: Vec<Box<str>> = if multi {
-                divided.matched.iter().map(|line| match_text(&[&line.full])).collect()
-            } else {
-                vec![match_text(&[cut.before, &cut.date, cut.behind])]
-            };
-            if when.missing {
-                self.warn_undated(now, cut, &matched);
-                if when.time.is_none() && mode.findtime {
-                    continue;
-                }
-            }
-            if multi {
-                self.buffer = divided.unmatched;
-                join(&self.buffer, text);
-            }
-            let hit = if common.groups.is_empty() {
-                hit
-            } else {
-                let mut merged = common.clone();
-                merged.overwrite(hit.groups);
-                merged
-            };
-            if self.take_hit(filter, now, index, hit, matched, when, mode, report) {
+            self.buffer = divided.unmatched;
+            join(&self.buffer, text);
+            if let Next::Line = self.take_hit(filter, now, index, hit, matched, &sight, report) {
                 return;
             }
-            if !mode.all && !multi {
-                // The original has taken the line out of its buffer by now.
-                text.clear();
-                text.push('\n');
+        }
+    }
+
+    /// Adds the line to the buffer, which keeps the last `maxlines`, but at most [`BUFFER_BYTES_MAX`].
+    fn keep(&mut self, filter: &Filter, cut: &Cut<'_>) {
+        self.buffer.push(Line {
+            text: [cut.before, cut.behind].concat().into(),
+            full: [cut.before, &cut.date, cut.behind].concat().into(),
+        });
+        let mut bytes = 0;
+        let fits = |line: &&Line| {
+            bytes += line.text.len();
+            bytes <= BUFFER_BYTES_MAX
+        };
+        let keep = self.buffer.iter().rev().take(filter.maxlines).take_while(fits).count().max(1);
+        let over = self.buffer.len().saturating_sub(keep);
+        self.buffer.drain(..over);
+    }
+
+    /// Tries the prefregex, whose groups go to `common`: where its content lies, if it has some.
+    ///
+    /// # Errors
+    /// It does not match, so the line is no failure.
+    fn prefix(
+        &mut self,
+        filter: &Filter,
+        now: Timestamp,
+        text: &str,
+        report: &mut LineReport,
+    ) -> Result<Option<Range<usize>>, ()> {
+        let Some(prefregex) = &filter.prefregex else { return Ok(None) };
+        match prefregex.search(&mut self.scratch, &mut self.common, text) {
+            Outcome::Match => {
+                report.prefregex = true;
+                Ok(prefregex.content(&self.common))
+            }
+            Outcome::NoMatch => Err(()),
+            Outcome::Exhausted => {
+                report.undecided = true;
+                self.overrun(now, "prefregex", 0, &prefregex.text, text.len());
+                Err(())
             }
         }
+    }
+
+    /// Does a failregex match? Its groups are in `slots` then.
+    fn hits(&mut self, pattern: &Pattern, now: Timestamp, index: u32, text: &str, report: &mut LineReport) -> bool {
+        match pattern.search(&mut self.scratch, &mut self.slots, text) {
+            Outcome::Match => true,
+            Outcome::NoMatch => false,
+            Outcome::Exhausted => {
+                report.undecided = true;
+                self.overrun(now, "failregex", index as usize, &pattern.text, text.len());
+                false
+            }
+        }
+    }
+
+    /// The groups of the prefregex, overwritten by those of the failregex that are set.
+    fn groups(&self, filter: &Filter, pattern: &Pattern, sight: &Sight<'_>, text: &str) -> Data {
+        let mut data = Data::default();
+        if let (true, Some(prefregex)) = (sight.common, &filter.prefregex) {
+            prefregex.add_groups(&self.common, sight.whole, true, &mut data);
+        }
+        pattern.add_groups(&self.slots, text, false, &mut data);
+        data
+    }
+
+    /// Few ignoreregexes are tried before all else.
+    fn is_ignored_early(
+        &mut self,
+        filter: &Filter,
+        now: Timestamp,
+        text: &str,
+        mode: LineMode,
+        report: &mut LineReport,
+    ) -> bool {
+        !filter.ignoreregex.is_empty()
+            && filter.ignoreregex.len() + 2 < filter.failregex.len()
+            && self.is_ignored(filter, now, text, mode, report)
     }
 
     /// Does an ignoreregex hit? With [`LineMode::all`] each is tried.
@@ -207,8 +310,13 @@ impl Matcher {
         ignored
     }
 
-    /// Says once a day that a line matched which has no date.
-    fn warn_undated(&mut self, now: Timestamp, cut: &Cut<'_>, matched: &[Box<str>]) {
+    /// Has the hit no time, so that it does not count? Says once a day that a
+    /// line matched which has no date.
+    fn is_undated(&mut self, now: Timestamp, sight: &Sight<'_>, matched: &[Box<str>]) -> bool {
+        let Sight { cut, when, mode, .. } = sight;
+        if !when.missing {
+            return false;
+        }
         if self.notes.today(Daily::NoDate, now) {
             let jail = &self.jail;
             let texts = [
@@ -220,9 +328,10 @@ impl Matcher {
                 self.notes.say(Level::Warning, text);
             }
         }
+        when.time.is_none() && mode.findtime
     }
 
-    /// Makes one hit a report; true if no further failregex is to be tried.
+    /// Makes one hit a report; what is to be tried next.
     #[expect(clippy::too_many_arguments, reason = "the state of one hit, passed once")]
     fn take_hit(
         &mut self,
@@ -231,10 +340,11 @@ impl Matcher {
         regex: u32,
         mut hit: Data,
         matched: Vec<Box<str>>,
-        when: When,
-        mode: LineMode,
+        sight: &Sight<'_>,
         report: &mut LineReport,
-    ) -> bool {
+    ) -> Next {
+        let Sight { when, mode, .. } = sight;
+        let next = if mode.all { Next::Pattern } else { Next::Line };
         let session = hit.get("mlfid").map(Value::text);
         let (mut data, home) = match &session {
             Some(id) => self.sessions.merge(id, hit, &matched, now),
@@ -246,7 +356,7 @@ impl Matcher {
         let nofail = session.is_some() && data.is_true("nofail");
         if nofail && !mode.all {
             self.sessions.put_back(home, data);
-            return true;
+            return next;
         }
         let who = match identify(&mut data, filter.usedns, session.is_some()) {
             Identity::Known(who) => Some(who),
@@ -254,19 +364,19 @@ impl Matcher {
                 data.pending = true;
                 if !mode.all && !mode.pending {
                     self.sessions.put_back(home, data);
-                    return true;
+                    return next;
                 }
                 None
             }
             Identity::Nobody => {
                 self.sessions.put_back(home, data);
-                return !mode.all;
+                return next;
             }
             Identity::Missing => {
                 self.counters.errors += 1;
                 let text = format!("[{}] No group found in a hit of failregex {}", self.jail, regex + 1);
                 self.notes.say(Level::Error, text);
-                return false;
+                return if mode.all { Next::Pattern } else { Next::PatternWithout };
             }
         };
         let time = when.time.map(|time| if mode.findtime { time.min(now) } else { time });
@@ -276,11 +386,11 @@ impl Matcher {
             ip: data.ip.clone(),
             time,
             nofail,
-            groups: data.report(mode != LineMode::DAEMON),
+            groups: data.report(),
             matches: if session.is_some() { data.matches.clone() } else { std::mem::take(&mut data.matches) },
         });
         self.sessions.put_back(home, data);
-        !mode.all
+        next
     }
 }
 
@@ -289,26 +399,28 @@ fn identify(data: &mut Data, usedns: UseDns, session: bool) -> Identity {
     let text = |name: &str| data.get(name).map(Value::text);
     let fid = text("fid");
     let cidr = data.get("cidr").filter(|v| v.is_true()).map(|v| prefix(&v.text()));
+    let own = |fid: &str| if usedns == UseDns::Raw { raw(fid) } else { FailureId::parse(fid) };
     let address = text("ip4").or_else(|| text("ip6"));
     let (shown, id) = match (address, text("dns")) {
         (Some(address), _) => {
             let id = network(&address, cidr);
             (address, id)
         }
+        (None, Some(name)) if usedns == UseDns::Raw => {
+            let id = raw(&name);
+            (name, id)
+        }
         (None, Some(name)) => {
             // A name that is an address is that address, whatever `usedns` says.
-            let id = FailureId::parse(&name);
-            match (id, usedns) {
-                (id @ FailureId::Net(_), UseDns::Raw) => (name, id),
-                (id @ FailureId::Net(_), _) => return Identity::Known(Who::Id(id)),
-                (id, UseDns::Raw) => (name, id),
-                (_, UseDns::Yes | UseDns::Warn) => return Identity::Known(Who::Name(name)),
-                (_, UseDns::No) => return Identity::Nobody,
-            }
+            return match (FailureId::parse(&name), usedns) {
+                (id @ FailureId::Net(_), _) => Identity::Known(Who::Id(id)),
+                (_, UseDns::No) => Identity::Nobody,
+                _ => Identity::Known(Who::Name(name)),
+            };
         }
         (None, None) => {
             return match fid {
-                Some(fid) => Identity::Known(Who::Id(FailureId::parse(&fid))),
+                Some(fid) => Identity::Known(Who::Id(own(&fid))),
                 None if session => Identity::Later,
                 None => Identity::Missing,
             };
@@ -317,9 +429,17 @@ fn identify(data: &mut Data, usedns: UseDns, session: bool) -> Identity {
     match fid {
         Some(fid) if fid != shown => {
             data.ip = Some(id);
-            Identity::Known(Who::Id(FailureId::parse(&fid)))
+            Identity::Known(Who::Id(own(&fid)))
         }
         _ => Identity::Known(Who::Id(id)),
+    }
+}
+
+/// An id that must be shown as it is: an address only if it is spelt as we spell it.
+fn raw(text: &str) -> FailureId {
+    match FailureId::parse(text) {
+        id if id.to_string() == text => id,
+        _ => FailureId::Text(text.into()),
     }
 }
 

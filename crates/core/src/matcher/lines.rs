@@ -82,6 +82,8 @@ pub struct LineReport {
     pub date: Option<DateSeen>,
     /// Left out because it is older than `findtime`.
     pub too_old: bool,
+    /// The prefregex matched.
+    pub prefregex: bool,
     /// Hits, in the order of the failregexes.
     pub hits: Vec<Hit>,
     /// 0-based indices of the ignoreregexes that hit.
@@ -118,6 +120,15 @@ pub(super) struct Cut<'a> {
     pub(super) before: &'a str,
     pub(super) date: Cow<'a, str>,
     pub(super) behind: &'a str,
+    /// `behind` with a line end, where the log has it so.
+    pub(super) ended: Option<&'a str>,
+}
+
+/// A line without its end, and with it if that is a lone `\n`.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    line: &'a str,
+    ended: Option<&'a str>,
 }
 
 /// A line's time.
@@ -146,8 +157,11 @@ pub struct Matcher {
     pub(super) counters: Counters,
     pub(super) scratch: Scratch,
     pub(super) slots: Slots,
-    /// What the patterns see of the present line.
+    /// The groups of the prefregex while the failregexes are tried.
+    pub(super) common: Slots,
+    /// What the patterns see of the present line, where it is not seen in place.
     pub(super) text: String,
+    pub(super) content: String,
     /// Until when an overrun is only counted.
     overrun_quiet: Option<Timestamp>,
     overruns: u64,
@@ -169,7 +183,9 @@ impl Matcher {
             counters: Counters::default(),
             scratch: Scratch::new(),
             slots: Slots::new(),
+            common: Slots::new(),
             text: String::new(),
+            content: String::new(),
             overrun_quiet: None,
             overruns: 0,
         }
@@ -194,6 +210,7 @@ impl Matcher {
         if !same {
             self.choice = Choice::default();
         }
+        self.choice.forget_time();
         let over = self.buffer.len().saturating_sub(filter.maxlines);
         self.buffer.drain(..over);
         self.filter = filter;
@@ -208,8 +225,10 @@ impl Matcher {
         for line in Lines::new(block) {
             count = count.saturating_add(1);
             let report = self.raw_line(&filter, now, block, &line);
-            for hit in report.hits {
+            for mut hit in report.hits {
                 let Some(who) = hit.who else { continue };
+                // These are the id already.
+                hit.groups.retain(|(name, _)| !matches!(&**name, "fid" | "ip4" | "ip6" | "dns"));
                 self.counters.failures += 1;
                 failures.push(Failure {
                     who,
@@ -254,8 +273,10 @@ impl Matcher {
             self.counters.undecodable += 1;
             self.notes.undecodable(&block.source.path, filter.encoding, bytes, now);
         }
-        let text = text.trim_end_matches(['\r', '\n']);
+        let line_text = text.trim_end_matches(['\r', '\n']);
+        let ended = text.get(..line_text.len() + 1).filter(|t| t.ends_with('\n'));
         let stamp = line.stamp.map(|stamp| stamp.time);
+        let text = Text { line: line_text, ended };
         self.look(filter, now, text, stamp, block.in_operation, LineMode::DAEMON)
     }
 
@@ -273,7 +294,7 @@ impl Matcher {
         mode: LineMode,
     ) -> LineReport {
         let filter = Arc::clone(&self.filter);
-        self.look(&filter, now, text, stamp, in_operation, mode)
+        self.look(&filter, now, Text { line: text, ended: None }, stamp, in_operation, mode)
     }
 
     /// The way of a line through date, judgement of the date, and patterns.
@@ -281,17 +302,18 @@ impl Matcher {
         &mut self,
         filter: &Filter,
         now: Timestamp,
-        line: &str,
+        text: Text<'_>,
         stamp: Option<Timestamp>,
         in_operation: bool,
         mode: LineMode,
     ) -> LineReport {
+        let line = text.line;
         self.counters.lines += 1;
         let mut report = LineReport::default();
         let lent = mode.findtime && in_operation;
         let dated = match stamp {
-            Some(time) => Ok(self.stamped(filter, line, time)),
-            None => self.dated(filter, now, line, lent, &mut report),
+            Some(time) => Ok(self.stamped(filter, text, time)),
+            None => self.dated(filter, now, text, lent, &mut report),
         };
         let (cut, mut when) = match dated {
             Ok(dated) => dated,
@@ -319,11 +341,11 @@ impl Matcher {
     }
 
     /// A journal entry: its time comes with it, and stands before its text.
-    fn stamped<'a>(&mut self, filter: &Filter, line: &'a str, time: Timestamp) -> (Cut<'a>, When) {
+    fn stamped<'a>(&mut self, filter: &Filter, text: Text<'a>, time: Timestamp) -> (Cut<'a>, When) {
         let shown = iso(filter, time);
         self.last_text.clone_from(&shown);
         self.last_date = Some(time);
-        let cut = Cut { before: "", date: Cow::Owned(shown), behind: line };
+        let cut = Cut { before: "", date: Cow::Owned(shown), behind: text.line, ended: text.ended };
         (cut, When { time: Some(time), missing: false })
     }
 
@@ -336,11 +358,12 @@ impl Matcher {
         &mut self,
         filter: &Filter,
         now: Timestamp,
-        line: &'a str,
+        text: Text<'a>,
         lend_now: bool,
         report: &mut LineReport,
     ) -> Result<(Cut<'a>, When), &'static str> {
-        let mut cut = Cut { before: "", date: Cow::Borrowed(""), behind: line };
+        let line = text.line;
+        let mut cut = Cut { before: "", date: Cow::Borrowed(""), behind: line, ended: text.ended };
         let mut time = None;
         let dated = filter.dates.as_ref().and_then(|templates| {
             let clock = filter.clock(now);
@@ -355,17 +378,18 @@ impl Matcher {
         });
         let last = self.last_date.filter(|last| *last > now - LAST_DATE);
         if let Some(dated) = dated {
-            let text = line.get(dated.cut.clone()).unwrap_or("");
+            let date = line.get(dated.cut.clone()).unwrap_or("");
             cut = Cut {
                 before: line.get(..dated.cut.start).unwrap_or(""),
-                date: Cow::Borrowed(text),
+                date: Cow::Borrowed(date),
                 behind: line.get(dated.cut.end..).unwrap_or(""),
+                ended: text.ended.and_then(|t| t.get(dated.cut.end..)),
             };
-            if text.is_empty() {
+            if date.is_empty() {
                 // The template allows for no date, so none is missing.
                 report.date = Some(DateSeen { span: dated.cut, template: dated.template, time: None });
                 return Ok(match last {
-                    Some(time) => (self.lend(line), When { time: Some(time), missing: false }),
+                    Some(time) => (self.lend(text), When { time: Some(time), missing: false }),
                     None => (cut, When { time: Some(now), missing: false }),
                 });
             }
@@ -373,19 +397,19 @@ impl Matcher {
             match dated.time {
                 Ok(found) => {
                     self.last_text.clear();
-                    self.last_text.push_str(text);
+                    self.last_text.push_str(date);
                     self.last_date = Some(found);
                     return Ok((cut, When { time: Some(found), missing: false }));
                 }
                 Err(Bad::Unfit(cause)) => return Err(cause),
                 Err(Bad::Invalid) => {
-                    self.notes.say(Level::Error, format!("findFailure failed to parse timeText: {text}"));
+                    self.notes.say(Level::Error, format!("findFailure failed to parse timeText: {date}"));
                 }
             }
         }
         self.counters.undated += 1;
         if let Some(last) = last {
-            cut = self.lend(line);
+            cut = self.lend(text);
             time = Some(last);
         } else if lend_now {
             time = Some(now);
@@ -394,8 +418,8 @@ impl Matcher {
     }
 
     /// The whole line with the last date before it.
-    fn lend<'a>(&self, line: &'a str) -> Cut<'a> {
-        Cut { before: "", date: Cow::Owned(self.last_text.clone()), behind: line }
+    fn lend<'a>(&self, text: Text<'a>) -> Cut<'a> {
+        Cut { before: "", date: Cow::Owned(self.last_text.clone()), behind: text.line, ended: text.ended }
     }
 
     /// A line that was just written happened now if its date is far from now.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use stockade_pattern::{Flags, Outcome, Regex, Scratch, Slots};
+use stockade_pattern::{ByteSet, Flags, Outcome, Regex, Scratch, Slots};
 
 use super::data::{Data, Value};
 use super::filter::UseDns;
@@ -26,6 +26,10 @@ pub(super) struct Pattern {
     tuples: Box<[(Arc<str>, Arc<str>)]>,
     /// The groups of `<SKIPLINES>`, in order.
     skips: Box<[usize]>,
+    /// The group of a prefregex that the failregexes see.
+    content: Option<usize>,
+    /// What a text must begin with to match at all.
+    first: Option<ByteSet>,
 }
 
 /// Why a pattern cannot be used.
@@ -63,7 +67,9 @@ impl Pattern {
         let number =
             |n: usize| names.iter().find(|(name, _)| **name == *format!("skiplines{n}")).map(|(_, group)| *group);
         let skips = (0..).map_while(number).collect();
-        Ok(Pattern { text: expanded.into(), regex, names: names.into(), alternates, tuples, skips })
+        let content = names.iter().find(|(name, _)| **name == *"content").map(|(_, group)| *group);
+        let first = regex.first_bytes();
+        Ok(Pattern { text: expanded.into(), regex, names: names.into(), alternates, tuples, skips, content, first })
     }
 
     /// Has it a group that says who failed?
@@ -76,31 +82,59 @@ impl Pattern {
         self.regex.search(scratch, text, 0..text.len(), slots)
     }
 
-    /// The texts of all named groups of a match, alternates and tuples applied.
-    pub(super) fn groups(&self, slots: &Slots, text: &str) -> Data {
-        let mut data = Data::default();
-        for (name, group) in &self.names {
-            let value = slots.get(*group).and_then(|at| text.get(at)).map(|t| Value::Text(t.into()));
-            data.groups.push((Arc::clone(name), value));
+    /// May it match a text that begins with this byte?
+    pub(super) fn may_begin(&self, byte: u8) -> bool {
+        self.first.is_none_or(|first| first.has(byte))
+    }
+
+    /// What takes the place of the text for the failregexes, if it is not empty.
+    ///
+    /// A group `alt_content` or `tuple_content` is not followed there.
+    pub(super) fn content(&self, slots: &Slots) -> Option<Range<usize>> {
+        slots.get(self.content?).filter(|at| !at.is_empty())
+    }
+
+    /// Adds the texts of all named groups of a match, alternates and tuples
+    /// applied, to those that are there; `content` is left out if so asked.
+    pub(super) fn add_groups(&self, slots: &Slots, text: &str, without_content: bool, to: &mut Data) {
+        if self.alternates.is_empty() && self.tuples.is_empty() {
+            self.add_plain(slots, text, without_content, to);
+            return;
         }
+        let mut own = Data::default();
+        self.add_plain(slots, text, false, &mut own);
         for (from, to) in &self.alternates {
-            let filled = data.get(to).is_some_and(Value::is_true);
-            if let (false, Some(value)) = (filled, data.get(from).filter(|v| v.is_true()).cloned()) {
-                data.set(to, Some(value));
+            let filled = own.get(to).is_some_and(Value::is_true);
+            if let (false, Some(value)) = (filled, own.get(from).filter(|v| v.is_true()).cloned()) {
+                own.set(to, value);
             }
         }
         for (from, to) in &self.tuples {
-            let part = data.get(from).map(Value::text);
-            let joined = match data.take(to) {
+            let part = own.get(from).map(Value::text);
+            let joined = match own.take(to) {
                 Some(Value::Tuple(mut parts)) => {
                     parts.push(part);
                     parts
                 }
                 other => vec![other.as_ref().map(Value::text), part],
             };
-            data.set(to, Some(Value::Tuple(joined)));
+            own.set(to, Value::Tuple(joined));
         }
-        data
+        if without_content {
+            own.take("content");
+        }
+        to.overwrite(own.groups);
+    }
+
+    fn add_plain(&self, slots: &Slots, text: &str, without_content: bool, to: &mut Data) {
+        for (name, group) in &self.names {
+            if without_content && self.content == Some(*group) {
+                continue;
+            }
+            if let Some(value) = slots.get(*group).and_then(|at| text.get(at)) {
+                to.set(name, Value::Text(value.into()));
+            }
+        }
     }
 
     /// Where the groups of `<SKIPLINES>` that took part lie.

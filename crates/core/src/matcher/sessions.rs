@@ -52,8 +52,7 @@ impl Sessions {
         let mut nofail = false;
         if hit.is_true("mlfgained") {
             (gained, nofail) = (true, true);
-            if !hit.is_true("nofail") {
-                let value = hit.get("mlfgained").cloned();
+            if let (false, Some(value)) = (hit.is_true("nofail"), hit.get("mlfgained").cloned()) {
                 hit.set(&"nofail".into(), value);
             }
         } else if hit.is_true("nofail") {
@@ -112,7 +111,7 @@ impl Sessions {
 
     /// Makes room for a new session.
     fn open(&mut self, id: &str, hit: &Data, now: Timestamp) -> Home {
-        let bytes: usize = hit.groups.iter().filter_map(|(_, v)| v.as_ref()).map(|v| v.text().len()).sum();
+        let bytes: usize = hit.groups.iter().map(|(_, v)| v.len()).sum();
         if bytes > SESSION_BYTES_MAX {
             return Home::Nowhere;
         }

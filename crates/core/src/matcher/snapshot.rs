@@ -194,12 +194,11 @@ impl Writer {
         for (name, value) in &data.groups {
             self.text(name);
             match value {
-                None => self.0.push(0),
-                Some(Value::Text(text)) => {
+                Value::Text(text) => {
                     self.0.push(1);
                     self.text(text);
                 }
-                Some(Value::Tuple(parts)) => {
+                Value::Tuple(parts) => {
                     self.0.push(2);
                     self.count(parts.len());
                     for part in parts {
@@ -298,9 +297,8 @@ impl Reader<'_> {
         for _ in 0..self.count()? {
             let name: Arc<str> = Arc::from(self.text()?);
             let value = match self.bytes::<1>()? {
-                [0] => None,
-                [1] => Some(Value::Text(self.text()?)),
-                [2] => Some(Value::Tuple((0..self.count()?).map(|_| self.option(Self::text)).collect::<Option<_>>()?)),
+                [1] => Value::Text(self.text()?),
+                [2] => Value::Tuple((0..self.count()?).map(|_| self.option(Self::text)).collect::<Option<_>>()?),
                 _ => return None,
             };
             data.groups.push((name, value));

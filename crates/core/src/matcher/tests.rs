@@ -416,7 +416,7 @@ fn dirty_lines_are_looked_at_as_far_as_they_go() {
     assert_eq!(found(" bad \u{2028}\u{b} 1.2.3.4\n".as_bytes()), 1);
     assert_eq!(found(b"\n\n bad 1.2.3.4"), 1);
     let mut long = b" bad 1.2.3.4 ".to_vec();
-    long.resize(LINE_BYTES_MAX + 10, b'x');
+    long.resize(LINE_BYTES_MAX + 10, b'!');
     long.push(b'\n');
     assert_eq!(found(&long), 0);
     let counters = m.counters();
@@ -426,6 +426,25 @@ fn dirty_lines_are_looked_at_as_far_as_they_go() {
     assert_eq!(notes[at], "Error decoding line from '/var/log/t' with 'UTF-8'.");
     assert!(notes[at + 1].ends_with(r"ignoring invalid characters: b' bad \xff\xfe 1.2.3.4\n'"), "{}", notes[at + 1]);
     assert!(notes.iter().any(|n| n.contains("only the first 262144 are looked at")));
+}
+
+#[test]
+fn a_search_out_of_steps_is_told_and_counted() {
+    let mut m = matcher(&spec(&["^ (?:a+)+b <HOST>$", "^ a+ <HOST>$"]));
+    m.scratch = stockade_pattern::Scratch::with_limit(200);
+    let line = format!("2025-08-12 12:00:00 {} 1.2.3.4\n", "a".repeat(60));
+    let batch = m.block(now(), &block(line.repeat(3).as_bytes(), true));
+    assert!(m.counters().exhausted >= 3, "{:?}", m.counters());
+    let notes = m.take_notes();
+    // Once a minute, with the number of those in between.
+    assert_eq!(notes.len(), 1);
+    assert_eq!(notes[0].level, Level::Error);
+    assert!(notes[0].text.starts_with("[t] failregex 1 ran out of steps on a line of "), "{}", notes[0].text);
+    assert!(notes[0].text.ends_with(r"^ (?:a+)+b (?:\[?(?:(?:::f{4,6}:)?(?P<ip4>(?:\d{1,3}\.){3}\d{1,3})|(?P<ip6>(?:[0-9a-fA-F]{1,4}::?|:){1,7}(?:[0-9a-fA-F]{1,4}|(?<=:):)))\]?|(?P<dns>[\w\-.^_]*\w))$"), "{}", notes[0].text);
+    // The patterns behind it are tried all the same.
+    assert_eq!(batch.failures.iter().map(|f| f.regex).collect::<Vec<_>>(), [1, 1, 1]);
+    m.block(now() + Span::from_secs(60), &block(line.as_bytes(), true));
+    assert!(m.take_notes()[0].text.contains(&format!("({} such searches", m.counters().exhausted - 1)));
 }
 
 #[test]
@@ -503,6 +522,15 @@ fn a_new_filter_keeps_what_the_original_keeps() {
     let other = FilterSpec { datepattern: DatePattern::Text("{^LN-BEG}".to_owned()), ..next };
     m.swap(Arc::new(build(&other).unwrap()), 3);
     assert_eq!((m.date_hits().len(), m.sessions()), (0, 1));
+}
+
+#[test]
+fn matchers_move_between_threads_and_filters_are_shared() {
+    fn moves<T: Send>() {}
+    fn shared<T: Send + Sync>() {}
+    moves::<Matcher>();
+    shared::<Filter>();
+    shared::<Calendar>();
 }
 
 #[test]

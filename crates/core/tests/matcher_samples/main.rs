@@ -41,3 +41,10 @@ fn samples_of_1_0_2_are_met() {
         samples::check_all(&root, 1_067);
     }
 }
+
+#[test]
+fn blocks_give_what_single_lines_give() {
+    if let Some(root) = root("STOCKADE_F2B_ROOT_110") {
+        samples::check_blocks(&root);
+    }
+}

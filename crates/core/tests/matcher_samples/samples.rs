@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use stockade_core::matcher::{Calendar, Filter, Hit, LineMode, Matcher};
-use stockade_core::{FailureId, GroupValue, JailName, Timestamp, Who};
+use stockade_core::{Block, FailureId, GroupValue, JailName, Position, SourceKey, Span, Timestamp, Who};
 
 use crate::options::{Options, Reader};
 
@@ -36,9 +36,8 @@ struct Samples<'a> {
     annotations: usize,
 }
 
-/// Checks all sample logs under `root`, which hold so many annotations.
-pub(crate) fn check_all(root: &Path, annotations: usize) {
-    let logs = root.join("usr/lib/python3/dist-packages/fail2ban/tests/files/logs");
+/// Filters of the tree and of its tests that have samples.
+fn filters(root: &Path) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for folder in ["etc/fail2ban/filter.d", "usr/lib/python3/dist-packages/fail2ban/tests/config/filter.d"] {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {
@@ -51,6 +50,67 @@ pub(crate) fn check_all(root: &Path, annotations: usize) {
         }
     }
     names.sort();
+    names
+}
+
+/// The samples as the daemon gets them, in blocks of several sizes, against
+/// the same lines one by one.
+pub(crate) fn check_blocks(root: &Path) {
+    let logs = root.join("usr/lib/python3/dist-packages/fail2ban/tests/files/logs");
+    let calendar = Calendar::new(TimeZone::posix(ZONE).unwrap(), 2026);
+    let mut reader = Reader::start(root);
+    let now = Timestamp::from_secs(NOW);
+    let mut total = 0;
+    for name in filters(root) {
+        let text = std::fs::read_to_string(logs.join(&name)).unwrap();
+        let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with('#') && !l.trim().is_empty()).collect();
+        let mut spec = reader.spec(&name, &Options::new());
+        // All of them are old, and count.
+        spec.findtime = Span::from_secs(4_000_000_000);
+        let filter = Arc::new(Filter::compile(&spec, &calendar).unwrap_or_else(|e| panic!("{name}: {e}")));
+        let mut single = Matcher::new(JailName::new("jail"), Arc::clone(&filter), 0);
+        let mut expected = Vec::new();
+        let mut offset = 0_u64;
+        for line in &lines {
+            offset += line.len() as u64 + 1;
+            let mode = LineMode { findtime: true, ..LineMode::DAEMON };
+            for hit in single.line(now, line, None, false, mode).hits {
+                expected.push((hit.regex, hit.who.unwrap(), hit.time.unwrap(), hit.matches, Position::Offset(offset)));
+            }
+        }
+        for size in [1, 3, 1_000] {
+            let mut matcher = Matcher::new(JailName::new("jail"), Arc::clone(&filter), 0);
+            let mut got = Vec::new();
+            let mut begin = 0_u64;
+            for lines in lines.chunks(size) {
+                let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+                let end = begin + text.len() as u64;
+                let block = Block {
+                    source: SourceKey { path: name.as_str().into(), generation: 0 },
+                    begin: Position::Offset(begin),
+                    end: Position::Offset(end),
+                    text: text.into_bytes().into(),
+                    stamps: Box::default(),
+                    in_operation: false,
+                    replay: false,
+                };
+                begin = end;
+                for f in matcher.block(now, &block).failures {
+                    got.push((f.regex, f.who, f.time, f.matches, f.place));
+                }
+            }
+            assert_eq!(got, expected, "{name} in blocks of {size} lines");
+        }
+        total += expected.len();
+    }
+    println!("{total} failures");
+    assert!(total > 500, "{total}");
+}
+
+/// Checks all sample logs under `root`, which hold so many annotations.
+pub(crate) fn check_all(root: &Path, annotations: usize) {
+    let logs = root.join("usr/lib/python3/dist-packages/fail2ban/tests/files/logs");
+    let names = filters(root);
     let calendar = Calendar::new(TimeZone::posix(ZONE).unwrap(), 2026);
     let mut reader = Reader::start(root);
     let mut faults = Vec::new();

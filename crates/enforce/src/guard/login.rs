@@ -103,7 +103,7 @@ fn sshd_logins(connections: &[Connection]) -> Vec<(IpAddr, String)> {
         }
         let title = read_bounded(&format!("/proc/{pid}/cmdline"), SMALL_BYTES_MAX).unwrap_or_default();
         let title = String::from_utf8_lossy(&title);
-        let Some(user) = logged_in_user(title.trim_end_matches('\0'), uid_of(pid)) else { continue };
+        let Some(user) = logged_in_user(title.split('\0').next().unwrap_or(""), uid_of(pid)) else { continue };
         found.extend(sockets_of(pid).filter_map(|link| peers.get(&link)).map(|addr| (*addr, user.clone())));
     }
     found

@@ -18,6 +18,8 @@ pub(crate) struct Batch<'a> {
     table: &'a str,
     /// Messages that will be acknowledged.
     pub(super) messages: usize,
+    /// Rules added.
+    pub(super) rules: usize,
 }
 
 /// The name of a chain that a map's element or a rule jumps to.
@@ -29,7 +31,7 @@ impl<'a> Batch<'a> {
         let [high, low] = SUBSYSTEM.to_be_bytes();
         writer.begin(BATCH_BEGIN, 0, &[0, 0, high, low]);
         writer.end();
-        Batch { writer, table, messages: 0 }
+        Batch { writer, table, messages: 0, rules: 0 }
     }
 
     /// Closes the transaction.
@@ -106,6 +108,7 @@ impl<'a> Batch<'a> {
     /// Appends a rule.
     pub(crate) fn add_rule(&mut self, chain: &str, expressions: impl FnOnce(&mut Rule<'_>)) -> u32 {
         let table = self.table;
+        self.rules = self.rules.saturating_add(1);
         self.message(NEWRULE, CREATE | APPEND, |w| {
             w.text(RULE_TABLE, table);
             w.text(RULE_CHAIN, chain);

@@ -60,7 +60,7 @@ pub(crate) struct Attacker {
 
 impl Attacker {
     pub(crate) fn start() -> Attacker {
-        let attacker = Attacker::start_named("a0", "10.0.0");
+        let mut attacker = Attacker::start_named("a0", "10.0.0");
         run("ip", &["addr", "add", "2001:db8::1/64", "dev", "a0", "nodad"]);
         for args in [
             "addr add 2001:db8::2/64 dev peer nodad",
@@ -75,6 +75,7 @@ impl Attacker {
         run("ip", &["neigh", "replace", "2001:db8::2", "lladdr", "02:00:00:00:00:02", "dev", "a0"]);
         run("ip", &["route", "add", "10.9.0.0/16", "via", "10.0.0.2"]);
         run("ip", &["-6", "route", "add", "2001:db8:9::/64", "via", "2001:db8::2"]);
+        attacker.wait_for_link("2001:db8::2", TARGET6);
         attacker
     }
 
@@ -110,15 +111,25 @@ impl Attacker {
             attacker.ip(args);
         }
         run("ip", &["neigh", "replace", &format!("{network}.2"), "lladdr", "02:00:00:00:00:02", "dev", link]);
+        attacker.wait_for_link(&format!("{network}.2"), &format!("{network}.1"));
         attacker
     }
 
+    /// Waits until packets get through in both directions: links and addresses come up in the background.
+    fn wait_for_link(&mut self, from: &str, to: &str) {
+        let _listener = std::net::TcpListener::bind((to, 9)).unwrap();
+        let end = Instant::now() + Duration::from_secs(20);
+        while self.connect(from, to, 9) != "open" {
+            assert!(Instant::now() < end, "the link does not come up");
+        }
+    }
+
     /// Runs `ip` in the attacker's namespace.
-    pub(crate) fn ip(&self, args: &str) {
+    pub(crate) fn ip(&self, args: &str) -> String {
         let pid = self.child.id().to_string();
         let mut all = vec!["-t", &pid, "-n", "ip"];
         all.extend(args.split(' '));
-        run("nsenter", &all);
+        run("nsenter", &all)
     }
 
     pub(crate) fn ask(&mut self, command: &str) -> String {
@@ -151,6 +162,7 @@ impl Attacker {
 /// Another process of this test binary in our namespace, which does what the test of that name does.
 pub(crate) struct Daemon {
     child: Child,
+    output: BufReader<ChildStdout>,
 }
 
 impl Daemon {
@@ -170,7 +182,26 @@ impl Daemon {
             line.clear();
             assert!(output.read_line(&mut line).unwrap() > 0, "the daemon ended early");
         }
-        Daemon { child }
+        Daemon { child, output }
+    }
+
+    /// Waits until a storm has made so many changes.
+    pub(crate) fn wait_for_changes(&mut self, number: u32) {
+        let mut line = String::new();
+        for _ in 0..number {
+            line.clear();
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "the daemon ended early");
+        }
+    }
+
+    /// In the daemon: says that it is ready and makes one change after the other until it is killed.
+    pub(crate) fn storm(mut change: impl FnMut(u32)) -> ! {
+        println!("@ready");
+        for round in 0.. {
+            change(round);
+            println!("@change");
+        }
+        std::process::exit(0)
     }
 
     /// kill -9
@@ -248,6 +279,15 @@ pub(crate) fn attacker_process() {
                     Err(word) => word.to_owned(),
                 }
             }
+            // Time that one datagram takes through our sending and the other side's receiving, in picoseconds.
+            ["burst", from, to, port, number] => {
+                let socket = UdpSocket::bind((from.parse::<IpAddr>().unwrap(), 0)).unwrap();
+                socket.connect((to.parse::<IpAddr>().unwrap(), port.parse().unwrap())).unwrap();
+                let number: u32 = number.parse().unwrap();
+                let start = Instant::now();
+                (0..number).for_each(|_| drop(socket.send(b"x")));
+                format!("{}", start.elapsed().as_nanos() * 1000 / u128::from(number))
+            }
             ["listen", port] => {
                 listener = Some(UdpSocket::bind(("0.0.0.0", port.parse().unwrap())).unwrap());
                 "listening".to_owned()
@@ -263,7 +303,7 @@ pub(crate) fn attacker_process() {
                 }
                 format!("{seen}")
             }
-            ["talk"] => talk(connection.as_mut().unwrap()).to_owned(),
+            ["talk", millis] => talk(connection.as_mut().unwrap(), millis.parse().unwrap()).to_owned(),
             other => panic!("{other:?}"),
         };
         println!("@{answer}");
@@ -305,10 +345,10 @@ fn connect(from: IpAddr, to: SocketAddr) -> Result<TcpStream, &'static str> {
     }
 }
 
-/// Sends a byte to an echo service and waits for it: `alive`, `silent` or `ended`.
-fn talk(stream: &mut TcpStream) -> &'static str {
+/// Sends a byte to an echo service and waits so long for it: `alive`, `silent` or `ended`.
+fn talk(stream: &mut TcpStream, millis: u64) -> &'static str {
     use std::io::Read;
-    stream.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(millis))).unwrap();
     if stream.write_all(b"x").is_err() {
         return "ended";
     }
@@ -347,7 +387,7 @@ impl Witness {
         for (control, to) in controls.iter().zip([TARGET4, TARGET6]) {
             attacker.datagrams(&control.to_string(), to, self.port, 1);
             while !self.seen.lock().unwrap().contains_key(control) {
-                assert!(Instant::now() < end, "the control does not get through");
+                assert!(Instant::now() < end, "the control {control} does not get through");
                 std::thread::yield_now();
             }
         }

@@ -1,5 +1,14 @@
 //! A generator of patterns in Python's dialect, with texts they are likely to match.
 
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::cast_possible_truncation,
+    reason = "test support, shared by several tests"
+)]
+
 use std::collections::BTreeMap;
 
 /// A small random number generator (xorshift64*).
@@ -32,8 +41,8 @@ impl Rng {
 
 const ASCII: &[char] = &['a', 'b', 'c', 'A', 'B', '1', '2', ' ', ':', '\n', '.', '-', '_', 'k', 's'];
 const WIDE: &[char] = &[
-    'a', 'b', 'A', '1', ' ', ':', '\n', 'é', 'É', '٣', '²', 'ſ', 'K', 'ß', 'ẞ', 'σ', 'ς', 'Σ', '\u{1c}', '\u{301}',
-    '\u{2028}', '漢', '😀', '𐐀', '𐐨', 'ı', 'İ', '\u{85}', '\u{a0}', 'k', 's', 'i',
+    'a', 'b', 'A', '1', ' ', ':', '\n', '\u{fffd}', 'é', 'É', '٣', '²', 'ſ', 'K', 'ß', 'ẞ', 'σ', 'ς', 'Σ', '\u{1c}',
+    '\u{301}', '\u{2028}', '漢', '😀', '𐐀', '𐐨', 'ı', 'İ', '\u{85}', '\u{a0}', 'k', 's', 'i',
 ];
 
 /// A generated pattern part.
@@ -290,13 +299,36 @@ impl Dialect {
             18 | 19 => self.wrap(depth),
             20 => return self.look(depth),
             21 => self.cond(depth),
-            22 => {
+            22 if self.rng.chance(50) => {
                 self.count("comment");
                 return Part::Nothing("(?#note)".into());
             }
+            22 => return self.tempered(),
             _ => self.repeated_run(),
         };
         if self.rng.chance(35) { self.repeat(part) } else { part }
+    }
+
+    /// `(?:(?!ab).)*ab`, the way filters say "up to".
+    fn tempered(&mut self) -> Part {
+        self.count("tempered");
+        let mut stop = Vec::new();
+        for _ in 0..1 + self.rng.below(2) {
+            stop.push(self.one());
+        }
+        let mut text = String::from("(?!");
+        write(&Part::Seq(stop), &mut text);
+        let one = if self.rng.chance(60) { self.any() } else { self.class() };
+        let part = self.repeat(Part::Wrap(
+            "(?:".into(),
+            Box::new(Part::Seq(vec![Part::Nothing(text.clone() + ")"), one])),
+            ")",
+        ));
+        if self.rng.chance(60) {
+            let stop = text.split_off(3);
+            return Part::Seq(vec![part, Part::Nothing(stop)]);
+        }
+        part
     }
 
     fn repeated_run(&mut self) -> Part {

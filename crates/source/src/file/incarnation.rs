@@ -10,7 +10,7 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags};
 use sha1::{Digest, Sha1};
 
-use super::{Bounds, access};
+use super::{Bounds, access, md5};
 use crate::note::Anew;
 use crate::{Error, Result};
 
@@ -22,6 +22,10 @@ const TAIL_BYTES: usize = 64;
 const SCAN_BYTES: u64 = 16 << 20;
 /// Bits of a generation that count new beginnings of one inode with an equal first line.
 const EPOCH_MASK: u64 = 0xffff;
+/// So many zeros at the beginning of a file are a hole.
+const HOLE_MIN: usize = 16;
+/// Bytes of zeros passed over at once, where they are not a hole for the file system.
+const HOLE_READ: usize = 64 << 10;
 
 /// Opens a log for reading; anything but a regular file is refused.
 /// Opening never blocks (a FIFO would, without `NONBLOCK`).
@@ -94,6 +98,8 @@ pub(crate) struct Incarnation {
     pos: u64,
     /// No line end from `pos` to here.
     scanned: u64,
+    /// Everything up to `pos` is zeros, and there may be more.
+    in_hole: bool,
     /// The last bytes before `pos`.
     tail: Vec<u8>,
     seen: Option<Seen>,
@@ -115,12 +121,33 @@ impl Incarnation {
             before: 0,
             pos: 0,
             scanned: 0,
+            in_hole: false,
             tail: Vec::new(),
             seen: None,
             sha1: None,
         };
         this.learn_first().map_err(|source| Error::Io { what: "read", path: path.to_owned(), source })?;
         Ok(this)
+    }
+
+    /// Another reader of the same open file, standing at `offset`.
+    pub(crate) fn fork(&self, offset: u64, line_max: usize) -> io::Result<Incarnation> {
+        let mut fork = Incarnation {
+            file: self.file.try_clone()?,
+            inode: self.inode,
+            born: self.born,
+            first: self.first.clone(),
+            generation: self.generation,
+            before: self.before,
+            pos: 0,
+            scanned: 0,
+            in_hole: false,
+            tail: Vec::new(),
+            seen: None,
+            sha1: self.sha1.clone(),
+        };
+        fork.set_pos(offset, line_max)?;
+        Ok(fork)
     }
 
     pub(crate) fn inode(&self) -> Inode {
@@ -171,6 +198,7 @@ impl Incarnation {
         self.sha1 = None;
         self.pos = 0;
         self.scanned = 0;
+        self.in_hole = false;
         self.tail.clear();
         self.seen = None;
         self.learn_first()
@@ -182,25 +210,42 @@ impl Incarnation {
         if let Some(known) = &self.sha1 {
             return Ok(known.clone());
         }
-        let mut line = self.first.clone();
-        if line.last() != Some(&b'\n') {
-            line = self.pread(0, line_max)?;
-            match memchr::memchr(b'\n', &line) {
-                Some(at) => line.truncate(at + 1),
-                None => return Ok(String::new()),
-            }
-        }
+        let Some(line) = self.first_line(line_max)? else { return Ok(String::new()) };
         let hex: String = Sha1::digest(&line).iter().map(|b| format!("{b:02x}")).collect();
         self.sha1 = Some(hex.clone());
         Ok(hex)
     }
 
-    /// The next whole lines, at most [`Bounds::block`] bytes unless one line is longer.
-    pub(crate) fn read_lines(&mut self, bounds: &Bounds) -> io::Result<Piece> {
+    /// Does fail2ban's hash of a first line (SHA-1, or MD5 of old) fit this file? An empty one fits
+    /// a file without a whole first line.
+    pub(crate) fn first_line_is(&mut self, hash: &str, line_max: usize) -> io::Result<bool> {
+        let ours = match (hash.len(), self.first_line(line_max)?) {
+            (32, Some(line)) => md5::hex(&line),
+            _ => self.sha1_first_line(line_max)?,
+        };
+        Ok(ours.eq_ignore_ascii_case(hash))
+    }
+
+    /// The first line, if it is whole and within the bound.
+    fn first_line(&self, line_max: usize) -> io::Result<Option<Vec<u8>>> {
+        if self.first.last() == Some(&b'\n') {
+            return Ok(Some(self.first.clone()));
+        }
+        let mut line = self.pread(0, line_max)?;
+        Ok(memchr::memchr(b'\n', &line).map(|at| {
+            line.truncate(at + 1);
+            line
+        }))
+    }
+
+    /// The next whole lines, at most [`Bounds::block`] bytes unless one line is longer, and none behind
+    /// `limit` (the start of a line).
+    pub(crate) fn read_lines(&mut self, bounds: &Bounds, limit: u64) -> io::Result<Piece> {
         let size = self.file.metadata()?.size();
         if size < self.pos {
             return Ok(Piece::Gone(Anew::Truncated));
         }
+        let size = size.min(limit.max(self.pos));
         if size < self.scanned {
             self.scanned = self.pos;
         }
@@ -213,8 +258,8 @@ impl Incarnation {
         if let Some(how) = self.replaced()? {
             return Ok(Piece::Gone(how));
         }
-        if self.pos == 0 && text.first() == Some(&0) {
-            return self.skip_hole(&text);
+        if text.first() == Some(&0) && (self.pos == 0 || self.in_hole) && self.skip_hole()? {
+            return Ok(Piece::Working);
         }
         match memchr::memrchr(b'\n', &text) {
             Some(last) => {
@@ -268,32 +313,26 @@ impl Incarnation {
         Ok(Piece::Working)
     }
 
-    /// A writer that kept its offset over a truncation leaves a hole of zeros
-    /// in front of its next line; it is passed over.
-    fn skip_hole(&mut self, text: &[u8]) -> io::Result<Piece> {
-        let zeros = as_u64(text.iter().take_while(|b| **b == 0).count());
-        if zeros < as_u64(text.len()) {
-            self.learn_first()?;
-            // A single zero is text (fail2ban keeps it); a hole is longer than any line's head.
-            if zeros < 16 {
-                return self.accept_up_to_last(text);
-            }
-            self.pos = zeros;
-        } else {
-            let data = rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(zeros)).unwrap_or(zeros);
-            let end = self.size();
-            self.pos = data.max(zeros).min(end);
+    /// A writer that kept its offset over a truncation leaves a hole of zeros in front of its next
+    /// line; it is passed over. Fewer zeros are text, which fail2ban keeps.
+    fn skip_hole(&mut self) -> io::Result<bool> {
+        if self.pos == 0 && self.pread(0, HOLE_MIN)? == [0; HOLE_MIN] {
+            self.in_hole = true;
         }
+        if !self.in_hole {
+            return Ok(false);
+        }
+        // Without support by the file system the whole file is data.
+        let data = rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(self.pos)).unwrap_or(self.pos);
+        self.pos = data.max(self.pos).min(self.size());
+        let zeros = self.pread(self.pos, HOLE_READ)?;
+        let count = zeros.iter().take_while(|b| **b == 0).count();
+        self.in_hole = count == zeros.len();
+        self.pos += as_u64(count);
         self.scanned = self.pos;
+        self.learn_first()?;
         self.load_tail()?;
-        Ok(Piece::Working)
-    }
-
-    fn accept_up_to_last(&mut self, text: &[u8]) -> io::Result<Piece> {
-        match memchr::memrchr(b'\n', text).and_then(|last| text.get(..=last)) {
-            Some(lines) => self.accept(lines.to_vec()),
-            None => Ok(Piece::End),
-        }
+        Ok(true)
     }
 
     /// Takes whole lines as read.
@@ -396,6 +435,10 @@ impl Incarnation {
     /// The start of the line that `offset` stands in. If it is further back
     /// than `line_max`, that far back: the line is over the bound anyway.
     fn line_start(&self, offset: u64, line_max: usize) -> io::Result<u64> {
+        if offset > 0 && self.pread(offset - 1, 1)? == [0] {
+            // The end of a hole.
+            return Ok(offset);
+        }
         let mut end = offset;
         let floor = offset.saturating_sub(as_u64(line_max));
         while end > floor {

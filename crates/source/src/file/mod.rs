@@ -20,6 +20,7 @@
 
 mod access;
 mod incarnation;
+mod md5;
 mod seek;
 
 use std::collections::VecDeque;
@@ -67,7 +68,7 @@ pub enum Start {
     },
     /// Where fail2ban stood: a row of its table `logs`.
     ResumeLegacy {
-        /// `firstlinemd5`: 40 hexadecimal digits of SHA-1, or empty. Anything else fits no file.
+        /// `firstlinemd5`: 40 hexadecimal digits of SHA-1, 32 of MD5 (from Python 2), or empty.
         first_line_hash: String,
         /// `lastfilepos`.
         offset: u64,
@@ -79,8 +80,16 @@ pub enum Start {
 pub struct Bounds {
     /// Bytes of whole lines in one block; at least 1.
     pub block: usize,
-    /// The longest line that is delivered.
+    /// The longest line that is delivered; at least as long as a block.
     pub line: usize,
+}
+
+impl Bounds {
+    /// The same with what must hold: no bound is 0, and a block never holds a line over the bound.
+    pub(crate) fn sane(self) -> Bounds {
+        let block = self.block.max(1);
+        Bounds { block, line: self.line.max(block) }
+    }
 }
 
 impl Default for Bounds {
@@ -109,10 +118,16 @@ pub struct FileReader {
     linger: Duration,
     /// Not used up before the file was there for the first time.
     start: Option<Start>,
+    /// The rotated file was looked for while the log was missing.
+    searched: bool,
     current: Option<Incarnation>,
     next: VecDeque<Incarnation>,
     late: Vec<Late>,
     in_operation: bool,
+    /// The file at the path could not be opened yet.
+    passed_over: bool,
+    /// Generation and offset where reading stops.
+    limit: Option<(u64, u64)>,
     trouble: Option<Error>,
     /// The trouble was handed out by `read`.
     told: bool,
@@ -132,19 +147,61 @@ impl FileReader {
         let mut this = FileReader {
             name: path.to_string_lossy().into(),
             path,
-            bounds: Bounds { block: bounds.block.max(1), line: bounds.line.max(1) },
+            bounds: bounds.sane(),
             linger: LINGER,
             in_operation: start == Start::Tail,
             start: Some(start),
+            searched: false,
             current: None,
             next: VecDeque::new(),
             late: Vec::new(),
+            passed_over: false,
+            limit: None,
             trouble: None,
             told: false,
             notes: Notes::default(),
         };
         this.look();
         this
+    }
+
+    /// Another reader of the same files, standing at a place that this one has passed: for a jail that
+    /// fell behind. It shares the open files, rotated ones included, but no position. `None` if this
+    /// reader no longer holds that generation open; then [`Start::Resume`] may find it.
+    ///
+    /// # Errors
+    /// If there are no descriptors left, or the file can't be read.
+    pub fn fork(&self, generation: u64, offset: u64) -> Result<Option<FileReader>> {
+        let files = self.late.iter().map(|l| &l.file).chain(&self.current).chain(&self.next);
+        let mut rest = files.skip_while(|f| generation == 0 || f.generation() != generation);
+        let Some(first) = rest.next() else { return Ok(None) };
+        let line = self.bounds.line;
+        let copy = |f: &Incarnation, at| f.fork(at, line).map_err(|e| self.io("duplication", e));
+        let current = copy(first, offset)?;
+        let next = rest.map(|f| copy(f, 0)).collect::<Result<_>>()?;
+        Ok(Some(FileReader {
+            path: self.path.clone(),
+            name: self.name.clone(),
+            bounds: self.bounds,
+            linger: self.linger,
+            start: None,
+            searched: true,
+            current: Some(current),
+            next,
+            late: Vec::new(),
+            in_operation: false,
+            passed_over: false,
+            limit: None,
+            trouble: None,
+            told: true,
+            notes: Notes::default(),
+        }))
+    }
+
+    /// Stops reading at this place (the start of a line): [`Self::read`] yields `None` there, until the
+    /// limit is lifted or moved. For a reader that is to meet the position of another one.
+    pub fn set_limit(&mut self, limit: Option<(u64, u64)>) {
+        self.limit = limit;
     }
 
     /// How long rotated files are still looked at, instead of [`LINGER`].
@@ -170,8 +227,14 @@ impl FileReader {
     /// Fingerprint of the file that is read now: 64 bits from inode number, time of birth (where
     /// known) and first line, with a count of new beginnings in its low 16 bits. Stays the same over
     /// renames and restarts; 0 while there is no whole first line (and so no position but 0).
+    ///
+    /// While the file is missing, generation and offset are those it was to be resumed at.
     pub fn generation(&self) -> u64 {
-        self.current.as_ref().map_or(0, Incarnation::generation)
+        match (&self.current, &self.start) {
+            (Some(current), _) => current.generation(),
+            (None, Some(Start::Resume { generation, .. })) => *generation,
+            (None, _) => 0,
+        }
     }
 
     /// Path and generation, as blocks carry them.
@@ -181,7 +244,11 @@ impl FileReader {
 
     /// Offset of the next unread line.
     pub fn offset(&self) -> u64 {
-        self.current.as_ref().map_or(0, Incarnation::pos)
+        match (&self.current, &self.start) {
+            (Some(current), _) => current.pos(),
+            (None, Some(Start::Resume { offset, .. } | Start::ResumeLegacy { offset, .. })) => *offset,
+            (None, _) => 0,
+        }
     }
 
     /// [`Self::offset`] as a position.
@@ -224,7 +291,10 @@ impl FileReader {
         let now = Instant::now();
         self.late.retain(|l| l.until > now);
         match std::fs::metadata(&self.path) {
-            Err(e) => self.set_trouble(access::explain(&self.path, e)),
+            Err(e) => {
+                self.set_trouble(access::explain(&self.path, e));
+                self.resume_without_successor();
+            }
             Ok(meta) => match access::odd_kind(meta.file_type()) {
                 Some(what) => self.set_trouble(Error::NotAFile { path: self.path.clone(), what }),
                 None if self.newest() == Some(Inode::of(&meta)) => self.clear_trouble(),
@@ -253,10 +323,19 @@ impl FileReader {
             // Seen before the old file is read: a writer that has begun the new file is done with the old one.
             let successor_begun = self.next.len() > 1 || self.next.front().is_some_and(|n| n.size() > 0);
             let Some(current) = self.current.as_mut() else { return self.nothing() };
-            match current.read_lines(&self.bounds) {
+            let limit = self.limit.filter(|(generation, _)| *generation == current.generation()).map(|(_, at)| at);
+            if limit.is_some_and(|at| current.pos() >= at) {
+                return self.nothing();
+            }
+            match current.read_lines(&self.bounds, limit.unwrap_or(u64::MAX)) {
                 Ok(Piece::End) if successor_begun => self.switch(),
                 Ok(Piece::End) => {
                     if self.next.front().is_some_and(|n| n.size() > 0) {
+                        continue;
+                    }
+                    if std::mem::take(&mut self.passed_over) {
+                        // There was no room for it before.
+                        self.look();
                         continue;
                     }
                     self.in_operation = true;
@@ -274,11 +353,17 @@ impl FileReader {
         Ok(Some(self.block(key, self.offset(), Piece::Working)))
     }
 
+    /// Did this block, the last one that was read, come late into a rotated file? Its end is no place to
+    /// resume from: that would be behind its successor's lines.
+    pub fn is_late(&self, block: &Block) -> bool {
+        block.source.generation != self.generation()
+    }
+
     /// Late lines of rotated files.
     fn read_late(&mut self) -> Result<Option<Block>> {
         for i in 0..self.late.len() {
             let Some(late) = self.late.get_mut(i) else { break };
-            match late.file.read_lines(&self.bounds) {
+            match late.file.read_lines(&self.bounds, u64::MAX) {
                 // A rotated file that is truncated or rewritten is no longer our business.
                 Ok(Piece::End | Piece::Gone(_)) => {}
                 Ok(piece) => {
@@ -337,7 +422,8 @@ impl FileReader {
 
     /// Another file stands at the path: opens it.
     fn open_new(&mut self) {
-        if self.next.len() >= NEXT_MAX {
+        self.passed_over = self.next.len() >= NEXT_MAX;
+        if self.passed_over {
             return;
         }
         let mut new = match Incarnation::open(&self.path) {
@@ -346,6 +432,11 @@ impl FileReader {
         };
         self.clear_trouble();
         if self.newest() == Some(new.inode()) {
+            return;
+        }
+        if self.next.iter().any(|n| n.inode() == new.inode()) {
+            // Back at the path before it was read: its turn comes, and then it is seen again.
+            self.passed_over = true;
             return;
         }
         if let Some(at) = self.late.iter().position(|l| l.file.inode() == new.inode()) {
@@ -389,6 +480,21 @@ impl FileReader {
         self.notes.push(Note::Added { path: self.path.clone(), pos, hash });
     }
 
+    /// The log is missing: was it just rotated away?
+    fn resume_without_successor(&mut self) {
+        let Some(Start::Resume { generation, offset }) = self.start else { return };
+        if self.current.is_some() || generation == 0 || std::mem::replace(&mut self.searched, true) {
+            return;
+        }
+        if let Some((rotated, mut rest)) = self.find_rotated(generation)
+            && rest.set_pos(offset.min(rest.size()), self.bounds.line).is_ok()
+        {
+            self.notes.push(Note::Found { path: self.path.clone(), rotated, pos: rest.pos() });
+            self.current = Some(rest);
+            self.start = None;
+        }
+    }
+
     /// Applies the start rule to the first file; returns the rotated file that comes before it.
     fn begin(&mut self, new: &mut Incarnation, start: &Start) -> io::Result<Option<Incarnation>> {
         let line_max = self.bounds.line;
@@ -409,8 +515,7 @@ impl FileReader {
             }
             Start::ResumeLegacy { first_line_hash, offset } => {
                 // fail2ban: the stored position if the hashes are equal (both may be empty), else 0.
-                let hash = new.sha1_first_line(line_max)?;
-                if hash.eq_ignore_ascii_case(first_line_hash) {
+                if new.first_line_is(first_line_hash, line_max)? {
                     if *offset <= new.size() {
                         new.set_pos(*offset, line_max)?;
                     }
@@ -424,7 +529,8 @@ impl FileReader {
 
     /// Looks beside the log for the file of that generation, under a name that begins with the log's.
     fn find_rotated(&self, generation: u64) -> Option<(PathBuf, Incarnation)> {
-        let real = std::fs::canonicalize(&self.path).ok()?;
+        // Beside the file itself if the path is a link.
+        let real = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let stem = real.file_name()?.as_encoded_bytes();
         let dir = std::fs::read_dir(real.parent()?).ok()?;
         let siblings = dir
@@ -474,6 +580,10 @@ impl FileReader {
     }
 
     fn set_trouble(&mut self, trouble: Error) {
+        if matches!(trouble, Error::Missing { .. }) && self.start == Some(Start::Tail) {
+            // Whatever is in it when it appears is new.
+            self.start = Some(Start::Head);
+        }
         if !self.trouble.as_ref().is_some_and(|t| t.same_as(&trouble)) {
             self.trouble = Some(trouble);
             self.told = false;

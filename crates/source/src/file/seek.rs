@@ -4,8 +4,8 @@ use std::io;
 
 use stockade_core::time::Timestamp;
 
+use super::FileReader;
 use super::incarnation::{Incarnation, as_u64};
-use super::{FileReader, Start};
 use crate::Result;
 
 /// Bytes read at one probe.
@@ -34,11 +34,6 @@ impl FileReader {
             done.map_err(|e| self.io("read", e))?;
         }
         Ok(self.offset())
-    }
-
-    /// Does a time search make sense: was reading to begin at the head of the file, or at a stored place?
-    pub fn wants_seek(start: &Start) -> bool {
-        !matches!(start, Start::Tail)
     }
 }
 

@@ -36,10 +36,6 @@ pub(crate) enum Field {
 /// Number of single-valued fields.
 const FIELDS: usize = 12;
 
-/// Names for `journalctl --output-fields`; those with two underscores come anyway.
-pub(crate) const OUTPUT_FIELDS: &str = "MESSAGE,_HOSTNAME,SYSLOG_IDENTIFIER,_COMM,SYSLOG_PID,_PID,_UID,_TRANSPORT,\
-     _SOURCE_REALTIME_TIMESTAMP,_SOURCE_MONOTONIC_TIMESTAMP";
-
 impl Field {
     fn of(name: &[u8]) -> Option<Field> {
         Some(match name {
@@ -187,7 +183,7 @@ impl Parser {
             State::Field => {
                 let Some(end) = memchr::memchr(b'\n', rest) else {
                     if rest.len() > NAME_MAX + 1 + MESSAGE_MAX {
-                        self.note_long_line();
+                        self.note_long_line()?;
                         self.at = self.input.len();
                         self.state = State::SkipLine;
                     }
@@ -200,6 +196,9 @@ impl Parser {
                 }
                 if let Some(equals) = memchr::memchr(b'=', line) {
                     let (name, value) = line.split_at(equals);
+                    if equals > NAME_MAX {
+                        return Err(Damaged);
+                    }
                     self.entry.any = true;
                     if let Some(field) = Field::of(name) {
                         self.entry.set(field, value.get(1..).unwrap_or_default());
@@ -277,16 +276,18 @@ impl Parser {
     }
 
     /// A text field beyond all bounds: does it matter?
-    fn note_long_line(&mut self) {
+    fn note_long_line(&mut self) -> Result<(), Damaged> {
         let head = self.input.get(self.at..).unwrap_or_default();
-        let head = head.get(..NAME_MAX).unwrap_or(head);
-        let name = head.split(|b| *b == b'=').next().unwrap_or_default();
+        let head = head.get(..=NAME_MAX).unwrap_or(head);
+        let equals = memchr::memchr(b'=', head).ok_or(Damaged)?;
         self.entry.any = true;
-        self.entry.too_large |= Field::of(name).is_some();
+        self.entry.too_large |= head.get(..equals).and_then(Field::of).is_some();
+        Ok(())
     }
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers of a test")]
 mod tests {
     use super::*;
 
@@ -384,10 +385,79 @@ mod tests {
     #[test]
     fn memory_is_bounded_whatever_comes() {
         let mut parser = Parser::new();
+        parser.room().extend_from_slice(b"COREDUMP=");
         for _ in 0..1000 {
             parser.room().extend_from_slice(&[b'A'; 10_000]);
             assert_eq!(parser.next_entry().map(|e| e.is_some()), Ok(false));
             assert!(parser.input.len() <= MESSAGE_MAX + NAME_MAX + 20_000);
         }
+    }
+
+    /// Random streams, whole and mutated, mean the same in whatever pieces they come.
+    #[test]
+    fn pieces_make_no_difference() {
+        let mut seed = 0x9e37_79b9_u32;
+        let mut roll = move |sides: u32| {
+            seed ^= seed << 13;
+            seed ^= seed >> 17;
+            seed ^= seed << 5;
+            seed % sides
+        };
+        let long: u32 = std::env::var("STOCKADE_LONG").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+        let names = ["MESSAGE", "__CURSOR", "_COMM", "_OTHER", "COREDUMP"];
+        let mut damaged = 0;
+        for _ in 0..400 * long {
+            let mut stream = Vec::new();
+            for _ in 0..roll(30) {
+                let name = names[roll(5) as usize];
+                let len = [3, 40, 1100, MESSAGE_MAX + 2, MESSAGE_MAX + 90][(roll(200) as usize).saturating_sub(195)];
+                let letters = 3 + roll(2);
+                let value: Vec<u8> = (0..len).map(|_| b"ab=\n"[roll(letters) as usize]).collect();
+                if value.contains(&b'\n') {
+                    stream.extend(binary(name, &value));
+                } else {
+                    stream.extend(text(name, std::str::from_utf8(&value).unwrap()));
+                }
+                if roll(3) == 0 {
+                    stream.push(b'\n');
+                }
+                if roll(100) == 0 {
+                    stream.extend_from_slice(b"MESSAGE\n\0\0\0\xff\xff");
+                }
+            }
+            for _ in 0..roll(3) * roll(2) {
+                let at = roll(stream.len().max(1) as u32) as usize;
+                if let Some(byte) = stream.get_mut(at) {
+                    *byte = roll(256) as u8;
+                }
+            }
+            let whole = outcome(&stream, usize::MAX);
+            damaged += u32::from(whole.1);
+            for size in [1 + roll(7) as usize, 64, 4096] {
+                assert_eq!(outcome(&stream, size), whole, "{:?}", String::from_utf8_lossy(&stream));
+            }
+        }
+        assert!(damaged > 10 * long && damaged < 200 * long, "{damaged}");
+    }
+
+    /// What comes before the damage, and whether there is any.
+    fn outcome(stream: &[u8], size: usize) -> (Vec<(bool, Vec<u8>)>, bool) {
+        let mut parser = Parser::new();
+        let mut out = Vec::new();
+        for piece in stream.chunks(size.min(stream.len().max(1))) {
+            parser.room().extend_from_slice(piece);
+            loop {
+                match parser.next_entry() {
+                    Ok(Some(entry)) => {
+                        // Of an entry that is too large nothing is used.
+                        let message = if entry.too_large { Vec::new() } else { entry.message().to_vec() };
+                        out.push((entry.too_large, message));
+                    }
+                    Ok(None) => break,
+                    Err(Damaged) => return (out, true),
+                }
+            }
+        }
+        (out, false)
     }
 }

@@ -9,6 +9,7 @@ mod child;
 mod export;
 mod line;
 mod options;
+mod roots;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use stockade_core::time::{Span, Timestamp};
 use self::child::Child;
 use self::export::{Entry, Field};
 pub use self::options::JournalOptions;
+use self::roots::Roots;
 use crate::file::BLOCK_BYTES;
 use crate::note::{Note, Notes};
 use crate::{Error, Result};
@@ -60,8 +62,8 @@ pub enum JournalStart {
 
 /// Reads the journal. Never blocks.
 ///
-/// Holds five descriptors: the child's two pipes, a timer, an epoll set, and its own copy for
-/// waiting if a [`crate::Watcher`] has one.
+/// Holds six descriptors: the child's two pipes, a timer, an epoll set, and two to watch the journal's
+/// directories; a [`crate::Watcher`] that waits for it has one more.
 /// Source: fail2ban `server/filtersystemd.py`. DIVERGENCE: it stores times; we store cursors, so
 /// that entries of one microsecond are neither read twice nor skipped.
 #[derive(Debug)]
@@ -72,6 +74,7 @@ pub struct Journal {
     child: Option<Child>,
     epoll: OwnedFd,
     timer: OwnedFd,
+    roots: Option<Roots>,
     retry_at: Option<Instant>,
     attempts: u32,
     cursor: Arc<str>,
@@ -90,37 +93,39 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Starts reading.
+    /// Starts reading. [`Self::trouble`] tells at once if there is no journal to read (yet).
     ///
     /// # Errors
     /// [`Error::BadMatch`], [`Error::BadOption`], [`Error::NoJournalctl`], or the lack of descriptors.
-    /// That there is no journal is known only later; see [`Self::read`] and [`Self::probe`].
     pub fn open(options: JournalOptions, start: JournalStart) -> Result<Journal> {
-        let (chosen, matches) = options.arguments()?;
-        let words = chosen.iter().chain(&matches).map(|w| w.to_string_lossy());
-        let name: Vec<_> = std::iter::once("systemd-journal".into()).chain(words).collect();
+        let name = options.name()?;
         let fail = |e: Errno| Error::Io { what: "set-up", path: "journal reader".into(), source: e.into() };
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(fail)?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags).map_err(fail)?;
         epoll::add(&epoll, &timer, epoll::EventData::new_u64(0), epoll::EventFlags::IN).map_err(fail)?;
+        let roots = Roots::of(&options)?;
+        if let Some(fd) = roots.as_ref().and_then(Roots::fd) {
+            epoll::add(&epoll, fd, epoll::EventData::new_u64(0), epoll::EventFlags::IN).map_err(fail)?;
+        }
         let (cursor, at) = match &start {
             JournalStart::Tail => ("".into(), now()),
             JournalStart::Since(at) => ("".into(), *at),
             JournalStart::After { cursor, at, .. } => (cursor.clone(), *at),
         };
         let mut notes = Notes::default();
-        if matches.is_empty() {
+        if options.arguments()?.1.is_empty() {
             notes.push(Note::NoJournalMatch);
         }
         let mut this = Journal {
             options,
-            name: name.join(" ").into(),
+            name,
             in_operation: start == JournalStart::Tail,
             start,
             child: None,
             epoll,
             timer,
+            roots,
             retry_at: None,
             attempts: 0,
             cursor,
@@ -198,6 +203,10 @@ impl Journal {
     pub fn read(&mut self) -> Result<Option<Block>> {
         // The timer has done its work by waking us.
         rustix::io::read(&self.timer, &mut [0; 8]).ok();
+        if self.roots.as_mut().is_some_and(Roots::changed) {
+            self.child = None;
+            self.retry_at = None;
+        }
         if self.child.is_none() {
             if self.retry_at.is_some_and(|at| at > Instant::now()) {
                 return self.nothing();
@@ -328,13 +337,6 @@ impl Journal {
         let Some(child) = self.child.take() else { return };
         let spoke = child.spoke();
         let (how, said) = child.end(&self.epoll);
-        if !spoke && said.contains("unrecognized option") && said.contains("output-fields") && child::narrow() {
-            // journalctl before 236: it has to write all fields.
-            child::write_all_fields();
-            self.retry_at = None;
-            self.arm(PAUSE_MIN);
-            return;
-        }
         if !spoke && said.contains("seek to cursor") && matches!(self.start_now(), JournalStart::After { .. }) {
             self.notes.push(Note::CursorLost);
             self.start = JournalStart::Since(self.at);
@@ -393,7 +395,10 @@ impl Journal {
         let child = Child::start(&self.options, &start, &self.epoll)?;
         self.child = Some(child);
         self.retry_at = None;
-        if self.attempts > 0 {
+        if let Some(trouble) = self.roots.as_ref().and_then(Roots::trouble) {
+            self.set_trouble(trouble);
+        }
+        if self.attempts == 1 {
             self.notes.push(Note::JournalRestarted { attempt: self.attempts });
         }
         Ok(())
@@ -434,11 +439,13 @@ fn trusted(entry: &Entry, uids: Option<&[u32]>) -> bool {
     }
 }
 
-/// Do two cursors name one entry? File id and sequence number do, if both have them.
+/// Do two cursors name one entry? File id and sequence number do, and so do boot, both clocks and the
+/// sum over its fields: those stay when journald copies its files from `/run` to `/var`.
 fn same_cursor(a: &str, b: &str) -> bool {
     let part = |cursor: &str, key: &str| cursor.split(';').find_map(|p| p.strip_prefix(key)).map(str::to_owned);
-    let id = |cursor: &str| Some((part(cursor, "s=")?, part(cursor, "i=")?));
-    a == b || matches!((id(a), id(b)), (Some(a), Some(b)) if a == b)
+    let parts = |cursor: &str, keys: &[&str]| keys.iter().map(|key| part(cursor, key)).collect::<Option<Vec<_>>>();
+    let same = |keys: &[&str]| matches!((parts(a, keys), parts(b, keys)), (Some(a), Some(b)) if a == b);
+    a == b || same(&["s=", "i="]) || same(&["b=", "m=", "t=", "x="])
 }
 
 /// The wall clock.
@@ -452,7 +459,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cursors_are_compared_by_file_and_sequence_number() {
+    fn cursors_are_compared_by_what_names_an_entry() {
+        assert!(same_cursor("s=a;i=1;b=x;m=1;t=2;x=3", "s=b;i=9;b=x;m=1;t=2;x=3"));
+        assert!(!same_cursor("s=a;i=1;b=x;m=1;t=2;x=3", "s=b;i=9;b=x;m=1;t=2;x=4"));
         assert!(same_cursor("s=a;i=1;b=x;m=1;t=2;x=3", "s=a;i=1;b=x;m=1;t=2;x=4"));
         assert!(!same_cursor("s=a;i=1", "s=a;i=2"));
         assert!(!same_cursor("foo", "bar"));

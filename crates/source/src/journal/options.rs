@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::{Error, Result};
 
@@ -33,6 +34,18 @@ pub struct JournalOptions {
 }
 
 impl JournalOptions {
+    /// What this part of the journal is called: `systemd-journal` and the words that choose it. The
+    /// path of [`crate::Journal::key`]; equal for options that read the same.
+    ///
+    /// # Errors
+    /// As [`crate::Journal::open`], as far as the options themselves are concerned.
+    pub fn name(&self) -> Result<Arc<str>> {
+        let (chosen, matches) = self.arguments()?;
+        let words = chosen.iter().chain(&matches).map(|w| w.to_string_lossy());
+        let name: Vec<_> = std::iter::once("systemd-journal".into()).chain(words).collect();
+        Ok(name.join(" ").into())
+    }
+
     /// Arguments that choose the journal and its entries; matches stand last.
     ///
     /// # Errors

@@ -25,18 +25,22 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
 pub use self::glob::{GLOB_MATCHES_MAX, Glob};
-use self::points::{Interest, Point};
+use self::points::{Interest, Point, remote_file_system};
 use crate::note::{Note, Notes};
 use crate::{Error, Result};
 
 /// How often a path is looked at where inotify can't be used.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// How often a glob is looked at there.
-pub const GLOB_POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// A polled glob is looked at so many times less often.
+const GLOB_POLL_FACTOR: u32 = 4;
 /// Under a storm of events they are gathered for this long; a single event is never held back.
 const GATHER: Duration = Duration::from_micros(500);
 /// Watches on files that were rotated away, kept per path.
 const OLD_WATCHES_MAX: usize = 2;
+/// Times a path is walked until it looks the same twice.
+const WALKS_MAX: usize = 4;
+/// Pause before it is walked again, if it never did.
+const WALK_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is watched; handed out by the `add` functions and by [`Watcher::wait`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,8 +111,11 @@ pub struct Watcher {
     /// Who is interested in the events of a watch descriptor.
     users: HashMap<i32, Vec<(ReadyId, Interest)>>,
     ready: BTreeSet<ReadyId>,
+    /// To be walked again at that time.
+    walk_again: BTreeMap<ReadyId, Instant>,
     last_return: Option<Instant>,
     why_no_inotify: Option<String>,
+    interval: Duration,
     notes: Notes,
 }
 
@@ -127,6 +134,9 @@ impl Watcher {
             Mode::Polling => (None, None),
             Mode::Auto => match inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) {
                 Ok(fd) => (Some(fd), None),
+                Err(Errno::MFILE) => {
+                    (None, Some("the limit of inotify instances (fs.inotify.max_user_instances) is reached".into()))
+                }
                 Err(e) => (None, Some(format!("inotify can't be had: {}", io::Error::from(e)))),
             },
         };
@@ -137,10 +147,22 @@ impl Watcher {
             next_id: 0,
             users: HashMap::new(),
             ready: BTreeSet::new(),
+            walk_again: BTreeMap::new(),
             last_return: None,
             why_no_inotify: why,
+            interval: POLL_INTERVAL,
             notes: Notes::default(),
         })
+    }
+
+    /// How often a polled path is looked at, instead of [`POLL_INTERVAL`]; a glob four times less often.
+    pub fn set_poll_interval(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+
+    /// The inotify descriptor, for those who wait for it by other means than [`Self::wait`].
+    pub(crate) fn inotify_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inotify.as_ref().map(AsFd::as_fd)
     }
 
     /// What wakes this watcher.
@@ -183,6 +205,7 @@ impl Watcher {
     }
 
     /// Reports `id` at that time, whatever happens; `None` forgets it. For [`crate::FileReader::next_look`].
+    /// A polled path is reported at each interval until then.
     pub fn remind(&mut self, id: ReadyId, at: Option<Instant>) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.remind = at;
@@ -197,6 +220,7 @@ impl Watcher {
             }
         }
         self.ready.remove(&id);
+        self.walk_again.remove(&id);
     }
 
     /// Matches of a glob that were not there at the last call, sorted; all of them at the first.
@@ -230,6 +254,11 @@ impl Watcher {
         let mut woken = false;
         loop {
             let now = Instant::now();
+            while let Some((id, _)) = self.walk_again.iter().find(|(_, at)| **at <= now).map(|(id, at)| (*id, *at)) {
+                self.walk_again.remove(&id);
+                self.watch(id);
+                self.ready.insert(id);
+            }
             self.timers(now);
             let over = give_up.is_some_and(|at| at <= now);
             let at_once = woken || over || !self.ready.is_empty();
@@ -304,14 +333,15 @@ impl Watcher {
                 let (changed, interval) = match &entry.what {
                     What::File(path) => {
                         let look = look(path);
-                        (std::mem::replace(&mut entry.last, look) != look, POLL_INTERVAL)
+                        (std::mem::replace(&mut entry.last, look) != look, self.interval)
                     }
                     What::Glob { glob, known } => {
-                        (glob.expand().iter().any(|p| !known.contains(p)), GLOB_POLL_INTERVAL)
+                        (glob.expand().iter().any(|p| !known.contains(p)), self.interval * GLOB_POLL_FACTOR)
                     }
-                    What::Fd { .. } => (false, POLL_INTERVAL),
+                    What::Fd { .. } => (false, self.interval),
                 };
-                if changed {
+                // While a reminder is pending a rotated file may still get lines, which the path does not show.
+                if changed || entry.remind.is_some() {
                     self.ready.insert(*id);
                 }
                 entry.polled = Some(now + interval);
@@ -320,7 +350,8 @@ impl Watcher {
     }
 
     fn next_timer(&self) -> Option<Instant> {
-        self.entries.values().flat_map(|e| [e.remind, e.polled]).flatten().min()
+        let entries = self.entries.values().flat_map(|e| [e.remind, e.polled]).flatten();
+        entries.chain(self.walk_again.values().copied()).min()
     }
 
     /// Reads all waiting inotify events.
@@ -398,43 +429,75 @@ impl Watcher {
 
     /// Sets the watches of an entry to what its path looks like now.
     fn watch(&mut self, id: ReadyId) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let (path, points) = match &entry.what {
-            What::File(path) => (path.clone(), points::of_file(path)),
-            What::Glob { glob, .. } => (PathBuf::from(glob.as_str()), points::of_glob(glob)),
-            What::Fd { .. } => return,
+        let Some(mut points) = self.points(id) else { return };
+        for _ in 0..WALKS_MAX {
+            let complete = self.watch_points(id, &points);
+            // What changed before the watches were there told nobody; what changes from now on will. A
+            // directory that went away and came back in between looks the same, but could not be watched.
+            match self.points(id) {
+                Some(now) if now != points || !complete => points = now,
+                _ => return,
+            }
+        }
+        // It changes faster than it can be walked.
+        self.walk_again.insert(id, Instant::now() + WALK_PAUSE);
+    }
+
+    fn points(&self, id: ReadyId) -> Option<Vec<Point>> {
+        match &self.entries.get(&id)?.what {
+            What::File(path) => Some(points::of_file(path)),
+            What::Glob { glob, .. } => Some(points::of_glob(glob)),
+            What::Fd { .. } => None,
+        }
+    }
+
+    /// Sets the watches; `false` if something that was there a moment ago is not.
+    fn watch_points(&mut self, id: ReadyId, points: &[Point]) -> bool {
+        let Some(entry) = self.entries.get_mut(&id) else { return true };
+        let path = match &entry.what {
+            What::File(path) => path.clone(),
+            What::Glob { glob, .. } => PathBuf::from(glob.as_str()),
+            What::Fd { .. } => return true,
         };
-        let before = std::mem::take(&mut entry.watches);
+        let mut before = std::mem::take(&mut entry.watches);
         let log_before = entry.log_watch.take();
         let mut old_watches = std::mem::take(&mut entry.old_watches);
+        for wd in &before {
+            if let Some(users) = self.users.get_mut(wd) {
+                users.retain(|(user, _)| *user != id);
+            }
+        }
         let mut now = Vec::new();
         let mut log_now = None;
         let mut why = self.why_no_inotify.clone();
-        for point in &points {
+        let mut complete = true;
+        for point in points {
             match self.watch_point(id, point) {
                 Ok(wd) if point.is_log => log_now = Some(wd),
                 Ok(wd) => now.push(wd),
-                Err(Some(text)) => why = Some(text),
-                Err(None) => {}
+                Err(Unwatched::Impossible(text)) => why = Some(text),
+                Err(Unwatched::Gone) => complete = false,
+                Err(Unwatched::Refused) => {}
             }
         }
         // The watch on a file that was moved away stays for a while: it may still be written to.
-        old_watches.retain(|wd| Some(*wd) != log_now);
-        old_watches.extend(log_before.filter(|wd| log_before != log_now && self.users.contains_key(wd)));
+        old_watches.extend(log_before);
+        old_watches.retain(|wd| Some(*wd) != log_now && self.users.contains_key(wd));
+        old_watches.dedup();
         let surplus = old_watches.len().saturating_sub(OLD_WATCHES_MAX);
-        let dropped: Vec<i32> = old_watches.drain(..surplus).collect();
-        for wd in before.into_iter().chain(dropped) {
+        before.extend(old_watches.drain(..surplus));
+        for wd in before {
             if !now.contains(&wd) && Some(wd) != log_now && !old_watches.contains(&wd) {
                 self.leave(wd, id);
             }
         }
         let needs_polling = self.inotify.is_none() || why.is_some();
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else { return true };
         entry.watches = now;
         entry.log_watch = log_now;
         entry.old_watches = old_watches;
         if needs_polling && entry.polled.is_none() {
-            entry.polled = Some(Instant::now() + POLL_INTERVAL);
+            entry.polled = Some(Instant::now() + self.interval);
             entry.last = look(&path);
             if let Some(why) = why {
                 self.notes.push(Note::Polled { path, why });
@@ -442,16 +505,16 @@ impl Watcher {
         } else if !needs_polling {
             entry.polled = None;
         }
+        complete
     }
 
-    /// Adds one watch. The error is why polling is needed, `None` if it is not (a missing or
-    /// refused file is seen through its directory).
-    fn watch_point(&mut self, id: ReadyId, point: &Point) -> std::result::Result<i32, Option<String>> {
-        let Some(inotify) = &self.inotify else { return Err(None) };
+    /// Adds one watch.
+    fn watch_point(&mut self, id: ReadyId, point: &Point) -> std::result::Result<i32, Unwatched> {
+        let Some(inotify) = &self.inotify else { return Err(Unwatched::Refused) };
         if (point.interest != Interest::Itself || point.is_log)
             && let Some(name) = remote_file_system(&point.path)
         {
-            return Err(Some(format!("{name} does not tell what other machines write")));
+            return Err(Unwatched::Impossible(format!("{name} does not tell what other machines write")));
         }
         let structure = WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
         let names = WatchFlags::CREATE
@@ -472,11 +535,15 @@ impl Watcher {
                 }
                 Ok(wd)
             }
-            Err(Errno::NOENT | Errno::ACCESS | Errno::NOTDIR | Errno::LOOP) => Err(None),
-            Err(Errno::NOSPC) => {
-                Err(Some("the limit of inotify watches (fs.inotify.max_user_watches) is reached".into()))
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Err(Unwatched::Gone),
+            Err(Errno::ACCESS) => Err(Unwatched::Refused),
+            Err(Errno::NOSPC) => Err(Unwatched::Impossible(
+                "the limit of inotify watches (fs.inotify.max_user_watches) is reached".into(),
+            )),
+            Err(e) => {
+                let why = format!("inotify refuses {}: {}", point.path.display(), io::Error::from(e));
+                Err(Unwatched::Impossible(why))
             }
-            Err(e) => Err(Some(format!("inotify refuses {}: {}", point.path.display(), io::Error::from(e)))),
         }
     }
 
@@ -494,6 +561,16 @@ impl Watcher {
     }
 }
 
+/// Why a place is not watched.
+enum Unwatched {
+    /// It is no longer there: walk again.
+    Gone,
+    /// We may not read it; its directory tells when that changes.
+    Refused,
+    /// It has to be polled, for this reason.
+    Impossible(String),
+}
+
 /// What one `poll` found, apart from descriptors.
 struct Events {
     woken: bool,
@@ -503,29 +580,6 @@ struct Events {
 fn look(path: &Path) -> Look {
     let meta = std::fs::metadata(path).ok()?;
     Some((meta.dev(), meta.ino(), meta.size(), (meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec())))
-}
-
-/// The name of the file system if other machines may write to it unnoticed.
-///
-/// Source: magic numbers of `statfs(2)` and the kernel's headers.
-fn remote_file_system(path: &Path) -> Option<&'static str> {
-    let kind = u64::try_from(rustix::fs::statfs(path).ok()?.f_type).ok()? & 0xffff_ffff;
-    Some(match kind {
-        0x6969 => "NFS",
-        0x517b | 0xfe53_4d42 | 0xff53_4d42 => "SMB",
-        0x0102_1997 => "9p",
-        0x6573_5546 => "FUSE",
-        0x00c3_6400 => "Ceph",
-        0x5346_414f | 0x6b41_4653 => "AFS",
-        0x7375_7245 => "Coda",
-        0x0116_1970 => "GFS2",
-        0x7461_636f => "OCFS2",
-        0x0bd0_0bd0 => "Lustre",
-        0x4750_4653 => "GPFS",
-        0x786f_4256 => "vboxsf",
-        0xbacb_acbc => "vmhgfs",
-        _ => return None,
-    })
 }
 
 impl AsFd for Waker {

@@ -11,7 +11,8 @@ use stockade_pattern::{Scratch, Slots};
 
 use super::Templates;
 use super::convert::{Bad, Clock};
-use super::template::{Exhausted, Found};
+use super::sketch::Sketch;
+use super::template::{Exhausted, Found, Template};
 use crate::time::{Span, Timestamp};
 
 /// After this long without use a template gives way to one in use.
@@ -54,6 +55,17 @@ pub(in super::super) struct Choice {
     pub(in super::super) first_unused: usize,
     /// Begin and end of the last match.
     pub(in super::super) edges: (Edge, Edge),
+    /// The last date that was read, as busy logs repeat it.
+    memo: Memo,
+}
+
+/// A date and its time, as read at one moment with one template.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Memo {
+    template: usize,
+    now: Timestamp,
+    text: String,
+    time: Option<Timestamp>,
 }
 
 /// A line's date.
@@ -109,6 +121,8 @@ struct Searcher<'a> {
     scratch: &'a mut Scratch,
     slots: &'a mut Slots,
     line: &'a str,
+    /// What the line has, once it was needed.
+    sketch: Option<Sketch>,
     exhausted: Option<usize>,
 }
 
@@ -125,7 +139,7 @@ impl Choice {
         if self.order.len() != templates.len() {
             *self = Choice::new(templates.len());
         }
-        let mut searcher = Searcher { templates, scratch, slots, line, exhausted: None };
+        let mut searcher = Searcher { templates, scratch, slots, line, sketch: None, exhausted: None };
         let winner = self.winner(&mut searcher);
         let exhausted = searcher.exhausted;
         let Some((place, found)) = winner else { return Lookup { dated: None, exhausted } };
@@ -133,10 +147,41 @@ impl Choice {
             return Lookup { dated: None, exhausted };
         };
         let time = match templates.get(template) {
+            Some(t) if t.is_plain() => self.remembered(t, template, line, &found, clock),
             Some(t) => t.time(line, &found, clock),
             None => Err(Bad::Invalid),
         };
         Lookup { dated: Some(Dated { template, cut: found.cut, time }), exhausted }
+    }
+
+    /// The time of a match, from memory if it is the date of the line before.
+    fn remembered(
+        &mut self,
+        template: &Template,
+        index: usize,
+        line: &str,
+        found: &Found,
+        clock: &Clock<'_>,
+    ) -> Result<Timestamp, Bad> {
+        let text = line.get(found.cut.clone()).unwrap_or("");
+        let memo = &mut self.memo;
+        if let Some(time) = memo.time
+            && memo.template == index
+            && memo.now == clock.now
+            && memo.text == text
+        {
+            return Ok(time);
+        }
+        let time = template.time(line, found, clock)?;
+        memo.text.clear();
+        memo.text.push_str(text);
+        (memo.template, memo.now, memo.time) = (index, clock.now, Some(time));
+        Ok(time)
+    }
+
+    /// Forgets the last date's time, as it may be read otherwise from now on.
+    pub(in super::super) fn forget_time(&mut self) {
+        self.memo = Memo::default();
     }
 
     /// Is it a choice among just these templates, each once? For choices read from outside.
@@ -152,10 +197,29 @@ impl Choice {
         Choice { order: (0..templates).map(rank).collect(), matched: vec![0; templates], ..Choice::default() }
     }
 
-    /// Searches with the template at a place of the order.
-    fn search(&mut self, with: &mut Searcher<'_>, place: usize, window: Range<usize>) -> Option<Found> {
+    /// Searches with the template at a place of the order, in the part of the line or all of it.
+    fn search(&mut self, with: &mut Searcher<'_>, place: usize, part: Option<Range<usize>>) -> Option<Found> {
         let index = self.order.get(place)?.template;
-        match with.templates.get(index)?.search(with.scratch, with.slots, with.line, window) {
+        let template = with.templates.get(index)?;
+        let line = with.line;
+        let found = match (part, template.need()) {
+            (Some(part), _) => template.search(with.scratch, with.slots, line, part),
+            (None, None) => template.search(with.scratch, with.slots, line, 0..line.len()),
+            (None, Some(need)) => match template.short_way(line, &(0..line.len())) {
+                Some(found) => Ok(Some(found)),
+                None => {
+                    let sketch = with.sketch.get_or_insert_with(|| Sketch::of(line));
+                    match template.short_way_by(sketch, line) {
+                        Some(found) => Ok(Some(found)),
+                        None => {
+                            let window = sketch.window(line, need)?;
+                            template.long_way(with.scratch, with.slots, line, window)
+                        }
+                    }
+                }
+            },
+        };
+        match found {
             Ok(Some(found)) => {
                 if let Some(count) = self.matched.get_mut(index) {
                     *count += 1;
@@ -176,7 +240,6 @@ impl Choice {
 
     /// The template that wins this line, by its place in the order, and its match.
     fn winner(&mut self, with: &mut Searcher<'_>) -> Option<(usize, Found)> {
-        let whole = 0..with.line.len();
         let mut best: Option<(usize, Found, u32)> = None;
         let mut skip = None;
         if let Some(place) = self.last {
@@ -185,7 +248,7 @@ impl Choice {
             if window.is_none() {
                 skip = Some(place);
             }
-            if let Some(found) = self.search(with, place, window.unwrap_or(whole.clone())) {
+            if let Some(found) = self.search(with, place, window) {
                 let (begin, end) = self.span(with.line, &found);
                 let same = begin == self.edges.0.at && end == self.edges.1.at;
                 if self.order.len() == 1 || anchored || same {
@@ -198,7 +261,7 @@ impl Choice {
             if skip == Some(place) {
                 continue;
             }
-            let Some(found) = self.search(with, place, whole.clone()) else { continue };
+            let Some(found) = self.search(with, place, None) else { continue };
             let rank = self.order.get(place)?;
             let begin = chars_before(with.line, found.span.start);
             let Some(next) = self.order.get(place + 1) else { return Some((place, found)) };

@@ -91,6 +91,12 @@ pub(super) fn expand(pattern: &str, year: i16) -> Result<Expanded, (String, usiz
     Ok(out)
 }
 
+/// The third digit of the last year of this century that a log line may have.
+pub(super) fn last_decade(year: i16) -> u8 {
+    let digit = (year.saturating_add(3) / 10).clamp(202, 209) % 10;
+    b'0' + u8::try_from(digit).unwrap_or(2)
+}
+
 /// The first three digits of a year that a log line may have: from 2000 up to
 /// three years from now.
 fn decades(year: i16) -> String {

@@ -7,6 +7,8 @@ mod choice;
 mod convert;
 mod digits;
 mod directives;
+mod fast;
+mod sketch;
 mod template;
 pub(crate) mod zones;
 
@@ -16,6 +18,8 @@ use jiff::tz::TimeZone;
 
 pub(super) use choice::{Choice, Edge, Rank};
 pub(super) use convert::{Bad, Clock};
+use fast::Shape;
+use sketch::Need;
 use template::{Fault, Template};
 
 /// The patterns that are tried when a filter names none, in this order.
@@ -75,9 +79,25 @@ impl Calendar {
 /// the line's begin, bound to it and preferred; then all as they are.
 fn defaults(year: i16) -> Arc<[Arc<Template>]> {
     let anchored = DEFAULTS.iter().filter(|pattern| !pattern.starts_with("{^LN-BEG}") && !pattern.starts_with('^'));
-    let anchored = anchored.filter_map(|pattern| Template::make(&format!("{{^LN-BEG}}{pattern}"), year).ok());
-    let plain = DEFAULTS.iter().filter_map(|pattern| Template::make(pattern, year).ok());
+    let anchored = anchored.filter_map(|pattern| default(&format!("{{^LN-BEG}}{pattern}"), year));
+    let plain = DEFAULTS.iter().filter_map(|pattern| default(pattern, year));
     anchored.map(Template::preferred).chain(plain).map(Arc::new).collect()
+}
+
+/// One default template, with a short way where there is one.
+fn default(pattern: &str, year: i16) -> Option<Template> {
+    let template = Template::make(pattern, year).ok()?;
+    let bare = pattern.strip_prefix("{^LN-BEG}").unwrap_or(pattern);
+    let index = DEFAULTS.iter().position(|p| *p == bare || *p == pattern)?;
+    let begin = template.anchored;
+    let template = template.with_need(Need::of(index, begin));
+    let shape = match index {
+        0 => Shape::Iso,
+        1 => Shape::Syslog,
+        4 => Shape::Access,
+        _ => return Some(template),
+    };
+    Some(template.with_short_way(shape, directives::last_decade(year)))
 }
 
 /// The date templates of one filter, in their first order.
@@ -103,7 +123,8 @@ impl Templates {
         Templates { list: Arc::clone(calendar.defaults()) }
     }
 
-    /// The templates of a `datepattern`: one pattern per line, blank lines left out.
+    /// The templates of a `datepattern`: one pattern per line, blank lines left
+    /// out. `{DEFAULT}` has an effect only if no other pattern is there, as in the original.
     ///
     /// # Errors
     /// Which pattern (counted from 0) has what fault.
@@ -167,9 +188,13 @@ fn add(list: &mut Vec<Arc<Template>>, pattern: &str, calendar: &Calendar) -> Res
         }
         Ok(())
     };
-    if upper == "{DEFAULT}" || upper == "{^LN-BEG}" {
-        let begin_only = upper == "{^LN-BEG}";
-        for template in calendar.defaults().iter().filter(|t| !begin_only || t.anchored) {
+    if upper == "{DEFAULT}" {
+        // Meant to add the defaults, but the original adds nothing here; an empty
+        // list then stands for the defaults, so that it works alone, not beside others.
+        return Ok(());
+    }
+    if upper == "{^LN-BEG}" {
+        for template in calendar.defaults().iter().filter(|t| t.anchored) {
             put(Arc::clone(template), lenient)?;
         }
         return Ok(());

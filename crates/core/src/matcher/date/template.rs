@@ -10,6 +10,8 @@ use stockade_pattern::{Flags, Outcome, Regex, Scratch, Slots};
 
 use super::convert::{self, Bad, Clock, Field, Fields};
 use super::directives;
+use super::fast::{Fast, Shape};
+use super::sketch::{Need, Sketch};
 use super::zones;
 use crate::time::Timestamp;
 
@@ -49,6 +51,10 @@ pub(super) struct Template {
     /// Factor of the weight by which templates bubble up.
     pub(super) weight: f64,
     reading: Reading,
+    /// A short way for the commonest spelling.
+    fast: Option<Fast>,
+    /// What a line must have, if that is known.
+    need: Option<Need>,
     program: OnceLock<Option<Program>>,
 }
 
@@ -202,6 +208,8 @@ impl Template {
             anchored,
             weight: 1.0,
             reading,
+            fast: None,
+            need: None,
             program: OnceLock::new(),
         }
     }
@@ -209,6 +217,21 @@ impl Template {
     /// The same template, preferred over others once it has been seen.
     pub(super) fn preferred(self) -> Template {
         Template { weight: 100.0, ..self }
+    }
+
+    /// The same template with a short way for its commonest spelling.
+    pub(super) fn with_short_way(self, shape: Shape, decade: u8) -> Template {
+        Template { fast: Some(Fast { shape, begin: self.anchored, decade }), ..self }
+    }
+
+    /// The same template, tried only where this is.
+    pub(super) fn with_need(self, need: Option<Need>) -> Template {
+        Template { need, ..self }
+    }
+
+    /// What a line must have for this template to match, if that is known.
+    pub(super) fn need(&self) -> Option<Need> {
+        self.need
     }
 
     /// The program, compiled at the first call; `None` if it does not compile
@@ -235,6 +258,41 @@ impl Template {
 
     /// Searches `window` of `line` as Python's `search` with `pos` and `endpos` does.
     pub(super) fn search(
+        &self,
+        scratch: &mut Scratch,
+        slots: &mut Slots,
+        line: &str,
+        window: Range<usize>,
+    ) -> Result<Option<Found>, Exhausted> {
+        match self.short_way(line, &window) {
+            Some(found) => Ok(Some(found)),
+            None => self.long_way(scratch, slots, line, window),
+        }
+    }
+
+    /// What [`Template::search`] finds, if the date is of the commonest spelling; else nothing is said.
+    pub(super) fn short_way(&self, line: &str, window: &Range<usize>) -> Option<Found> {
+        self.fast?.find(line, window)
+    }
+
+    /// As [`Template::short_way`] on a whole line of which something is known.
+    pub(super) fn short_way_by(&self, sketch: &Sketch, line: &str) -> Option<Found> {
+        self.fast?.find_by_clock(line, sketch.first_clock(self.need?)?)
+    }
+
+    /// Is its time a matter of the text that is cut alone, and of the clock?
+    pub(super) fn is_plain(&self) -> bool {
+        self.fast.is_some()
+    }
+
+    /// Is there a short way?
+    #[cfg(test)]
+    pub(super) fn has_short_way(&self) -> bool {
+        self.fast.is_some()
+    }
+
+    /// [`Template::search`] by the regular expression.
+    pub(super) fn long_way(
         &self,
         scratch: &mut Scratch,
         slots: &mut Slots,

@@ -1,0 +1,94 @@
+//! Talking to the daemon: one JSON line out, one JSON line back.
+
+use std::fmt;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::{Value, json};
+
+use super::Common;
+
+/// The longest answer that is read: a million bans fit.
+const ANSWER_BYTES_MAX: u64 = 1 << 30;
+
+/// Nobody answers at the socket.
+#[derive(Debug)]
+pub(crate) struct NoDaemon {
+    socket: PathBuf,
+    why: String,
+}
+
+impl fmt::Display for NoDaemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no daemon answers at {}: {}; start one with `stockade run`", self.socket.display(), self.why)
+    }
+}
+
+impl std::error::Error for NoDaemon {}
+
+/// A connection to the daemon of one tree.
+pub(crate) struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the daemon that `common` means.
+    pub(crate) fn connect(common: &Common) -> Result<Client> {
+        let socket = crate::places::socket_of(common.conf.as_deref())?;
+        Client::at(&socket)
+    }
+
+    /// Connects to the daemon at that socket.
+    pub(crate) fn at(socket: &Path) -> Result<Client> {
+        let stream = UnixStream::connect(socket).map_err(|e| {
+            let why = match e.kind() {
+                std::io::ErrorKind::NotFound => "there is no socket".to_owned(),
+                std::io::ErrorKind::PermissionDenied => "permission denied (you must be root)".to_owned(),
+                std::io::ErrorKind::ConnectionRefused => "the socket is dead".to_owned(),
+                _ => e.to_string(),
+            };
+            NoDaemon { socket: socket.to_owned(), why }
+        })?;
+        stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+        Ok(Client { stream: BufReader::new(stream) })
+    }
+
+    /// Asks for one of our own words, such as `status`.
+    pub(crate) fn ask(&mut self, word: &str, args: &Value) -> Result<Value> {
+        self.request(&json!(["stockade", word, args]))
+    }
+
+    fn request(&mut self, request: &Value) -> Result<Value> {
+        let mut line = request.to_string();
+        line.push('\n');
+        self.stream.get_mut().write_all(line.as_bytes()).context("the daemon hung up")?;
+        let mut answer = String::new();
+        (&mut self.stream).take(ANSWER_BYTES_MAX).read_line(&mut answer).context("the daemon's answer broke off")?;
+        if answer.is_empty() {
+            bail!("the daemon hung up without an answer; its log says why");
+        }
+        let mut answer: Value = serde_json::from_str(&answer).context("the daemon's answer is not JSON")?;
+        if let Some(error) = answer.get("error") {
+            return Err(anyhow!("{}", error.as_str().unwrap_or("refused")));
+        }
+        Ok(answer.get_mut("ok").map(Value::take).unwrap_or_default())
+    }
+}
+
+/// One string of an answer; empty if it is missing.
+pub(crate) fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// One number of an answer; 0 if it is missing.
+pub(crate) fn number(value: &Value, key: &str) -> i64 {
+    value.get(key).and_then(Value::as_i64).unwrap_or_default()
+}
+
+/// One list of an answer; empty if it is missing.
+pub(crate) fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+    value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}

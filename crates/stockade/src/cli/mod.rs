@@ -1,0 +1,137 @@
+//! The command line: one file per subcommand, one place for the words.
+
+mod ban;
+mod client;
+mod demo;
+mod dump;
+mod lift;
+mod run;
+mod scan;
+mod status;
+mod term;
+mod why;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use run::RunArgs;
+
+/// What a command may end with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Done = 0,
+    /// Not found, or refused.
+    Refused = 1,
+    /// No daemon to talk to.
+    NoDaemon = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Guards a machine against those who keep trying: reads logs, counts
+/// failures, bans addresses, and says why.
+#[derive(Parser)]
+#[command(name = "stockade", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done, 1 not found or refused, 2 wrong usage, 3 no daemon.\n\
+    Start with `stockade run`, or see it work in ten seconds with `stockade demo`.")]
+struct Cli {
+    #[command(subcommand)]
+    word: Word,
+}
+
+/// Where the daemon's tree is, and how to answer.
+#[derive(Args, Clone)]
+pub(crate) struct Common {
+    /// Configuration folder of the daemon meant [default: /etc/stockade over the embedded tree]
+    #[arg(short = 'c', long = "conf", value_name = "DIR", global = true)]
+    pub(crate) conf: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+enum Word {
+    /// Run the daemon in the foreground
+    #[command(after_help = run::EXAMPLES)]
+    Run(RunArgs),
+    /// Show how the daemon, or one jail, is doing
+    #[command(after_help = status::STATUS_EXAMPLES)]
+    Status(status::StatusArgs),
+    /// List banned addresses
+    #[command(after_help = status::BANNED_EXAMPLES)]
+    Banned(status::BannedArgs),
+    /// Ban addresses or networks
+    #[command(after_help = ban::BAN_EXAMPLES)]
+    Ban(ban::BanArgs),
+    /// Lift bans and forget them
+    #[command(after_help = ban::UNBAN_EXAMPLES)]
+    Unban(ban::UnbanArgs),
+    /// Never ban these addresses or networks; lifts their bans
+    #[command(after_help = ban::ALLOW_EXAMPLES)]
+    Allow(ban::AllowArgs),
+    /// Take back `allow`
+    #[command(after_help = ban::DISALLOW_EXAMPLES)]
+    Disallow(ban::AllowArgs),
+    /// Read the configuration again; on any error nothing changes
+    #[command(after_help = run::RELOAD_EXAMPLES)]
+    Reload(run::PlainArgs),
+    /// Stop and start anew without a moment unprotected
+    #[command(after_help = run::RESTART_EXAMPLES)]
+    Restart(run::PlainArgs),
+    /// Stop the daemon; bans stay in the kernel until they expire
+    #[command(after_help = run::STOP_EXAMPLES)]
+    Stop(run::StopArgs),
+    /// Remove bans from the kernel even if the daemon is dead
+    #[command(after_help = lift::EXAMPLES)]
+    Lift(lift::LiftArgs),
+    /// Explain why an address is banned, or is not
+    #[command(after_help = why::EXAMPLES)]
+    Why(why::WhyArgs),
+    /// Find failures and bans in old logs
+    #[command(after_help = scan::EXAMPLES)]
+    Scan(Box<scan::ScanArgs>),
+    /// Show what the configuration compiles to, and where each option comes from
+    #[command(after_help = dump::EXAMPLES)]
+    Dump(dump::DumpArgs),
+    /// Watch a ban happen, in namespaces of its own; nothing outside is touched
+    #[command(after_help = demo::EXAMPLES)]
+    Demo(demo::DemoArgs),
+}
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.word {
+        Word::Run(args) => run::run(&args),
+        Word::Status(args) => status::status(&args),
+        Word::Banned(args) => status::banned(&args),
+        Word::Ban(args) => ban::ban(&args),
+        Word::Unban(args) => ban::unban(&args),
+        Word::Allow(args) => ban::allow(&args, true),
+        Word::Disallow(args) => ban::allow(&args, false),
+        Word::Reload(args) => run::reload(&args),
+        Word::Restart(args) => run::restart(&args),
+        Word::Stop(args) => run::stop(&args),
+        Word::Lift(args) => lift::lift(&args),
+        Word::Why(args) => why::why(&args),
+        Word::Scan(args) => scan::scan(&args),
+        Word::Dump(args) => dump::dump(&args),
+        Word::Demo(args) => demo::demo(&args),
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            let exit = if error.is::<client::NoDaemon>() { Exit::NoDaemon } else { Exit::Refused };
+            term::complain(&error);
+            exit.into()
+        }
+    }
+}

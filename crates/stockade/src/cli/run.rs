@@ -1,0 +1,127 @@
+//! `run`, `reload`, `restart` and `stop`.
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+
+use super::client::{Client, list, number};
+use super::term::{self, say};
+use super::{Common, Exit};
+
+pub(crate) const EXAMPLES: &str = "Examples:\n  \
+    stockade run                     protect this machine with the embedded configuration\n  \
+    stockade run -c /etc/fail2ban    run a fail2ban tree as it stands\n  \
+    stockade run --dry-run           watch and decide, but ban nobody\n\n\
+    Without root it is a dry run by itself. Your own settings go into\n\
+    /etc/stockade/jail.local, for example:\n\n  \
+    [DEFAULT]\n  bantime = 1h\n  ignoreip = 192.0.2.0/24";
+
+pub(crate) const RELOAD_EXAMPLES: &str = "Examples:\n  \
+    stockade reload                    after a change in /etc/stockade\n  \
+    stockade reload -c /etc/fail2ban   the daemon of that tree\n\n\
+    Bans and counts stay. A mistake is shown with file and line, and nothing changes.";
+
+pub(crate) const RESTART_EXAMPLES: &str = "Examples:\n  \
+    stockade restart                   after an update of the program\n\n\
+    The firewall keeps every ban meanwhile; lines written meanwhile are read afterwards.";
+
+pub(crate) const STOP_EXAMPLES: &str = "Examples:\n  \
+    stockade stop           bans stay in the kernel and expire by themselves\n  \
+    stockade stop --lift    bans are lifted from the kernel, and taken up again at the next start";
+
+/// Words of `run`.
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    /// Watch and decide, but ban nobody
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Beside another guard on the same tree: a dry run that touches none of its places
+    #[arg(long)]
+    pub(crate) shadow: bool,
+    /// More words in the log; twice for still more
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Words of commands that need none.
+#[derive(Args)]
+pub(crate) struct PlainArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Words of `stop`.
+#[derive(Args)]
+pub(crate) struct StopArgs {
+    /// Lift all bans from the kernel
+    #[arg(long)]
+    lift: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Runs the daemon until it is told to stop.
+pub(crate) fn run(args: &RunArgs) -> Result<Exit> {
+    crate::daemon::run(args)?;
+    Ok(Exit::Done)
+}
+
+/// Reads the configuration again.
+pub(crate) fn reload(args: &PlainArgs) -> Result<Exit> {
+    let answer = Client::connect(&args.common)?.ask("reload", &json!({}))?;
+    if args.common.json {
+        say(answer.to_string());
+        return Ok(Exit::Done);
+    }
+    for problem in list(&answer, "problems") {
+        term::note(term::warn(problem.as_str().unwrap_or_default()));
+    }
+    say(format!("reloaded: {} jails run", number(&answer, "jails")));
+    Ok(Exit::Done)
+}
+
+/// Replaces the running process by a new one.
+pub(crate) fn restart(args: &PlainArgs) -> Result<Exit> {
+    let mut client = Client::connect(&args.common)?;
+    let before = number(&client.ask("status", &json!({}))?, "started");
+    client.ask("restart", &json!({}))?;
+    drop(client);
+    for _ in 0..600 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let Ok(mut client) = Client::connect(&args.common) else { continue };
+        let Ok(status) = client.ask("status", &json!({})) else { continue };
+        if number(&status, "started") != before {
+            say(if args.common.json {
+                json!({ "pid": number(&status, "pid") }).to_string()
+            } else {
+                "restarted".to_owned()
+            });
+            return Ok(Exit::Done);
+        }
+    }
+    anyhow::bail!("the daemon stopped, but no new one answers within 30 s; its log says why")
+}
+
+/// Stops the daemon and waits until it has gone.
+pub(crate) fn stop(args: &StopArgs) -> Result<Exit> {
+    let mut client = Client::connect(&args.common)?;
+    let answer = client.ask("stop", &json!({ "lift": args.lift }))?;
+    drop(client);
+    for _ in 0..600 {
+        match Client::connect(&args.common) {
+            Err(_) => break,
+            Ok(_) => std::thread::sleep(std::time::Duration::from_millis(50)),
+        }
+    }
+    let bans = number(&answer, "bans");
+    if args.common.json {
+        say(answer.to_string());
+    } else if args.lift {
+        say(format!("stopped; {bans} bans lifted from the kernel, they are taken up again at the next start"));
+    } else {
+        say(format!("stopped; {bans} bans stay in the kernel until they expire (`stockade lift` removes them)"));
+    }
+    Ok(Exit::Done)
+}

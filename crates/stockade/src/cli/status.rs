@@ -1,0 +1,176 @@
+//! `status` and `banned`.
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::client::{Client, list, number, text};
+use super::term::{self, say};
+use super::{Common, Exit};
+
+pub(crate) const STATUS_EXAMPLES: &str = "Examples:\n  \
+    stockade status            all jails, the firewall and the database\n  \
+    stockade status sshd       one jail with its logs and bans\n  \
+    stockade status --json     the same for programs";
+
+pub(crate) const BANNED_EXAMPLES: &str = "Examples:\n  \
+    stockade banned                  every ban with its jail and end\n  \
+    stockade banned --jail sshd      of one jail\n  \
+    stockade banned --plain          addresses only, one a line";
+
+/// Words of `status`.
+#[derive(Args)]
+pub(crate) struct StatusArgs {
+    /// Only this jail, with its logs and bans
+    jail: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Words of `banned`.
+#[derive(Args)]
+pub(crate) struct BannedArgs {
+    /// Only this jail
+    #[arg(long)]
+    jail: Option<String>,
+    /// Addresses only, one a line
+    #[arg(long)]
+    plain: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Shows the daemon or one jail.
+pub(crate) fn status(args: &StatusArgs) -> Result<Exit> {
+    let answer = Client::connect(&args.common)?.ask("status", &json!({ "jail": args.jail }))?;
+    if args.common.json {
+        say(answer.to_string());
+        return Ok(Exit::Done);
+    }
+    match &args.jail {
+        None => show_daemon(&answer),
+        Some(_) => show_jail(&answer),
+    }
+    Ok(Exit::Done)
+}
+
+fn show_daemon(status: &Value) {
+    let since = term::clock(number(status, "since"));
+    say(format!("stockade {}, process {}, since {since}", text(status, "version"), number(status, "pid")));
+    for part in ["firewall", "database"] {
+        if let Some(part_status) = status.get(part) {
+            let (what, state) = (text(part_status, "what"), text(part_status, "state"));
+            let state =
+                if part_status.get("ok") == Some(&Value::Bool(true)) { state.to_owned() } else { term::warn(state) };
+            say(format!("{:<10}{what}: {state}", format!("{part}:")));
+        }
+    }
+    for problem in list(status, "problems") {
+        say(term::warn(&format!("problem:  {}", problem.as_str().unwrap_or_default())));
+    }
+    say("");
+    let rows: Vec<Vec<String>> = list(status, "jails")
+        .iter()
+        .map(|jail| {
+            vec![
+                text(jail, "name").to_owned(),
+                number(jail, "failed_now").to_string(),
+                number(jail, "failed_total").to_string(),
+                number(jail, "banned_now").to_string(),
+                number(jail, "banned_total").to_string(),
+                text(jail, "state").to_owned(),
+            ]
+        })
+        .collect();
+    term::table(&["JAIL", "FAILING", "FAILURES", "BANNED", "BANS", "STATE"], &[1, 2, 3, 4], &rows);
+    show_withheld(status);
+}
+
+fn show_jail(jail: &Value) {
+    say(format!("{}: {}", term::bold(text(jail, "name")), text(jail, "state")));
+    let settings = jail.get("settings").cloned().unwrap_or_default();
+    say(format!(
+        "  rule:     {} failures within {} ban for {}",
+        number(&settings, "maxretry"),
+        term::duration(number(&settings, "findtime")),
+        bantime(number(&settings, "bantime"))
+    ));
+    say(format!(
+        "  failures: {} in all, {} addresses being counted",
+        number(jail, "failed_total"),
+        number(jail, "failed_now")
+    ));
+    say(format!("  bans:     {} in all, {} now", number(jail, "banned_total"), number(jail, "banned_now")));
+    for source in list(jail, "sources") {
+        say(format!("  log:      {} ({})", text(source, "path"), text(source, "state")));
+    }
+    show_withheld(jail);
+    let bans = list(jail, "bans");
+    if !bans.is_empty() {
+        say("");
+        ban_table(bans, false);
+    }
+}
+
+fn show_withheld(status: &Value) {
+    let withheld = list(status, "withheld");
+    if !withheld.is_empty() {
+        say("");
+        for one in withheld {
+            say(term::warn(&format!("withheld: {} in {}: {}", text(one, "id"), text(one, "jail"), text(one, "why"))));
+        }
+    }
+}
+
+/// Lists bans.
+pub(crate) fn banned(args: &BannedArgs) -> Result<Exit> {
+    let answer = Client::connect(&args.common)?.ask("banned", &json!({ "jail": args.jail, "plain": args.plain }))?;
+    let bans = list(&answer, "bans");
+    if args.common.json {
+        say(answer.to_string());
+    } else if args.plain {
+        for ban in bans {
+            say(text(ban, "id"));
+        }
+    } else if bans.is_empty() {
+        say("nobody is banned");
+    } else {
+        ban_table(bans, true);
+    }
+    Ok(Exit::Done)
+}
+
+fn ban_table(bans: &[Value], with_jail: bool) {
+    let mut head = vec!["ADDRESS", "SINCE", "UNTIL", "FAILURES", "BANS", "HOLDS"];
+    if with_jail {
+        head.insert(1, "JAIL");
+    }
+    let rows: Vec<Vec<String>> = bans
+        .iter()
+        .map(|ban| {
+            let until = match ban.get("end").and_then(Value::as_i64) {
+                Some(end) => term::clock(end),
+                None => "lifted by hand".to_owned(),
+            };
+            let mut row = vec![
+                text(ban, "id").to_owned(),
+                term::clock(number(ban, "time")),
+                until,
+                number(ban, "failures").to_string(),
+                number(ban, "count").to_string(),
+                text(ban, "state").to_owned(),
+            ];
+            if with_jail {
+                row.insert(1, text(ban, "jail").to_owned());
+            }
+            row
+        })
+        .collect();
+    let right = if with_jail { [4, 5] } else { [3, 4] };
+    term::table(&head, &right, &rows);
+}
+
+/// A ban time in words.
+pub(crate) fn bantime(secs: i64) -> String {
+    if secs < 0 { "ever".to_owned() } else { term::duration(secs) }
+}

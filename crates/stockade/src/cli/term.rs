@@ -1,0 +1,115 @@
+//! Words on the terminal.
+
+use std::io::{IsTerminal, Write};
+
+/// Writes a line to standard output; ends the program quietly when nobody reads any more.
+pub(crate) fn say(line: impl AsRef<str>) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{}", line.as_ref()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Writes a line to standard error.
+pub(crate) fn note(line: impl AsRef<str>) {
+    drop(writeln!(std::io::stderr().lock(), "{}", line.as_ref()));
+}
+
+/// Says what went wrong, with its causes, in one line.
+pub(crate) fn complain(error: &anyhow::Error) {
+    note(format!("stockade: {error:#}"));
+}
+
+/// Is somebody looking at standard output, with colours wanted?
+pub(crate) fn colours() -> bool {
+    std::io::stdout().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none()
+        && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
+}
+
+/// The text, bold on a terminal.
+pub(crate) fn bold(text: &str) -> String {
+    if colours() { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// The text as a warning on a terminal.
+pub(crate) fn warn(text: &str) -> String {
+    if colours() { format!("\x1b[33m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// Rows under a head, columns as wide as needed, two blanks between them. The
+/// first column is left-aligned, columns named in `right` are right-aligned.
+pub(crate) fn table(head: &[&str], right: &[usize], rows: &[Vec<String>]) {
+    let mut widths: Vec<usize> = head.iter().map(|h| h.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &[String]| {
+        let mut text = String::new();
+        for (i, (cell, width)) in cells.iter().zip(&widths).enumerate() {
+            let gap = " ".repeat(width.saturating_sub(cell.chars().count()));
+            if right.contains(&i) {
+                text += &gap;
+                text += cell;
+            } else {
+                text += cell;
+                text += &gap;
+            }
+            text += "  ";
+        }
+        text.trim_end().to_owned()
+    };
+    say(bold(&line(&head.iter().map(|h| (*h).to_owned()).collect::<Vec<_>>())));
+    for row in rows {
+        say(line(row));
+    }
+}
+
+/// Seconds as people say them: the two largest units.
+pub(crate) fn duration(secs: i64) -> String {
+    let units = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)];
+    let mut rest = secs.max(0);
+    let mut parts = Vec::new();
+    for (unit, size) in units {
+        if rest >= size && parts.len() < 2 {
+            parts.push(format!("{} {unit}", rest / size));
+            rest %= size;
+        } else if !parts.is_empty() {
+            break;
+        }
+    }
+    if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
+}
+
+/// A number of bytes in the unit that suits it.
+pub(crate) fn bytes(n: u64) -> String {
+    match n {
+        0..1_024 => format!("{n} B"),
+        1_024..1_048_576 => format!("{} KiB", n / 1_024),
+        _ => format!("{} MiB", n / 1_048_576),
+    }
+}
+
+/// A point in time, local, to the second.
+pub(crate) fn clock(epoch_secs: i64) -> String {
+    jiff::Timestamp::from_second(epoch_secs)
+        .map(|t| t.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string())
+        .unwrap_or_else(|_| "never".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_use_two_units() {
+        assert_eq!(duration(0), "0 s");
+        assert_eq!(duration(59), "59 s");
+        assert_eq!(duration(3_600), "1 h");
+        assert_eq!(duration(3_700), "1 h 1 min");
+        assert_eq!(duration(86_400 + 30), "1 d");
+        assert_eq!(duration(2 * 86_400 + 7_230), "2 d 2 h");
+    }
+}

@@ -1,0 +1,91 @@
+//! `why ADDRESS`.
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::client::{Client, list, number, text};
+use super::term::{self, say};
+use super::{Common, Exit};
+
+pub(crate) const EXAMPLES: &str = "Examples:\n  \
+    stockade why 192.0.2.1           lines, counts, decisions, and what the kernel does with it now\n  \
+    stockade why 192.0.2.1 --json    the same for programs\n\n\
+    Exit code 0 if the address is banned, 1 if it is not.";
+
+/// Words of `why`.
+#[derive(Args)]
+pub(crate) struct WhyArgs {
+    /// An address, a network, or another id that a jail counts
+    address: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Explains.
+pub(crate) fn why(args: &WhyArgs) -> Result<Exit> {
+    let answer = Client::connect(&args.common)?.ask("why", &json!({ "id": args.address }))?;
+    let banned = answer.get("banned") == Some(&Value::Bool(true));
+    if args.common.json {
+        say(answer.to_string());
+    } else {
+        show(&answer);
+    }
+    Ok(if banned { Exit::Done } else { Exit::Refused })
+}
+
+fn show(answer: &Value) {
+    say(format!("{}: {}", term::bold(text(answer, "id")), text(answer, "summary")));
+    for ban in list(answer, "bans") {
+        say("");
+        say(format!("banned in {}", term::bold(text(ban, "jail"))));
+        say(format!("  since     {}", term::clock(number(ban, "time"))));
+        match ban.get("end").and_then(Value::as_i64) {
+            Some(end) => {
+                say(format!("  until     {} ({} in all)", term::clock(end), term::duration(number(ban, "bantime"))))
+            }
+            None => say("  until     somebody lifts it"),
+        }
+        say(format!("  because   {}", text(ban, "because")));
+        say(format!("  state     {}", text(ban, "state")));
+        for line in list(ban, "matches") {
+            say(format!("  line      {}", line.as_str().unwrap_or_default()));
+        }
+    }
+    for one in list(answer, "withheld") {
+        say(term::warn(&format!("\nwould be banned in {}, but {}", text(one, "jail"), text(one, "why"))));
+    }
+    for one in list(answer, "counting") {
+        say(format!(
+            "\ncounted in {}: {} of {} failures within {}, the last at {}",
+            term::bold(text(one, "jail")),
+            number(one, "failures"),
+            number(one, "maxretry"),
+            term::duration(number(one, "findtime")),
+            term::clock(number(one, "last"))
+        ));
+        for line in list(one, "matches") {
+            say(format!("  line      {}", line.as_str().unwrap_or_default()));
+        }
+    }
+    for rule in list(answer, "allowed") {
+        say(format!("\nallowed: {}", rule.as_str().unwrap_or_default()));
+    }
+    if let Some(kernel) = answer.get("kernel").and_then(Value::as_str) {
+        say(format!("\nkernel: {kernel}"));
+    }
+    let history = list(answer, "history");
+    if !history.is_empty() {
+        say("\nhistory, newest first");
+        for row in history {
+            let because = text(row, "why");
+            let tail = if because.is_empty() { String::new() } else { format!(": {because}") };
+            say(format!(
+                "  {}  {:<9} {}{tail}",
+                term::clock(number(row, "time")),
+                text(row, "kind"),
+                text(row, "jail")
+            ));
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! Answers to questions: `status`, `banned`, `why`.
+//!
+//! They are put together in a thread of their own, from looks at the judge
+//! (which take microseconds), the kernel's and the store's state, and the
+//! journal read through a connection of its own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use serde_json::{Map, Value, json};
+use stockade_core::judge::{BanView, Judge, TallyView};
+use stockade_core::{DecisionKind, FailureId, JailName, Net, Timestamp};
+use stockade_store::{Reader, Row};
+
+use crate::daemon::board::{Board, JailBoard};
+use crate::daemon::judge::{JudgeControl, JudgeInbox};
+use crate::daemon::kernel::KernelHandle;
+use crate::daemon::store::StoreHandle;
+
+/// How many journal rows `why` shows.
+const HISTORY_MAX: usize = 20;
+
+/// Everything that answers need.
+pub(crate) struct Answers {
+    pub(crate) judge: Arc<JudgeInbox>,
+    pub(crate) kernel: KernelHandle,
+    pub(crate) store: StoreHandle,
+    pub(crate) board: Board,
+    pub(crate) database: Option<PathBuf>,
+    /// When the daemon started.
+    pub(crate) started: Timestamp,
+}
+
+impl Answers {
+    /// Looks at the judge between two of its steps.
+    fn look<T: Send + 'static>(&self, look: impl FnOnce(&Judge, Timestamp) -> T + Send + 'static) -> Result<T, String> {
+        let (sender, receiver) = channel();
+        self.judge.control(JudgeControl::Look(Box::new(move |judge, now| drop(sender.send(look(judge, now))))));
+        receiver.recv().map_err(|_| "the daemon is stopping".to_owned())
+    }
+
+    /// `status` of all, or of one jail.
+    pub(crate) fn status(&self, jail: Option<&str>) -> Result<Value, String> {
+        match jail {
+            None => self.daemon(),
+            Some(name) => self.jail(name),
+        }
+    }
+
+    fn daemon(&self) -> Result<Value, String> {
+        let posted = self.board.read();
+        let names: Vec<JailName> = posted.jails.iter().map(|jail| jail.spec.name.clone()).collect();
+        let (statuses, health) = self.look(move |judge, _| {
+            let statuses: Vec<_> = names.iter().map(|name| judge.status(name)).collect();
+            (statuses, judge.health())
+        })?;
+        let mut jails: Vec<Value> = Vec::new();
+        for (board, status) in posted.jails.iter().zip(statuses) {
+            let counters = status.map(|s| s.counters).unwrap_or_default();
+            let mut jail = Map::new();
+            jail.insert("name".into(), json!(board.spec.name.as_str()));
+            put_counters(&mut jail, &counters);
+            jail.insert("state".into(), json!(state_of(board)));
+            jail.insert("sources".into(), sources(board));
+            jails.push(Value::Object(jail));
+        }
+        for (name, why) in &posted.off {
+            jails.push(json!({ "name": name, "failed_now": 0, "failed_total": 0, "banned_now": 0, "banned_total": 0,
+                "withheld_now": 0, "state": format!("off: {why}"), "sources": [] }));
+        }
+        let kernel = self.kernel.state();
+        let store = self.store.state();
+        let mut problems: Vec<String> = Vec::new();
+        for trouble in health.troubles.iter().take(20) {
+            let part = trouble.action.as_deref().unwrap_or("kernel");
+            problems.push(format!("[{}] {}: {part}: {}", trouble.subject.jail, trouble.subject.id, trouble.why));
+        }
+        let state = match (&kernel, kernel.trouble.is_empty(), kernel.unsettled) {
+            (k, _, _) if k.dry => "dry run: nobody is banned".to_owned(),
+            (k, false, _) => k.trouble.clone(),
+            (k, true, 0) => format!("{} bans held", k.bans),
+            (k, true, n) => format!("{n} of {} bans are not held", k.bans),
+        };
+        let ok = !kernel.dry && kernel.trouble.is_empty() && kernel.unsettled == 0;
+        let dropped: (u64, u64) =
+            self.kernel.counters().iter().fold((0, 0), |(p, b), count| (p + count.packets, b + count.bytes));
+        Ok(json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "since": self.started.secs(),
+            "started": self.started.micros(),
+            "dry_run": kernel.dry,
+            "firewall": { "what": kernel.means, "why": kernel.why, "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
+                "unsettled": kernel.unsettled, "dropped_packets": dropped.0, "dropped_bytes": dropped.1 },
+            "database": {
+                "what": self.database.as_ref().map_or("memory".to_owned(), |path| path.display().to_string()),
+                "state": if store.trouble.is_empty() { "saved".to_owned() } else { format!("not saved: {}", store.trouble) },
+                "ok": store.trouble.is_empty(),
+                "unsaved": store.unsaved,
+            },
+            "jails": jails,
+            "withheld": self.withheld(None)?,
+            "problems": problems,
+        }))
+    }
+
+    fn jail(&self, name: &str) -> Result<Value, String> {
+        let posted = self.board.read();
+        let Some(board) = posted.jails.iter().find(|jail| jail.spec.name.as_str() == name) else {
+            let off = posted.off.iter().find(|(off, _)| off == name);
+            return Err(match off {
+                Some((_, why)) => format!("jail '{name}' is off: {why}"),
+                None => {
+                    let names: Vec<&str> = posted.jails.iter().map(|jail| jail.spec.name.as_str()).collect();
+                    format!("there is no jail '{name}'; there are: {}", names.join(", "))
+                }
+            });
+        };
+        let jail_name = board.spec.name.clone();
+        let (status, bans) = self.look(move |judge, _| (judge.status(&jail_name), judge.bans(&jail_name)))?;
+        let counters = status.map(|s| s.counters).unwrap_or_default();
+        let mut jail = Map::new();
+        jail.insert("name".into(), json!(name));
+        jail.insert("state".into(), json!(state_of(board)));
+        put_counters(&mut jail, &counters);
+        jail.insert(
+            "settings".into(),
+            json!({ "maxretry": board.spec.maxretry, "findtime": board.spec.findtime.secs(), "bantime": board.spec.bantime.secs() }),
+        );
+        jail.insert("sources".into(), sources(board));
+        jail.insert("withheld".into(), self.withheld(Some(name))?);
+        jail.insert("bans".into(), bans.iter().map(|ban| ban_json(name, ban)).collect());
+        Ok(Value::Object(jail))
+    }
+
+    /// Bans that the guard withholds now.
+    fn withheld(&self, only: Option<&str>) -> Result<Value, String> {
+        let only = only.map(str::to_owned);
+        self.look(move |judge, _| {
+            let list = judge.withheld().filter(|(jail, ..)| only.as_deref().is_none_or(|only| jail.as_str() == only));
+            list.map(|(jail, id, why)| json!({ "jail": jail.as_str(), "id": id.to_string(), "why": why })).collect()
+        })
+    }
+
+    /// All living bans; with `plain` only who is banned.
+    pub(crate) fn banned(&self, jail: Option<&str>, plain: bool) -> Result<Value, String> {
+        let posted = self.board.read();
+        let mut bans: Vec<Value> = Vec::new();
+        let wanted = posted.jails.iter().filter(|board| jail.is_none_or(|name| board.spec.name.as_str() == name));
+        let mut found = jail.is_none();
+        for board in wanted {
+            found = true;
+            let name = board.spec.name.clone();
+            let views = self.look(move |judge, _| judge.bans(&name))?;
+            bans.extend(views.iter().map(|ban| match plain {
+                true => json!({ "id": ban.id.to_string() }),
+                false => ban_json(board.spec.name.as_str(), ban),
+            }));
+        }
+        if !found {
+            return Err(format!("there is no jail '{}'", jail.unwrap_or_default()));
+        }
+        Ok(json!({ "bans": bans }))
+    }
+
+    /// Everything about one id.
+    pub(crate) fn why(&self, text: &str) -> Result<Value, String> {
+        let id = FailureId::parse(text);
+        let asked = id.clone();
+        let (why, around) = self.look(move |judge, _| {
+            let why = judge.why(&asked);
+            let around: Vec<(JailName, BanView)> = match asked.net() {
+                Some(net) if net.is_host() => networks_around(judge, net),
+                _ => Vec::new(),
+            };
+            (why, around)
+        })?;
+        let posted = self.board.read();
+        let mut bans: Vec<Value> = Vec::new();
+        let (mut withheld, mut counting, mut allowed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut asked_kernel: Vec<(JailName, Net)> = Vec::new();
+        for jail in &why.jails {
+            let name = jail.jail.as_str();
+            if let Some(ban) = &jail.ban {
+                bans.push(self.ban_story(name, ban));
+                asked_kernel.extend(ban.ip.or(ban.id.net()).map(|net| (jail.jail.clone(), net)));
+            }
+            if let Some((since, _, reason)) = &jail.withheld {
+                withheld.push(json!({ "jail": name, "since": since.secs(), "why": reason }));
+            }
+            if let Some(tally) = &jail.tally {
+                let findtime = posted.jails.iter().find(|b| b.spec.name == jail.jail).map(|b| b.spec.findtime.secs());
+                counting.push(tally_json(name, tally, jail.maxretry, findtime.unwrap_or_default()));
+            }
+            if let Some(source) = &jail.ignored {
+                allowed.push(format!("jail {name} ignores its failures: {source}"));
+            }
+        }
+        for (jail, ban) in &around {
+            bans.push(self.ban_story(jail.as_str(), ban));
+            asked_kernel.extend(ban.ip.or(ban.id.net()).map(|net| (jail.clone(), net)));
+        }
+        if let Some(reason) = &why.protected {
+            allowed.push(format!("the guard protects it: {reason}"));
+        }
+        let history = self.history(&id);
+        let summary = summary(&id, &bans, &withheld, &counting, &allowed, &history);
+        Ok(json!({
+            "id": id.to_string(),
+            "banned": !bans.is_empty(),
+            "summary": summary,
+            "bans": bans,
+            "withheld": withheld,
+            "counting": counting,
+            "allowed": allowed,
+            "kernel": self.kernel_story(&asked_kernel),
+            "history": history,
+        }))
+    }
+
+    fn ban_story(&self, jail: &str, ban: &BanView) -> Value {
+        let mut story = ban_json(jail, ban);
+        if let Some(map) = story.as_object_mut() {
+            let mut because = if ban.failures == 0 {
+                "it was banned by hand".to_owned()
+            } else {
+                format!("{} failures were counted", ban.failures)
+            };
+            if ban.restored {
+                because += "; taken up again at start";
+            }
+            if !ban.why.is_empty() {
+                because = format!("{because}; {}", ban.why);
+            }
+            map.insert("because".into(), json!(because));
+            map.insert("matches".into(), json!(ban.matches.iter().collect::<Vec<_>>()));
+        }
+        story
+    }
+
+    /// What the kernel says now, in words; null if there is nothing to ask about.
+    fn kernel_story(&self, asked: &[(JailName, Net)]) -> Value {
+        if asked.is_empty() {
+            return Value::Null;
+        }
+        let state = self.kernel.state();
+        let means = &state.means;
+        if state.dry {
+            return json!("not asked: this is a dry run, packets are not dropped");
+        }
+        let parts: Vec<String> = asked
+            .iter()
+            .map(|(jail, net)| match self.kernel.verify(jail, *net) {
+                Some(true) => format!("{net} is in {means} for {jail}: its packets are dropped"),
+                _ => format!("{net} is NOT in {means} for {jail}: the ban does not hold"),
+            })
+            .collect();
+        json!(parts.join("; "))
+    }
+
+    /// The newest journal rows about an id.
+    fn history(&self, id: &FailureId) -> Vec<Value> {
+        let Some(path) = &self.database else { return Vec::new() };
+        let rows = Reader::open(path).and_then(|reader| reader.history(id, HISTORY_MAX)).unwrap_or_default();
+        rows.iter().map(row_json).collect()
+    }
+}
+
+fn networks_around(judge: &Judge, net: Net) -> Vec<(JailName, BanView)> {
+    let jails: Vec<JailName> = judge.jails().cloned().collect();
+    let mut found = Vec::new();
+    for jail in jails {
+        for ban in judge.network_bans(&jail) {
+            if ban.id.net().is_some_and(|around| around != net && around.contains(net)) {
+                found.push((jail.clone(), ban));
+            }
+        }
+    }
+    found
+}
+
+fn put_counters(map: &mut Map<String, Value>, counters: &stockade_core::judge::Counters) {
+    map.insert("failed_now".into(), json!(counters.failed));
+    map.insert("failed_total".into(), json!(counters.failed_total));
+    map.insert("banned_now".into(), json!(counters.banned));
+    map.insert("banned_total".into(), json!(counters.banned_total));
+    map.insert("withheld_now".into(), json!(counters.withheld));
+    map.insert("ignored_total".into(), json!(counters.ignored_total));
+}
+
+/// How a jail is doing, in words.
+fn state_of(board: &JailBoard) -> String {
+    if board.sources.is_empty() {
+        return if board.reads { "waiting: no log matches yet" } else { "bans by hand only" }.to_owned();
+    }
+    let troubles: Vec<String> = board.sources.iter().map(|source| source.state().trouble).collect();
+    let well = troubles.iter().filter(|t| t.is_empty()).count();
+    let lag = lag(board);
+    let mut text = match (well, troubles.len()) {
+        (0, 1) => return format!("waiting: {}", troubles.first().map_or("", String::as_str)),
+        (0, n) => return format!("waiting: none of {n} logs can be read"),
+        (1, 1) => "watching".to_owned(),
+        (well, all) if well == all => format!("watching {all} logs"),
+        (1, all) => format!("watching 1 log, waiting for {}", all - 1),
+        (well, all) => format!("watching {well} logs, waiting for {}", all - well),
+    };
+    if lag > 0 {
+        text += &format!(", {lag} bytes behind");
+    }
+    if !board.blocks {
+        text += ", counts only";
+    }
+    text
+}
+
+fn lag(board: &JailBoard) -> u64 {
+    let read: u64 = board.sources.iter().map(|source| source.state().lag_bytes).sum();
+    // A waiting block is at most this large.
+    read + (board.actor.waiting() as u64) * (256 << 10)
+}
+
+fn sources(board: &JailBoard) -> Value {
+    board
+        .sources
+        .iter()
+        .map(|source| {
+            let state = source.state();
+            let text = if state.trouble.is_empty() { "read".to_owned() } else { state.trouble.clone() };
+            json!({ "path": &*source.name, "state": text, "ok": state.trouble.is_empty(), "lag_bytes": state.lag_bytes,
+                "offset": state.offset })
+        })
+        .collect()
+}
+
+fn ban_json(jail: &str, ban: &BanView) -> Value {
+    let mut state = "holds".to_owned();
+    if let Some(trouble) = ban.state.failed.first() {
+        state = format!("FAILED: {}", trouble.why);
+    } else if ban.state.unapplied {
+        state = "on its way to the kernel".to_owned();
+    } else if ban.state.unsaved {
+        state = "holds, not saved yet".to_owned();
+    }
+    let end = if ban.end == Timestamp::MAX { Value::Null } else { json!(ban.end.secs()) };
+    json!({ "id": ban.id.to_string(), "jail": jail, "time": ban.start.secs(), "end": end,
+        "bantime": ban.bantime.secs(), "failures": ban.failures, "count": ban.count, "state": state })
+}
+
+fn tally_json(jail: &str, tally: &TallyView, maxretry: u32, findtime: i64) -> Value {
+    let matches: Vec<&str> = tally.matches.iter().map(AsRef::as_ref).collect();
+    json!({ "jail": jail, "failures": tally.failures, "retry": tally.retry, "maxretry": maxretry, "findtime": findtime,
+        "first": tally.first.secs(), "last": tally.last.secs(), "matches": matches })
+}
+
+fn row_json(row: &Row) -> Value {
+    let decision = &row.decision;
+    let kind = match decision.kind {
+        DecisionKind::Ban => "ban",
+        DecisionKind::Restore => "restore",
+        DecisionKind::Prolong => "prolong",
+        DecisionKind::Unban => "expired",
+        DecisionKind::Lift => "lifted",
+        DecisionKind::Repeal => "repealed",
+        DecisionKind::Withhold => "withheld",
+    };
+    let origin = match &decision.origin {
+        stockade_core::Origin::Log { source, .. } => source.path.to_string(),
+        stockade_core::Origin::Manual => "by hand".to_owned(),
+        stockade_core::Origin::Restored => "at start".to_owned(),
+        stockade_core::Origin::Expired => "its time was over".to_owned(),
+        stockade_core::Origin::Config => "configuration".to_owned(),
+        stockade_core::Origin::Peer { node, .. } => format!("peer {node}"),
+        stockade_core::Origin::Aggregate => "several addresses of a network".to_owned(),
+    };
+    let why = [origin.as_str(), &decision.why].iter().filter(|t| !t.is_empty()).copied().collect::<Vec<_>>().join(", ");
+    json!({ "seq": decision.seq.0, "time": decision.time.secs(), "kind": kind, "jail": decision.jail.as_str(),
+        "failures": decision.failures, "count": decision.count, "why": why,
+        "matches": decision.matches.iter().collect::<Vec<_>>() })
+}
+
+/// One sentence that says it all.
+fn summary(
+    id: &FailureId,
+    bans: &[Value],
+    withheld: &[Value],
+    counting: &[Value],
+    allowed: &[String],
+    history: &[Value],
+) -> String {
+    let names = |list: &[Value]| {
+        list.iter().filter_map(|v| v.get("jail").and_then(Value::as_str)).collect::<Vec<_>>().join(" and ")
+    };
+    if !bans.is_empty() {
+        return format!("banned by {}", names(bans));
+    }
+    if let Some(one) = withheld.first() {
+        let why = one.get("why").and_then(Value::as_str).unwrap_or_default();
+        return format!("not banned: {} would ban it, but {why}", names(withheld));
+    }
+    if let Some(rule) = allowed.first() {
+        return format!("not banned: {rule}");
+    }
+    if let Some(one) = counting.first() {
+        let get = |key: &str| one.get(key).and_then(Value::as_i64).unwrap_or_default();
+        return format!(
+            "not banned: {} of {} failures so far in {}",
+            get("failures"),
+            get("maxretry"),
+            names(counting)
+        );
+    }
+    if let Some(last) = history.first() {
+        let kind = last.get("kind").and_then(Value::as_str).unwrap_or_default();
+        return format!("not banned; the last that was decided about it: {kind}");
+    }
+    match id {
+        FailureId::Net(_) => "not banned: no jail has counted a failure of it".to_owned(),
+        FailureId::Text(_) => "not an address, and nothing is known of such an id".to_owned(),
+    }
+}

@@ -1,0 +1,279 @@
+//! The desk: what each request means, and who does it.
+//!
+//! Questions go to the thread that puts answers together, changes to the
+//! operator; the socket's own thread never waits for either.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+use stockade_core::judge::timespec::parse_seconds;
+use stockade_core::judge::{Command, Outcome};
+use stockade_core::{BanTime, FailureId, JailName, Net};
+
+use super::answers::Answers;
+use super::server::{ANSWER_BYTES_MAX, Desk, Peer, ReplyTo, Request};
+use super::{line, refusal};
+use crate::daemon::operator::Operator;
+use crate::daemon::room::Room;
+use crate::log::Log;
+
+/// The jail of bans by hand, where there is one.
+const MANUAL: &str = "manual";
+
+/// How the daemon is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Stop; bans stay in the kernel or are lifted.
+    Stop {
+        /// Lift them?
+        lift: bool,
+    },
+    /// Stop and become a new process.
+    Restart,
+}
+
+/// Tells the main thread to end.
+pub(crate) type Ender = Arc<dyn Fn(End) + Send + Sync>;
+
+/// The front desk.
+pub(crate) struct FrontDesk {
+    pub(crate) answers: Room<Answers>,
+    pub(crate) operator: Room<Operator>,
+    pub(crate) end: Ender,
+    pub(crate) log: Log,
+    /// Set once the daemon is stopping: nothing new is taken.
+    pub(crate) stopping: Arc<AtomicBool>,
+}
+
+impl Desk for FrontDesk {
+    fn request(&mut self, peer: Peer, request: Request<'_>, reply: ReplyTo) {
+        match request {
+            Request::Line(text) => match serde_json::from_str::<Value>(text) {
+                Ok(Value::Array(words)) => self.own(peer, &words, reply),
+                Ok(_) => reply.send(refusal(true, "a request is a JSON array")),
+                Err(e) => reply.send(refusal(true, &format!("the request is not JSON: {e}"))),
+            },
+            Request::Pickle(bytes) => {
+                let read = stockade_wire::pickle::read(bytes, stockade_wire::pickle::Limits::default());
+                if let Err(e) = &read {
+                    self.log.warning(format!("refused a request of process {} (user {}): {e}", peer.pid, peer.uid));
+                }
+                reply.send(refusal(false, "this daemon does not speak fail2ban-client's language yet; use stockade"));
+            }
+        }
+    }
+}
+
+impl FrontDesk {
+    /// `["stockade", WORD, {ARGUMENTS}]`
+    fn own(&mut self, peer: Peer, words: &[Value], reply: ReplyTo) {
+        let (Some("stockade"), Some(word)) =
+            (words.first().and_then(Value::as_str), words.get(1).and_then(Value::as_str))
+        else {
+            reply.send(refusal(true, "a request begins with \"stockade\" and a word"));
+            return;
+        };
+        if self.stopping.load(Ordering::Relaxed) {
+            reply.send(refusal(true, "the daemon is stopping"));
+            return;
+        }
+        let args = Args(words.get(2).cloned().unwrap_or_default());
+        match word {
+            "status" => self.ask(reply, move |a| a.status(args.text("jail"))),
+            "banned" => self.ask(reply, move |a| a.banned(args.text("jail"), args.flag("plain"))),
+            "why" => self.ask(reply, move |a| a.why(args.text("id").unwrap_or_default())),
+            _ => {
+                self.log.info(format!("command '{word}' by user {} (process {})", peer.uid, peer.pid));
+                self.change(word, args, reply);
+            }
+        }
+    }
+
+    fn change(&mut self, word: &str, args: Args, reply: ReplyTo) {
+        match word {
+            "ban" => self.tell(reply, move |o| ban(o, &args)),
+            "unban" => self.tell(reply, move |o| unban(o, &args)),
+            "lift" => self.tell(reply, move |o| lift(o, &args)),
+            "allow" => self.tell(reply, move |o| allow(o, &args, true)),
+            "disallow" => self.tell(reply, move |o| allow(o, &args, false)),
+            "reload" => {
+                let log = self.log.clone();
+                self.tell(reply, move |o| {
+                    let result = o.reload();
+                    match &result {
+                        Ok((jails, problems)) => {
+                            log.info(format!("configuration read again: {jails} jails run"));
+                            problems.iter().for_each(|problem| log.warning(problem.clone()));
+                        }
+                        Err(why) => log.error(format!("reload refused: {why}")),
+                    }
+                    result.map(|(jails, problems)| json!({ "jails": jails, "problems": problems }))
+                });
+            }
+            "stop" | "restart" => {
+                let end = match word {
+                    "stop" => End::Stop { lift: args.flag("lift") },
+                    _ => End::Restart,
+                };
+                self.stopping.store(true, Ordering::Relaxed);
+                let ender = Arc::clone(&self.end);
+                self.answers.send(move |answers| {
+                    let bans = answers.kernel.state().bans;
+                    reply.send(line(&json!({ "ok": { "bans": bans } })));
+                    ender(end);
+                });
+            }
+            other => reply.send(refusal(true, &format!("unknown word '{other}'"))),
+        }
+    }
+
+    fn ask(&self, reply: ReplyTo, answer: impl FnOnce(&Answers) -> Result<Value, String> + Send + 'static) {
+        self.answers.send(move |answers| respond(reply, answer(answers)));
+    }
+
+    fn tell(&self, reply: ReplyTo, change: impl FnOnce(&mut Operator) -> Result<Value, String> + Send + 'static) {
+        self.operator.send(move |operator| respond(reply, change(operator)));
+    }
+}
+
+fn respond(reply: ReplyTo, result: Result<Value, String>) {
+    let answer = match result {
+        Ok(value) => line(&json!({ "ok": value })),
+        Err(why) => refusal(true, &why),
+    };
+    if answer.len() > ANSWER_BYTES_MAX {
+        reply
+            .send(refusal(true, "the answer is larger than 64 MiB; ask for one jail, or for addresses only (--plain)"));
+    } else {
+        reply.send(answer);
+    }
+}
+
+/// The arguments of one of our own words.
+struct Args(Value);
+
+impl Args {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(Value::as_str)
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.0.get(name).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    fn addresses(&self) -> Vec<&str> {
+        self.0.get("addresses").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
+    /// Addresses and networks; what is neither is refused by name.
+    fn nets(&self) -> Result<Vec<Net>, String> {
+        let net = |text: &str| match FailureId::parse(text) {
+            FailureId::Net(net) => Ok(net),
+            FailureId::Text(_) => {
+                Err(format!("'{text}' is not an address or network such as 192.0.2.1 or 2001:db8::/32"))
+            }
+        };
+        self.addresses().into_iter().map(net).collect()
+    }
+
+    fn jail(&self, operator: &Operator) -> Result<Option<JailName>, String> {
+        let Some(name) = self.text("jail") else { return Ok(None) };
+        let jail = JailName::new(name);
+        if operator.jail_names().contains(&jail) {
+            return Ok(Some(jail));
+        }
+        let names: Vec<String> = operator.jail_names().iter().map(ToString::to_string).collect();
+        Err(format!("there is no jail '{name}'; there are: {}", names.join(", ")))
+    }
+}
+
+fn ban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
+    let nets = args.nets()?;
+    let jail = match args.jail(operator)? {
+        Some(jail) => jail,
+        None => {
+            let names = operator.jail_names();
+            let manual =
+                names.iter().find(|name| name.as_str() == MANUAL).or(names.first().filter(|_| names.len() == 1));
+            manual.cloned().ok_or("there is no jail 'manual' here; say which one with --jail")?
+        }
+    };
+    let bantime = match args.text("time") {
+        None => None,
+        Some(text) => {
+            let secs = parse_seconds(text).map_err(|e| format!("--time {text}: {e}; write 30m, 2h, 1d or -1"))?;
+            Some(BanTime::from_secs_f64(secs))
+        }
+    };
+    let ids: Vec<FailureId> = nets.iter().map(|net| FailureId::Net(*net)).collect();
+    let command = Command::Ban { jail: jail.clone(), ids: ids.clone(), bantime, force: false };
+    let Outcome::Banned { new, already, withheld } = operator.command(command)? else {
+        return Err(format!("there is no jail '{jail}'"));
+    };
+    let results: Vec<Value> = ids
+        .iter()
+        .map(|id| {
+            let guarded = withheld.iter().find(|(who, _)| who == id);
+            let why = match guarded {
+                Some((_, why)) => why.to_string(),
+                None if already.contains(id) => "it is banned already".to_owned(),
+                None => String::new(),
+            };
+            json!({ "id": id.to_string(), "jail": jail.as_str(), "done": why.is_empty(), "why": why })
+        })
+        .collect();
+    Ok(json!({ "changed": new, "results": results }))
+}
+
+fn unban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
+    let jail = args.jail(operator)?;
+    if args.flag("all") {
+        let outcome = operator.command(Command::UnbanAll { jail })?;
+        let count = if let Outcome::Unbanned { count, .. } = outcome { count } else { 0 };
+        return Ok(json!({ "changed": count, "results": [] }));
+    }
+    let ids: Vec<FailureId> = args.addresses().into_iter().map(FailureId::parse).collect();
+    let command = Command::Unban { jail: jail.clone(), targets: ids.clone() };
+    let Outcome::Unbanned { count, absent } = operator.command(command)? else {
+        return Err("the jail has gone".to_owned());
+    };
+    operator.forget(jail.as_ref(), &ids);
+    let results: Vec<Value> = ids
+        .iter()
+        .map(|id| {
+            let missing = absent.contains(id);
+            json!({ "id": id.to_string(), "done": !missing, "why": if missing { "it is not banned" } else { "" } })
+        })
+        .collect();
+    Ok(json!({ "changed": count, "results": results }))
+}
+
+/// `lift` with the daemon alive: the same as `unban`.
+fn lift(operator: &mut Operator, args: &Args) -> Result<Value, String> {
+    unban(operator, args)
+}
+
+fn allow(operator: &mut Operator, args: &Args, on: bool) -> Result<Value, String> {
+    let nets = args.nets()?;
+    let command = if on {
+        Command::Allow { jail: None, nets: nets.clone() }
+    } else {
+        Command::Disallow { jail: None, nets: nets.clone() }
+    };
+    let Outcome::Allowed { entries, lifted } = operator.command(command)? else {
+        return Err("that did not work".to_owned());
+    };
+    operator.keep_allowed(&nets, on.then(crate::daemon::now));
+    let why = match (on, entries, lifted) {
+        (true, 0, _) => "(it was allowed already)".to_owned(),
+        (true, _, 0) => String::new(),
+        (true, _, n) => format!("({n} bans lifted)"),
+        (false, 0, _) => "it was not allowed".to_owned(),
+        (false, ..) => String::new(),
+    };
+    let done = on || entries > 0;
+    let results: Vec<Value> =
+        nets.iter().map(|net| json!({ "id": net.to_string(), "done": done, "why": why })).collect();
+    Ok(json!({ "changed": if on { nets.len() as u64 } else { entries }, "results": results }))
+}

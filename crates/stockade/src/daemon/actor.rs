@@ -1,0 +1,310 @@
+//! One jail's matcher as an actor: a mailbox of blocks, worked off by one
+//! worker at a time, so that the order of lines holds without a lock on the way.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use stockade_core::matcher::{Filter, Matcher};
+use stockade_core::{Batch, Block, JailName, Position, SourceKey};
+
+use super::flow::SourceRun;
+use super::guard::GuardHandle;
+use super::judge::{JudgeData, JudgeInbox};
+use super::pool::Pool;
+use crate::log::Log;
+
+/// How many blocks may wait for one jail; then its sources wait too.
+const MAILBOX_BLOCKS_MAX: usize = 16;
+
+/// How long after a snapshot the next one may come.
+const SNAPSHOT_AFTER: Duration = Duration::from_secs(30);
+/// How much is read between two snapshots even if nobody fails.
+const SNAPSHOT_BYTES: usize = 16 << 20;
+
+/// What a jail has done with a source before this process: lines before
+/// `counted` are in the snapshot, lines from there to `decided` had their
+/// decisions made, so they only rebuild counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Past {
+    /// Which incarnation of the file.
+    pub(crate) source: SourceKey,
+    /// Everything before it is in the snapshot.
+    pub(crate) counted: Position,
+    /// Everything before it was decided.
+    pub(crate) decided: Position,
+}
+
+/// What waits in a mailbox.
+enum Item {
+    Block(Arc<Block>),
+    Filter(Arc<Filter>, u64),
+    Snapshot,
+}
+
+struct Mailbox {
+    items: VecDeque<Item>,
+    blocks: usize,
+    scheduled: bool,
+    /// Sources that wait for room.
+    waiting: Vec<Weak<SourceRun>>,
+}
+
+/// The matcher and what only it needs.
+struct Work {
+    matcher: Matcher,
+    past: HashMap<SourceKey, Past>,
+    /// When the last snapshot was sent, and what was read since.
+    snapshot_at: Option<Instant>,
+    bytes_since: usize,
+    failures_since: usize,
+}
+
+/// One jail's place in the flow.
+pub(crate) struct Actor {
+    jail: JailName,
+    mailbox: Mutex<Mailbox>,
+    work: Mutex<Work>,
+    guard: GuardHandle,
+    pool: Pool,
+    judge: Arc<JudgeInbox>,
+    log: Log,
+}
+
+impl Actor {
+    /// An actor with an empty mailbox.
+    pub(crate) fn new(
+        jail: JailName,
+        matcher: Matcher,
+        past: Vec<Past>,
+        guard: GuardHandle,
+        pool: Pool,
+        judge: Arc<JudgeInbox>,
+        log: Log,
+    ) -> Arc<Actor> {
+        let past = past.into_iter().map(|p| (p.source.clone(), p)).collect();
+        Arc::new(Actor {
+            jail,
+            mailbox: Mutex::new(Mailbox { items: VecDeque::new(), blocks: 0, scheduled: false, waiting: Vec::new() }),
+            work: Mutex::new(Work { matcher, past, snapshot_at: None, bytes_since: 0, failures_since: 0 }),
+            guard,
+            pool,
+            judge,
+            log,
+        })
+    }
+
+    /// Is there room for one more block? If not, `source` is woken when there is.
+    pub(crate) fn has_room(&self, source: &Arc<SourceRun>) -> bool {
+        let mut mailbox = self.mailbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = mailbox.blocks < MAILBOX_BLOCKS_MAX;
+        if !room {
+            mailbox.waiting.push(Arc::downgrade(source));
+        }
+        room
+    }
+
+    /// Puts a block into the mailbox.
+    pub(crate) fn block(self: &Arc<Self>, block: Arc<Block>) {
+        self.put(Item::Block(block));
+    }
+
+    /// The lines after those that wait now are judged by this filter.
+    pub(crate) fn swap(self: &Arc<Self>, filter: Arc<Filter>, epoch: u64) {
+        self.put(Item::Filter(filter, epoch));
+    }
+
+    /// Sends a snapshot to the judge, behind everything that waits now.
+    pub(crate) fn snapshot(self: &Arc<Self>) {
+        self.put(Item::Snapshot);
+    }
+
+    /// Number of blocks that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).blocks
+    }
+
+    /// Is nothing waiting, and nothing under way?
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).scheduled
+    }
+
+    fn put(self: &Arc<Self>, item: Item) {
+        let mut mailbox = self.mailbox.lock().unwrap_or_else(PoisonError::into_inner);
+        mailbox.blocks += usize::from(matches!(item, Item::Block(_)));
+        mailbox.items.push_back(item);
+        if !mailbox.scheduled {
+            mailbox.scheduled = true;
+            let actor = Arc::clone(self);
+            self.pool.submit(Box::new(move || actor.turn()));
+        }
+    }
+
+    /// Works off one item, then gives other jobs a chance.
+    fn turn(self: Arc<Self>) {
+        let item = self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).items.pop_front();
+        let was_block = matches!(item, Some(Item::Block(_)));
+        {
+            let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+            match item {
+                Some(Item::Block(block)) => self.judge_block(&mut work, &block),
+                Some(Item::Filter(filter, epoch)) => {
+                    work.matcher.swap(filter, epoch);
+                }
+                Some(Item::Snapshot) => self.send_snapshot(&mut work),
+                None => {}
+            }
+        }
+        let (again, waiting) = {
+            let mut mailbox = self.mailbox.lock().unwrap_or_else(PoisonError::into_inner);
+            mailbox.blocks -= usize::from(was_block);
+            mailbox.scheduled = !mailbox.items.is_empty();
+            (mailbox.scheduled, std::mem::take(&mut mailbox.waiting))
+        };
+        for source in waiting.iter().filter_map(Weak::upgrade) {
+            source.kick();
+        }
+        if again {
+            let actor = Arc::clone(&self);
+            self.pool.submit(Box::new(move || actor.turn()));
+        }
+    }
+
+    fn send_snapshot(&self, work: &mut Work) {
+        let blob = work.matcher.snapshot();
+        self.judge.data(JudgeData::Snapshot { jail: self.jail.clone(), blob });
+        (work.snapshot_at, work.bytes_since, work.failures_since) = (Some(Instant::now()), 0, 0);
+    }
+
+    /// Sends a snapshot if there is enough that a restart would have to count again.
+    fn snapshot_if_due(&self, work: &mut Work, block: &Block) {
+        let Some(at) = work.snapshot_at else {
+            // The first one only says where counting began.
+            let begin = Batch {
+                jail: self.jail.clone(),
+                source: block.source.clone(),
+                to: block.begin.clone(),
+                failures: Vec::new(),
+                lines: 0,
+                replay: true,
+                epoch: u64::MAX,
+            };
+            self.judge.data(JudgeData::Batch(begin));
+            self.send_snapshot(work);
+            return;
+        };
+        if at.elapsed() > SNAPSHOT_AFTER && (work.failures_since > 0 || work.bytes_since > SNAPSHOT_BYTES) {
+            self.send_snapshot(work);
+        }
+    }
+
+    /// Matches the part of a block that is news to this jail.
+    fn judge_block(&self, work: &mut Work, block: &Block) {
+        self.snapshot_if_due(work, block);
+        for part in self.parts(work, block) {
+            let part = part.as_ref().unwrap_or(block);
+            let now = super::now();
+            let batch = work.matcher.block(now, part);
+            work.bytes_since = work.bytes_since.saturating_add(part.text.len());
+            work.failures_since = work.failures_since.saturating_add(batch.failures.len());
+            if !batch.failures.is_empty() && !batch.replay {
+                self.guard.refresh();
+            }
+            for note in work.matcher.take_notes() {
+                self.log.line(super::level(note.level), "fail2ban.filter", note.text);
+            }
+            if !self.judge.data(JudgeData::Batch(batch)) {
+                return;
+            }
+        }
+    }
+
+    /// The block as it is (`None`), or cut where replaying ends and news begins.
+    fn parts(&self, work: &mut Work, block: &Block) -> Vec<Option<Block>> {
+        let Some(past) = work.past.get(&block.source) else { return vec![None] };
+        let counted = place(block, &past.counted);
+        let decided = place(block, &past.decided).max(counted);
+        if decided < block.text.len() {
+            work.past.remove(&block.source);
+        }
+        let mut parts = Vec::new();
+        if let Some(part) = cut(block, counted, decided, true) {
+            parts.push(Some(part));
+        }
+        if let Some(part) = cut(block, decided, block.text.len(), block.replay) {
+            parts.push(Some(part));
+        }
+        parts
+    }
+}
+
+/// Where in the block's text a position lies: 0 if before it, its length if behind.
+fn place(block: &Block, position: &Position) -> usize {
+    match (position, &block.begin) {
+        (Position::Offset(at), Position::Offset(begin)) => {
+            usize::try_from(at.saturating_sub(*begin)).unwrap_or(usize::MAX).min(block.text.len())
+        }
+        (Position::Cursor { cursor, at }, _) => block
+            .stamps
+            .iter()
+            .rev()
+            .find(|stamp| stamp.cursor == *cursor || stamp.time < *at)
+            .map_or(0, |stamp| usize::try_from(stamp.end).unwrap_or(usize::MAX).min(block.text.len())),
+        (Position::Offset(_), Position::Cursor { .. }) => 0,
+    }
+}
+
+/// The lines of `block` between two offsets that are line ends; `None` if there are none.
+fn cut(block: &Block, from: usize, to: usize, replay: bool) -> Option<Block> {
+    let text: Box<[u8]> = block.text.get(from..to).filter(|t| !t.is_empty())?.into();
+    let shifted = |by: usize| match &block.begin {
+        Position::Offset(begin) => Position::Offset(begin.saturating_add(by as u64)),
+        cursor @ Position::Cursor { .. } => block
+            .stamps
+            .iter()
+            .rev()
+            .find(|s| s.end as usize <= by)
+            .map_or_else(|| cursor.clone(), |s| Position::Cursor { cursor: Arc::clone(&s.cursor), at: s.time }),
+    };
+    let stamps = block
+        .stamps
+        .iter()
+        .filter(|s| s.end as usize > from && s.end as usize <= to)
+        .map(|s| stockade_core::Stamp { end: s.end - u32::try_from(from).unwrap_or(0), ..s.clone() })
+        .collect();
+    Some(Block { begin: shifted(from), end: shifted(to), text, stamps, replay, ..block.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(begin: u64, text: &str) -> Block {
+        Block {
+            source: SourceKey { path: "/log".into(), generation: 7 },
+            begin: Position::Offset(begin),
+            end: Position::Offset(begin + text.len() as u64),
+            text: text.as_bytes().into(),
+            stamps: Box::default(),
+            in_operation: true,
+            replay: false,
+        }
+    }
+
+    #[test]
+    fn a_block_is_cut_at_line_ends_with_its_places() {
+        let whole = block(100, "a\nb\nc\n");
+        let part = cut(&whole, 2, 6, true).unwrap();
+        assert_eq!(&*part.text, b"b\nc\n");
+        assert_eq!((part.begin, part.end, part.replay), (Position::Offset(102), Position::Offset(106), true));
+        assert!(cut(&whole, 6, 6, false).is_none());
+    }
+
+    #[test]
+    fn places_are_clamped_to_the_block() {
+        let whole = block(100, "a\nb\n");
+        assert_eq!(place(&whole, &Position::Offset(50)), 0);
+        assert_eq!(place(&whole, &Position::Offset(102)), 2);
+        assert_eq!(place(&whole, &Position::Offset(500)), 4);
+    }
+}

@@ -1,0 +1,498 @@
+//! Start and stop, in the order that leaves no moment unprotected.
+//!
+//! Start: tree, lock, database, kernel (what an earlier process left stays in
+//! force), stored bans, then the logs. Stop: reading ends, what was read is
+//! judged, the judge's last word is saved, the database is folded up, and the
+//! kernel keeps the bans or lets them go.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, anyhow, bail};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use stockade_core::judge::{Command, Event, Judge, StoredBan, StoredTime};
+use stockade_core::matcher::Calendar;
+use stockade_core::{BanTime, JailName, Net, Position, Seq, SourceKey, Span};
+use stockade_enforce::{Kernel, Means, Services};
+use stockade_source::{Mode, Watcher};
+use stockade_store::{Note, Recovery, Store};
+
+use super::asker::Asker;
+use super::board::Board;
+use super::flow::Reach;
+use super::guard::GuardHandle;
+use super::judge::{Hands, JudgeControl, JudgeInbox, JudgeThread};
+use super::kernel::KernelHandle;
+use super::notify::notify;
+use super::operator::{Left, Operator};
+use super::pool::Pool;
+use super::room::Room;
+use super::snapshot;
+use super::stage::Ground;
+use super::store::StoreHandle;
+use super::watch::WatchHandle;
+use crate::cli::RunArgs;
+use crate::control::answers::Answers;
+use crate::control::desk::{End, FrontDesk};
+use crate::control::server::{Socket, Waker, serve};
+use crate::log::{Level, Log, Target};
+use crate::places::{LoadedTree, Places, Tree};
+use crate::settings::Settings;
+
+/// Stored bans handed to the judge at once.
+const RESTORE_ROWS: usize = 4_096;
+
+/// What makes the main thread go on.
+enum Wake {
+    End(End),
+    Signal(i32),
+}
+
+/// Runs the daemon until it is told to stop.
+pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    // Everything that is made here is for its owner alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let root = rustix::process::geteuid().is_root();
+    let dry_run = args.dry_run || args.shadow || !root;
+    let tree = Tree::of(args.common.conf.as_deref());
+    let mut places = tree.places()?;
+    if args.shadow {
+        places.in_the_shadow();
+    }
+    let loaded = tree.load()?;
+    let (settings, broken) = Settings::default()
+        .staged_as_far_as_possible(&loaded.stream)
+        .map_err(|e| anyhow!("the configuration can't be used: {e}"))?;
+    if let Some(target) = settings.server_text("logtarget").filter(|_| !args.shadow && root) {
+        places.logtarget = target;
+    }
+    let lock = Lock::take(&places.pidfile)?;
+    let socket = Socket::bind(&places.socket).map_err(|e| in_the_way(&places, &tree, &e))?;
+    lock.write_pid()?;
+    let log = open_log(&places, args)?;
+    let daemon =
+        Daemon::start(Start { args, tree, places, settings, broken, loaded, dry_run, log: log.clone() }, socket)?;
+    let end = daemon.wait(&log);
+    daemon.stop(end, &log)?;
+    log.flush();
+    drop(lock);
+    if end == End::Restart {
+        return Err(again().into());
+    }
+    Ok(())
+}
+
+/// Becomes a new process of the same program; returns only if that fails.
+#[expect(clippy::disallowed_methods, reason = "starts this very program anew, with the words it was started with")]
+fn again() -> std::io::Error {
+    let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+    std::process::Command::new(program).args(std::env::args_os().skip(1)).exec()
+}
+
+/// Why the socket's place can't be taken.
+fn in_the_way(places: &Places, tree: &Tree, error: &std::io::Error) -> anyhow::Error {
+    let socket = places.socket.display();
+    if error.kind() != std::io::ErrorKind::AddrInUse {
+        return anyhow!("the control socket {socket} can't be made: {error}");
+    }
+    if tree.is_foreign() {
+        return anyhow!(
+            "somebody answers at {socket}: another guard (fail2ban?) is using {}; stop it first, \
+             or watch beside it with `stockade run --shadow -c {}`",
+            tree.folder.display(),
+            tree.folder.display()
+        );
+    }
+    anyhow!("a daemon is running already and answers at {socket}; see `stockade status`, or `stockade restart`")
+}
+
+fn open_log(places: &Places, args: &RunArgs) -> Result<Log> {
+    let level = match args.verbose {
+        0 => Level::parse(&places.loglevel).unwrap_or(Level::Info),
+        1 => Level::Debug,
+        _ => Level::Heavydebug,
+    };
+    let target = Target::parse(&places.logtarget, &places.syslogsocket);
+    let mirror = std::io::stderr().is_terminal() && !matches!(target, Target::Stderr | Target::Stdout | Target::Sysout);
+    Log::start(&target, level, mirror).or_else(|e| {
+        // Without a log the machine is still protected.
+        let log = Log::start(&Target::Stderr, level, false)?;
+        log.error(format!("the log {} can't be written: {e}; writing to standard error instead", places.logtarget));
+        Ok(log)
+    })
+}
+
+/// The file that says who runs, locked while we do.
+struct Lock {
+    file: File,
+    path: std::path::PathBuf,
+}
+
+impl Lock {
+    fn take(path: &Path) -> Result<Lock> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("the folder {} can't be made; is this user allowed to?", folder.display()))?;
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o644);
+        let file = options.open(path).with_context(|| format!("the pid file {} can't be written", path.display()))?;
+        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            bail!("another daemon holds {}; see `stockade status`, or `stockade stop` it first", path.display());
+        }
+        Ok(Lock { file, path: path.to_owned() })
+    }
+
+    fn write_pid(&self) -> Result<()> {
+        self.file.set_len(0)?;
+        writeln!(&self.file, "{}", std::process::id())?;
+        Ok(())
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+/// What a start begins with.
+struct Start<'a> {
+    args: &'a RunArgs,
+    tree: Tree,
+    places: Places,
+    settings: Settings,
+    /// Jails that could not even be set up.
+    broken: Vec<(String, String)>,
+    loaded: LoadedTree,
+    dry_run: bool,
+    log: Log,
+}
+
+/// The daemon, running.
+struct Daemon {
+    operator: Room<Operator>,
+    wake: Mutex<Receiver<Wake>>,
+    judge_thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    control_thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    control_wake: Waker,
+    stopping: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Daemon {
+    fn start(start: Start<'_>, socket: Socket) -> Result<Daemon> {
+        let Start { args, tree, places, settings, mut broken, loaded, dry_run, log } = start;
+        let started = super::now();
+        log.info("-".repeat(50));
+        log.info(format!("Starting stockade v{}", env!("CARGO_PKG_VERSION")));
+        if dry_run {
+            log.warning(dry_words(args));
+        }
+        let zone = jiff::tz::TimeZone::system();
+        let (store, recovery, streamed) = open_store(&places, &settings, &log)?;
+        let kernel = open_kernel(dry_run, &log)?;
+        let judge_inbox = super::judge::inbox();
+        let store = StoreHandle::start(store, Arc::clone(&judge_inbox), log.clone())?;
+        let kernel = KernelHandle::start(kernel, Arc::clone(&judge_inbox), log.clone())?;
+        let hands = Hands {
+            store: store.clone(),
+            kernel: kernel.clone(),
+            asker: Asker::start(Arc::clone(&judge_inbox))?,
+            log: log.clone(),
+        };
+        let last = Seq(recovery.next.0.saturating_sub(1));
+        let thread =
+            JudgeThread::new(Judge::new(super::seed(), last), Arc::clone(&judge_inbox), hands, zone.clone(), last);
+        let judge_thread = std::thread::Builder::new().name("judge".into()).spawn(move || thread.run())?;
+
+        let guard = GuardHandle::new(Arc::clone(&judge_inbox), purge_age(&settings));
+        guard.refresh();
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let watcher = Watcher::new(Mode::default()).map_err(|e| anyhow!("{e}"))?;
+        let reach = Reach {
+            pool: Pool::start(cores)?,
+            store: store.clone(),
+            watch: WatchHandle::start(watcher, log.clone())?,
+            log: log.clone(),
+        };
+        let year = jiff::Zoned::now().with_time_zone(zone.clone()).year();
+        let ground = Ground {
+            calendar: Calendar::new(zone, year),
+            services: Services::load(),
+            dry_run,
+            journal: stockade_config::journal_is_there(),
+        };
+        let board = Board::default();
+        let mut operator =
+            Operator::new(tree, ground, Arc::clone(&judge_inbox), kernel.clone(), reach, guard, board.clone());
+        operator.left = left(&recovery);
+        let mut stage = operator.stage(settings).map_err(|why| anyhow!("the configuration can't be used: {why}"))?;
+        broken.append(&mut stage.off);
+        stage.off = loaded.off(&broken);
+        report(&loaded, &stage.off, &log);
+        if stage.jails.is_empty() {
+            log.warning("no jail runs: nothing is protected");
+        }
+        operator.arm(&stage).map_err(|why| anyhow!("the firewall could not be set up: {why}"))?;
+        allow(&recovery, &judge_inbox);
+        restore(&streamed, &judge_inbox)?;
+        drop(streamed);
+        kernel.settle();
+        operator.commit_armed(stage);
+        let operator_room = Room::start("operator", operator)?;
+        let myself = operator_room.clone();
+        operator_room.send(move |operator| operator.introduce(myself));
+
+        let (sender, wake) = channel();
+        signals(sender.clone())?;
+        let answers = Answers { judge: judge_inbox, kernel, store, board, database: places.database.clone(), started };
+        let stopping = Arc::new(AtomicBool::new(false));
+        let ended = Arc::new(AtomicBool::new(false));
+        let sender = Mutex::new(sender);
+        let mut desk = FrontDesk {
+            answers: Room::start("answers", answers)?,
+            operator: operator_room.clone(),
+            end: Arc::new(move |end| {
+                drop(sender.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::End(end)));
+            }),
+            log: log.clone(),
+            stopping: Arc::clone(&stopping),
+        };
+        let control_wake = Waker::new()?;
+        let (wake_there, ended_there) = (control_wake.clone(), Arc::clone(&ended));
+        let control_thread = std::thread::Builder::new().name("control".into()).spawn(move || {
+            let ended = || ended_there.load(Ordering::Relaxed);
+            if let Err(e) = serve(&socket, &wake_there, &mut desk, &ended) {
+                desk.log.error(format!("the control socket failed: {e}"));
+            }
+        })?;
+        notify("READY=1");
+        log.info("ready");
+        Ok(Daemon {
+            operator: operator_room,
+            wake: Mutex::new(wake),
+            judge_thread: Mutex::new(Some(judge_thread)),
+            control_thread: Mutex::new(Some(control_thread)),
+            control_wake,
+            stopping,
+            ended,
+        })
+    }
+
+    /// Waits for the end; other signals are dealt with.
+    fn wait(&self, log: &Log) -> End {
+        let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Ok(next) = wake.recv() {
+            match next {
+                Wake::End(end) => return end,
+                Wake::Signal(SIGUSR1) => log.reopen(),
+                Wake::Signal(SIGHUP) => {
+                    let log = log.clone();
+                    self.operator.send(move |operator| match operator.reload() {
+                        Ok((jails, _)) => log.info(format!("configuration read again: {jails} jails run")),
+                        Err(why) => log.error(format!("reload refused: {why}")),
+                    });
+                }
+                Wake::Signal(_) => return End::Stop { lift: false },
+            }
+        }
+        End::Stop { lift: false }
+    }
+
+    /// Ends everything in order.
+    fn stop(&self, end: End, log: &Log) -> Result<()> {
+        notify("STOPPING=1");
+        log.info("Shutdown in progress...");
+        self.stopping.store(true, Ordering::Relaxed);
+        let lift = matches!(end, End::Stop { lift: true });
+        let (sender, receiver) = channel();
+        let judge_thread = self.judge_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.operator.send(move |operator| drop(sender.send(operator.stop(lift, judge_thread))));
+        let result = receiver.recv().unwrap_or_else(|_| Err("the operator's thread has gone".to_owned()));
+        self.ended.store(true, Ordering::Relaxed);
+        self.control_wake.wake();
+        if let Some(thread) = self.control_thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            drop(thread.join());
+        }
+        match &result {
+            Ok(()) => log.info("Exiting stockade"),
+            Err(why) => log.error(format!("not everything could be put away: {why}")),
+        }
+        result.map_err(|why| anyhow!("not everything could be put away: {why}"))
+    }
+}
+
+fn dry_words(args: &RunArgs) -> &'static str {
+    if args.shadow {
+        "dry run beside another guard: nobody is banned"
+    } else if args.dry_run {
+        "dry run: nobody is banned"
+    } else {
+        "dry run: nobody is banned, because only root can change the firewall"
+    }
+}
+
+/// Opens the database and reads all stored bans.
+fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store, Recovery, Vec<StoredBan>)> {
+    let path = places.database.clone().unwrap_or_else(|| ":memory:".into());
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        // What can't be made shows as a store that can't save.
+        drop(std::fs::create_dir_all(folder));
+    }
+    let defaults = stockade_store::Options::default();
+    let number = |name: &str| settings.server_text(name).and_then(|text| text.trim().parse().ok());
+    let options = stockade_store::Options {
+        dbpurgeage: purge_age(settings),
+        dbmaxmatches: number("dbmaxmatches").unwrap_or(defaults.dbmaxmatches),
+        ..defaults
+    };
+    let (mut store, recovery) = Store::open(&path, &options).map_err(|e| anyhow!("{e}"))?;
+    for note in &recovery.notes {
+        let level = if matches!(note, Note::Created | Note::TakenOver) { Level::Info } else { Level::Warning };
+        log.line(level, "fail2ban.database", note.to_string());
+    }
+    for lifted in &recovery.lifted {
+        let who = lifted.net.map_or_else(|| "everybody".to_owned(), |net| net.to_string());
+        log.warning(format!("bans of {who} were lifted by `stockade lift` while no daemon ran; they stay lifted"));
+    }
+    let mut bans = Vec::new();
+    let read = store.each_ban(|ban| {
+        let evidence = ban.evidence();
+        bans.push(StoredBan {
+            jail: ban.jail.clone(),
+            ip: evidence.ip,
+            start: ban.time,
+            // A lifted ban is history only.
+            bantime: match ban.bantime {
+                _ if ban.lifted => StoredTime::Known(BanTime::For(Span::ZERO)),
+                Some(bantime) => StoredTime::Known(bantime),
+                None => StoredTime::Unknown,
+            },
+            count: ban.count,
+            failures: evidence.failures,
+            matches: evidence.matches,
+            groups: evidence.groups,
+            id: ban.id,
+        });
+    });
+    if let Err(e) = read {
+        log.line(Level::Error, "fail2ban.database", format!("not all stored bans could be read: {e}"));
+    }
+    Ok((store, recovery, bans))
+}
+
+fn purge_age(settings: &Settings) -> Span {
+    let text = settings.server_text("dbpurgeage");
+    let secs = text.and_then(|text| stockade_core::judge::timespec::parse_seconds(&text).ok());
+    Span::from_secs_f64(secs.unwrap_or(86_400.0))
+}
+
+fn open_kernel(dry_run: bool, log: &Log) -> Result<Kernel> {
+    let options =
+        stockade_enforce::Options { means: dry_run.then_some(Means::DryRun), ..stockade_enforce::Options::default() };
+    let kernel = Kernel::open(&options).map_err(|e| anyhow!("{e}"))?;
+    let (means, why) = kernel.means();
+    log.info(format!("bans are enforced by {}: {why}", super::kernel::in_words(means)));
+    Ok(kernel)
+}
+
+/// What the operator allowed for good.
+fn allow(recovery: &Recovery, judge: &JudgeInbox) {
+    let nets: Vec<Net> = recovery.allowed.iter().filter_map(|allow| allow.id.net()).collect();
+    if !nets.is_empty() {
+        judge.control(JudgeControl::Command(Command::Allow { jail: None, nets }, Box::new(|_| {})));
+    }
+}
+
+/// Hands stored bans to the judge, some at a time, and waits until all are decided about.
+fn restore(bans: &[StoredBan], judge: &Arc<JudgeInbox>) -> Result<()> {
+    for rows in bans.chunks(RESTORE_ROWS) {
+        let (sender, receiver) = channel();
+        judge.control(JudgeControl::Event(Event::Restore(rows.to_vec())));
+        judge.control(JudgeControl::Look(Box::new(move |_, _| sender.send(()).unwrap_or_default())));
+        receiver.recv().context("the judge has gone")?;
+    }
+    // What a step leaves over for the next one is done when nothing is due any more.
+    loop {
+        let (sender, receiver) = channel();
+        let look = move |judge: &Judge, now| {
+            let busy = judge.next_deadline().is_some_and(|at| at <= now);
+            sender.send(busy).unwrap_or_default();
+        };
+        judge.control(JudgeControl::Look(Box::new(look)));
+        if !receiver.recv().context("the judge has gone")? {
+            return Ok(());
+        }
+    }
+}
+
+/// Sorts what an earlier process left by jail.
+fn left(recovery: &Recovery) -> HashMap<JailName, Left> {
+    let mut all: HashMap<JailName, Left> = HashMap::new();
+    for mark in &recovery.watermarks {
+        let entry: (SourceKey, Position) = (mark.source.clone(), mark.to.clone());
+        all.entry(mark.jail.clone()).or_default().decided.push(entry);
+    }
+    for place in &recovery.positions {
+        let theirs = (place.path.to_string(), place.firstline.to_string(), place.position);
+        all.entry(place.jail.clone()).or_default().theirs.push(theirs);
+    }
+    for saved in &recovery.snapshots {
+        if let Some(jail) = snapshot::jail_of(&saved.name) {
+            all.entry(jail).or_default().saved = snapshot::decode(&saved.data);
+        }
+    }
+    // Counts from before the original went on reading would count lines twice.
+    if recovery.foreign {
+        for jail in all.values_mut().filter(|left| !left.theirs.is_empty()) {
+            jail.saved = None;
+        }
+    }
+    all
+}
+
+/// Tells what is wrong in the tree.
+fn report(loaded: &LoadedTree, off: &[(String, String)], log: &Log) {
+    for warning in &loaded.warnings {
+        log.warning(warning.clone());
+    }
+    for (jail, why) in off {
+        log.error(format!("jail '{jail}' is off: {why}"));
+    }
+}
+
+fn signals(sender: std::sync::mpsc::Sender<Wake>) -> Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if sender.send(Wake::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_holds_the_lock() {
+        let path = std::env::temp_dir().join(format!("stockade-lock-{}.pid", std::process::id()));
+        let lock = Lock::take(&path).unwrap();
+        let refused = Lock::take(&path).err().unwrap().to_string();
+        assert!(refused.contains("another daemon holds"), "{refused}");
+        drop(lock);
+        assert!(Lock::take(&path).is_ok());
+        assert_eq!(purge_age(&Settings::default()), Span::from_secs(86_400));
+    }
+}

@@ -1,0 +1,351 @@
+//! The kernel's thread: the only one that touches our table.
+//!
+//! It waits for work and for news of others' changes to the table. A long load
+//! is done in steps between which single bans go through.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use stockade_core::judge::{Event, Retry};
+use stockade_core::{Decision, JailName, Net, Seq, Turn};
+use stockade_enforce::{GroupCount, Held, Kernel, Layout, Means, OnClose, Progress, SetOp};
+
+use super::judge::{JudgeControl, JudgeInbox};
+use crate::control::server::Waker;
+use crate::log::{Level, Log};
+
+/// After a failed load, how long until it is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// What the thread can be asked for.
+enum Job {
+    Turn(Arc<Turn>),
+    Retry(Retry),
+    /// Somebody who is banned was heard of again: does the ban hold?
+    Doubt(JailName, Net),
+    /// All stored bans have been decided about: what stood before may go.
+    Settle,
+    Layout(Layout, Sender<Result<(), String>>),
+    Verify(JailName, Net, Sender<bool>),
+    Counters(Sender<Vec<GroupCount>>),
+    Close(OnClose, Sender<Result<(), String>>),
+}
+
+struct Shared {
+    jobs: Mutex<VecDeque<Job>>,
+    wake: Waker,
+    state: Mutex<KernelState>,
+}
+
+/// How enforcement is doing, for `status`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KernelState {
+    /// By which means, in words.
+    pub(crate) means: String,
+    /// Why by these.
+    pub(crate) why: String,
+    /// Bans that should be in force.
+    pub(crate) bans: usize,
+    /// Bans that the kernel does not hold.
+    pub(crate) unsettled: usize,
+    /// How often somebody else's change was repaired.
+    pub(crate) repairs: u64,
+    /// Empty, or what is wrong now.
+    pub(crate) trouble: String,
+    /// Nothing is enforced at all.
+    pub(crate) dry: bool,
+}
+
+/// What enforces, in words.
+pub(crate) fn in_words(means: Means) -> &'static str {
+    match means {
+        Means::Nftables => "nftables, table inet stockade",
+        Means::Ipset => "ipset with iptables",
+        Means::Iptables => "iptables, a rule for each ban",
+        Means::DryRun => "nothing (dry run)",
+    }
+}
+
+/// The way to the kernel's thread.
+#[derive(Clone)]
+pub(crate) struct KernelHandle {
+    shared: Arc<Shared>,
+}
+
+impl KernelHandle {
+    /// Starts the thread on an open kernel.
+    pub(crate) fn start(kernel: Kernel, judge: Arc<JudgeInbox>, log: Log) -> io::Result<KernelHandle> {
+        let (means, why) = kernel.means();
+        let state = KernelState {
+            means: in_words(means).to_owned(),
+            why: why.to_owned(),
+            dry: means == Means::DryRun,
+            ..KernelState::default()
+        };
+        let shared = Arc::new(Shared { jobs: Mutex::default(), wake: Waker::new()?, state: Mutex::new(state) });
+        let layout = Layout::default();
+        let thread = Thread { kernel, shared: Arc::clone(&shared), judge, log, layout, loading: Loading::Held };
+        std::thread::Builder::new().name("kernel".into()).spawn(move || thread.run())?;
+        Ok(KernelHandle { shared })
+    }
+
+    /// Carries out the decisions of a turn and tells the judge.
+    pub(crate) fn turn(&self, turn: Arc<Turn>) {
+        self.push(Job::Turn(turn));
+    }
+
+    /// Tries again what the kernel refused.
+    pub(crate) fn retry(&self, retry: Retry) {
+        self.push(Job::Retry(retry));
+    }
+
+    /// Sees to it that this ban is really in force.
+    pub(crate) fn doubt(&self, jail: JailName, net: Net) {
+        self.push(Job::Doubt(jail, net));
+    }
+
+    /// What an earlier process left may go, as soon as everything of ours is in.
+    pub(crate) fn settle(&self) {
+        self.push(Job::Settle);
+    }
+
+    /// Changes what jails block, without a gap.
+    pub(crate) fn layout(&self, layout: Layout) -> Result<(), String> {
+        self.ask(|reply| Job::Layout(layout, reply)).unwrap_or_else(|| Err("the kernel thread has gone".to_owned()))
+    }
+
+    /// Does the kernel hold this very host or network for this jail now?
+    pub(crate) fn verify(&self, jail: &JailName, net: Net) -> Option<bool> {
+        self.ask(|reply| Job::Verify(jail.clone(), net, reply))
+    }
+
+    /// What has been dropped so far.
+    pub(crate) fn counters(&self) -> Vec<GroupCount> {
+        self.ask(Job::Counters).unwrap_or_default()
+    }
+
+    /// Lets go of the kernel; bans stay or are lifted.
+    pub(crate) fn close(&self, what: OnClose) -> Result<(), String> {
+        self.ask(|reply| Job::Close(what, reply)).unwrap_or(Ok(()))
+    }
+
+    /// How it is doing.
+    pub(crate) fn state(&self) -> KernelState {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn push(&self, job: Job) {
+        self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner).push_back(job);
+        self.shared.wake.wake();
+    }
+
+    /// Asks and waits for the answer; `None` if the thread has gone.
+    fn ask<T>(&self, job: impl FnOnce(Sender<T>) -> Job) -> Option<T> {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        self.push(job(sender));
+        receiver.recv().ok()
+    }
+}
+
+/// How far a load is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loading {
+    /// Started; its end waits for [`Job::Settle`].
+    Held,
+    /// Going on.
+    Going,
+    /// There is none.
+    None,
+}
+
+struct Thread {
+    kernel: Kernel,
+    shared: Arc<Shared>,
+    judge: Arc<JudgeInbox>,
+    log: Log,
+    /// Jails without an entry only count.
+    layout: Layout,
+    loading: Loading,
+}
+
+impl Thread {
+    fn run(mut self) {
+        loop {
+            let trouble = !self.state(|s| s.trouble.is_empty());
+            let patience = match self.loading {
+                Loading::Going if !trouble => Some(Duration::ZERO),
+                _ if trouble => Some(AGAIN_AFTER),
+                _ => None,
+            };
+            if self.wait(patience) {
+                self.foreign_change();
+            }
+            self.shared.wake.clear();
+            let jobs = std::mem::take(&mut *self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut turns = Vec::new();
+            for job in jobs {
+                if let Job::Turn(turn) = job {
+                    turns.push(turn);
+                    continue;
+                }
+                self.turns(&std::mem::take(&mut turns));
+                match job {
+                    Job::Turn(_) => {}
+                    Job::Retry(retry) => self.again(&retry),
+                    Job::Doubt(jail, net) => self.doubt(&jail, net),
+                    Job::Settle => self.loading = Loading::Going,
+                    Job::Layout(layout, reply) => drop(reply.send(self.layout(layout))),
+                    Job::Verify(jail, net, reply) => {
+                        let held = self.kernel.verify(&jail, net);
+                        reply.send(matches!(held, Ok(Held::Held))).ok();
+                    }
+                    Job::Counters(reply) => drop(reply.send(self.kernel.counters().unwrap_or_default())),
+                    Job::Close(what, reply) => {
+                        drop(reply.send(self.kernel.close(what).map_err(|e| e.to_string())));
+                        return;
+                    }
+                }
+            }
+            self.turns(&turns);
+            self.load();
+            self.update_state();
+        }
+    }
+
+    /// Waits for work; `true` if somebody else changed something.
+    fn wait(&self, patience: Option<Duration>) -> bool {
+        let wake = PollFd::from_borrowed_fd(self.shared.wake.as_fd(), PollFlags::IN);
+        let events: Option<BorrowedFd<'_>> = self.kernel.events_fd();
+        let mut fds = vec![wake];
+        fds.extend(events.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let patience = patience.and_then(|p| rustix::event::Timespec::try_from(p).ok());
+        if poll(&mut fds, patience.as_ref()).is_err() {
+            return false;
+        }
+        fds.get(1).is_some_and(|fd| !fd.revents().is_empty())
+    }
+
+    fn turns(&mut self, turns: &[Arc<Turn>]) {
+        let decisions: Vec<&Decision> = turns.iter().flat_map(|turn| &turn.decisions).collect();
+        let Some(upto) = decisions.last().map(|d| d.seq) else { return };
+        let mut ops = Vec::with_capacity(decisions.len());
+        let mut seqs: Vec<Seq> = Vec::with_capacity(decisions.len());
+        for decision in decisions {
+            if let Some(op) = SetOp::of(decision).filter(|op| self.layout.ports(op.jail()).is_some()) {
+                ops.push(op);
+                seqs.push(decision.seq);
+            }
+        }
+        let applied = self.kernel.apply(super::now(), &ops);
+        if applied.repaired {
+            self.repaired();
+        }
+        let failed = applied
+            .failed
+            .into_iter()
+            .filter_map(|(i, why)| Some((*seqs.get(i)?, why.to_string().into_boxed_str())))
+            .collect();
+        self.judge.control(JudgeControl::Event(Event::Applied { upto, failed }));
+        // Their packets are dropped already; this frees the services that wait for them.
+        if let Err(e) = self.kernel.end_connections() {
+            self.log.info(format!("connections of banned addresses are left to time out: {e}"));
+        }
+    }
+
+    /// Tries again what the kernel refused, and tells what came of this one.
+    fn again(&mut self, retry: &Retry) {
+        self.kernel.retry(super::now());
+        let refused = retry.subject.id.net().is_some_and(|net| self.kernel.unsettled().any(|other| other == net));
+        let result = if refused { Err("the kernel refuses it still".into()) } else { Ok(()) };
+        self.judge.control(JudgeControl::Event(Event::Reapplied { subject: retry.subject.clone(), result }));
+    }
+
+    /// A ban that is not in the kernel although it should be is put there.
+    fn doubt(&mut self, jail: &JailName, net: Net) {
+        let blocks = self.layout.ports(jail).is_some() && self.kernel.means().0 != Means::DryRun;
+        if !blocks || self.loading != Loading::None {
+            return;
+        }
+        if matches!(self.kernel.verify(jail, net), Ok(Held::Missing)) && self.kernel.begin_repair().is_ok() {
+            self.loading = Loading::Going;
+            self.repaired();
+        }
+    }
+
+    fn layout(&mut self, layout: Layout) -> Result<(), String> {
+        self.layout = layout.clone();
+        if self.loading == Loading::Held {
+            return self.kernel.begin_restore(layout, []).map_err(|e| e.to_string());
+        }
+        self.kernel.relayout(super::now(), layout).map(drop).map_err(|e| e.to_string())
+    }
+
+    /// One step of a load.
+    fn load(&mut self) {
+        if self.loading != Loading::Going {
+            return;
+        }
+        match self.kernel.load(super::now()) {
+            Ok(Progress::Left(_)) => self.trouble(None),
+            Ok(Progress::Done(loaded)) => {
+                self.loading = Loading::None;
+                self.trouble(None);
+                if loaded.refused > 0 {
+                    let text = format!("the kernel refused {} bans; they are tried again", loaded.refused);
+                    self.log.line(Level::Error, "fail2ban.actions", text);
+                }
+            }
+            Err(e) => self.trouble(Some(e.to_string())),
+        }
+    }
+
+    /// Somebody else did something to our table.
+    fn foreign_change(&mut self) {
+        if self.kernel.on_readable().is_empty() {
+            return;
+        }
+        match self.kernel.is_whole() {
+            Ok(true) => {}
+            Ok(false) => match self.kernel.begin_repair() {
+                Ok(()) => {
+                    self.loading = Loading::Going;
+                    self.repaired();
+                }
+                Err(e) => self.trouble(Some(e.to_string())),
+            },
+            Err(e) => self.trouble(Some(e.to_string())),
+        }
+    }
+
+    fn repaired(&mut self) {
+        self.state(|s| s.repairs += 1);
+        let text = "another program removed our table or a part of it; it is being put back";
+        self.log.line(Level::Warning, "fail2ban.actions", text);
+    }
+
+    fn trouble(&self, trouble: Option<String>) {
+        let trouble = trouble.unwrap_or_default();
+        let news = self.state(|s| {
+            let news = s.trouble != trouble;
+            s.trouble.clone_from(&trouble);
+            news
+        });
+        if news && !trouble.is_empty() {
+            self.log.line(Level::Error, "fail2ban.actions", trouble);
+        }
+    }
+
+    fn update_state(&self) {
+        let (bans, unsettled) = (self.kernel.bans(), self.kernel.unsettled().count());
+        self.state(|s| (s.bans, s.unsettled) = (bans, unsettled));
+    }
+
+    fn state<T>(&self, f: impl FnOnce(&mut KernelState) -> T) -> T {
+        f(&mut self.shared.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,88 @@
+//! The daemon: who runs beside whom, and the order of start and stop.
+
+pub(crate) mod actor;
+mod asker;
+pub(crate) mod board;
+mod boot;
+pub(crate) mod flow;
+mod guard;
+mod inbox;
+pub(crate) mod judge;
+pub(crate) mod kernel;
+mod notify;
+pub(crate) mod operator;
+mod pool;
+pub(crate) mod room;
+mod snapshot;
+mod stage;
+pub(crate) mod store;
+mod watch;
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use stockade_core::judge::LogLine;
+use stockade_core::{FailureId, Net, Timestamp};
+
+use crate::log::Level;
+
+pub(crate) use boot::run;
+
+/// The largest `ignoreip` file that is read.
+const IGNORE_FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// The present.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// A line of the judge as the log takes it.
+fn say(line: &LogLine, zone: &jiff::tz::TimeZone) -> (Level, &'static str, String) {
+    use stockade_core::judge::Level as From;
+    let level = match line.level {
+        From::Debug => Level::Debug,
+        From::Msg => Level::Msg,
+        From::Info => Level::Info,
+        From::Notice => Level::Notice,
+        From::Warning => Level::Warning,
+        From::Error => Level::Error,
+    };
+    (level, line.logger.name(), line.message(zone))
+}
+
+/// A matcher's level as the log has it.
+fn level(level: stockade_core::matcher::Level) -> Level {
+    match level {
+        stockade_core::matcher::Level::Error => Level::Error,
+        stockade_core::matcher::Level::Warning => Level::Warning,
+    }
+}
+
+/// A source's level as the log has it.
+fn source_level(level: stockade_source::Level) -> Level {
+    match level {
+        stockade_source::Level::Debug => Level::Debug,
+        stockade_source::Level::Msg => Level::Msg,
+        stockade_source::Level::Info => Level::Info,
+        stockade_source::Level::Warning => Level::Warning,
+        stockade_source::Level::Error => Level::Error,
+    }
+}
+
+/// Reads a file of addresses and networks for `ignoreip = file:PATH`: words
+/// between blanks and commas; `#` and `;` begin a comment. Other words are left out.
+fn ignore_file(path: &Path) -> io::Result<Vec<Net>> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(IGNORE_FILE_BYTES_MAX).read_to_string(&mut text)?;
+    let lines = text.lines().map(|line| line.split(['#', ';']).next().unwrap_or_default());
+    let words = lines.flat_map(|line| line.split([' ', '\t', ','])).filter(|word| !word.is_empty());
+    Ok(words.filter_map(|word| FailureId::parse(word).net()).collect())
+}
+
+/// A number that nobody can guess, for hash tables and dice.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,464 @@
+//! The operator: owns the settings, and carries out every change one after
+//! another: boot, reload, commands, stop.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use stockade_core::judge::{Command, Event, JailChange, Outcome};
+use stockade_core::matcher::{LineMode, Matcher};
+use stockade_core::{FailureId, JailName, Position, SourceKey, Timestamp};
+use stockade_enforce::OnClose;
+use stockade_source::{FileReader, Glob, Journal, JournalStart, Start};
+use stockade_store::{Allow, Forget, Marks};
+
+use super::actor::{Actor, Past};
+use super::board::{Board, JailBoard, Posted};
+use super::flow::{Reach, Reader, SourceRun};
+use super::guard::GuardHandle;
+use super::judge::{JudgeControl, JudgeInbox};
+use super::kernel::KernelHandle;
+use super::snapshot::Saved;
+use super::stage::{self, Ground, Sources, Stage, StagedJail};
+use super::store::StoreJob;
+use crate::log::{Level, Target};
+use crate::places::Tree;
+use crate::settings::Settings;
+
+/// Logs smaller than this are read from their beginning when they are new to us.
+const SEEK_FROM_BYTES: u64 = 1 << 20;
+
+/// What an earlier process left of one jail.
+#[derive(Default)]
+pub(crate) struct Left {
+    /// Its saved state.
+    pub(crate) saved: Option<Saved>,
+    /// Up to where lines were decided about.
+    pub(crate) decided: Vec<(SourceKey, Position)>,
+    /// Where the original stood: path, first line's hash, place.
+    pub(crate) theirs: Vec<(String, String, f64)>,
+}
+
+/// A running jail.
+struct Running {
+    staged: StagedJail,
+    actor: Arc<Actor>,
+    /// Names of its sources.
+    reads: Vec<Arc<str>>,
+}
+
+/// Owns what is set.
+pub(crate) struct Operator {
+    pub(crate) tree: Tree,
+    pub(crate) ground: Ground,
+    pub(crate) judge: Arc<JudgeInbox>,
+    pub(crate) kernel: KernelHandle,
+    pub(crate) reach: Reach,
+    pub(crate) guard: GuardHandle,
+    pub(crate) board: Board,
+    /// Used up as jails start for the first time.
+    pub(crate) left: HashMap<JailName, Left>,
+    settings: Settings,
+    jails: Vec<Running>,
+    off: Vec<(String, String)>,
+    sources: HashMap<Arc<str>, Arc<SourceRun>>,
+    epoch: u64,
+    /// For patterns that find new files: back to this very operator.
+    myself: Option<super::room::Room<Operator>>,
+}
+
+impl Operator {
+    /// An operator of nothing yet.
+    pub(crate) fn new(
+        tree: Tree,
+        ground: Ground,
+        judge: Arc<JudgeInbox>,
+        kernel: KernelHandle,
+        reach: Reach,
+        guard: GuardHandle,
+        board: Board,
+    ) -> Operator {
+        Operator {
+            tree,
+            ground,
+            judge,
+            kernel,
+            reach,
+            guard,
+            board,
+            left: HashMap::new(),
+            settings: Settings::default(),
+            jails: Vec::new(),
+            off: Vec::new(),
+            sources: HashMap::new(),
+            epoch: 1,
+            myself: None,
+        }
+    }
+
+    /// Tells it how others reach it.
+    pub(crate) fn introduce(&mut self, room: super::room::Room<Operator>) {
+        self.myself = Some(room);
+    }
+
+    /// Stages settings as the next configuration.
+    pub(crate) fn stage(&self, settings: Settings) -> Result<Stage, String> {
+        stage::stage(settings, &self.ground, self.epoch + 1)
+    }
+
+    /// Reads the tree again and commits it as a whole, or changes nothing.
+    pub(crate) fn reload(&mut self) -> Result<(usize, Vec<String>), String> {
+        let loaded = self.tree.load().map_err(|e| format!("nothing has changed: {e:#}"))?;
+        let (settings, mut broken) = Settings::default()
+            .staged_as_far_as_possible(&loaded.stream)
+            .map_err(|refusal| format!("nothing has changed: {refusal}"))?;
+        let mut stage = self.stage(settings).map_err(|why| format!("nothing has changed: {why}"))?;
+        broken.append(&mut stage.off);
+        stage.off = loaded.off(&broken);
+        // A mistake made just now changes nothing; a jail that was off before stays off.
+        let known = |name: &str| self.off.iter().any(|(off, _)| off == name);
+        let new = stage.off.iter().filter(|(name, _)| !known(name));
+        let new: Vec<String> = new.map(|(name, why)| format!("jail '{name}': {why}")).collect();
+        if !new.is_empty() {
+            return Err(format!("nothing has changed: {}", new.join("; ")));
+        }
+        let mut problems = loaded.warnings;
+        problems.extend(stage.off.iter().map(|(name, why)| format!("jail '{name}' is off: {why}")));
+        self.commit(stage)?;
+        Ok((self.jails.len(), problems))
+    }
+
+    /// Swaps a staged configuration in.
+    fn commit(&mut self, stage: Stage) -> Result<(), String> {
+        self.arm(&stage)?;
+        self.commit_armed(stage);
+        Ok(())
+    }
+
+    /// The first half of a commit: firewall and judge know the new jails.
+    pub(crate) fn arm(&mut self, stage: &Stage) -> Result<(), String> {
+        self.kernel.layout(stage.layout())?;
+        let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
+        let mut changes: Vec<JailChange> = Vec::new();
+        for old in &self.jails {
+            if !names.contains(&old.staged.spec.name) {
+                changes.push(JailChange::Remove(old.staged.spec.name.clone()));
+            }
+        }
+        changes.extend(stage.jails.iter().map(|jail| JailChange::Put(Box::new(jail.spec.clone()))));
+        self.judge.control(JudgeControl::Event(Event::Config(changes)));
+        Ok(())
+    }
+
+    /// The second half: matchers and logs.
+    pub(crate) fn commit_armed(&mut self, stage: Stage) {
+        self.epoch += 1;
+        let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
+        let mut old: HashMap<JailName, Running> =
+            self.jails.drain(..).map(|jail| (jail.staged.spec.name.clone(), jail)).collect();
+        for staged in stage.jails {
+            let running = match old.remove(&staged.spec.name) {
+                Some(running) => self.change(running, staged),
+                None => self.begin(staged),
+            };
+            self.jails.push(running);
+        }
+        self.aim_log(&stage.settings);
+        self.settings = stage.settings;
+        self.off = stage.off;
+        let marks = Marks { jails: Some(names), ..Marks::default() };
+        self.reach.store.send(StoreJob::Marks(Box::new(marks)));
+        self.open_sources();
+        // What an earlier process left is true only once.
+        self.left.clear();
+    }
+
+    /// Log level and target, where they changed while we run.
+    fn aim_log(&self, next: &Settings) {
+        let changed = |name: &str| {
+            let text = next.server_text(name);
+            text.filter(|text| self.epoch > 2 && self.settings.server_text(name).as_ref() != Some(text))
+        };
+        if let Some(level) = changed("loglevel").and_then(|text| Level::parse(&text)) {
+            self.reach.log.set_threshold(level);
+        }
+        if let Some(target) = changed("logtarget") {
+            let socket = next.server_text("syslogsocket").unwrap_or_else(|| "auto".to_owned());
+            self.reach.log.set_target(Target::parse(&target, &socket));
+        }
+    }
+
+    /// A jail that runs gets its new options.
+    fn change(&self, mut running: Running, staged: StagedJail) -> Running {
+        if running.staged.filter_spec != staged.filter_spec {
+            running.actor.swap(Arc::clone(&staged.filter), self.epoch);
+        }
+        running.staged = staged;
+        running
+    }
+
+    /// A jail starts.
+    fn begin(&mut self, staged: StagedJail) -> Running {
+        let name = staged.spec.name.clone();
+        let mut matcher = Matcher::new(name.clone(), Arc::clone(&staged.filter), self.epoch);
+        let left = self.left.get(&name);
+        let mut past = Vec::new();
+        if let Some(left) = left {
+            if let Some(saved) = &left.saved {
+                if matcher.restore(&saved.matcher).is_err() {
+                    self.reach.log.warning(format!("[{name}] the saved state of unfinished sessions is of no use"));
+                }
+                self.judge.control(JudgeControl::Restore(name.clone(), saved.judge.clone()));
+            }
+            for (source, decided) in &left.decided {
+                let counted = left
+                    .saved
+                    .iter()
+                    .flat_map(|saved| &saved.places)
+                    .find(|(key, _)| key == source)
+                    .map_or_else(|| decided.clone(), |(_, place)| place.clone());
+                past.push(Past { source: source.clone(), counted, decided: decided.clone() });
+            }
+        }
+        let actor = Actor::new(
+            name,
+            matcher,
+            past,
+            self.guard.clone(),
+            self.reach.pool.clone(),
+            Arc::clone(&self.judge),
+            self.reach.log.clone(),
+        );
+        Running { staged, actor, reads: Vec::new() }
+    }
+
+    /// Opens what is read now, closes what is not, and attaches each jail to its sources.
+    fn open_sources(&mut self) {
+        let mut wanted: HashMap<Arc<str>, Vec<usize>> = HashMap::new();
+        let mut globs: Vec<Glob> = Vec::new();
+        for (i, jail) in self.jails.iter_mut().enumerate() {
+            jail.reads.clear();
+            match &jail.staged.sources {
+                Sources::Nothing => {}
+                Sources::Journal(options) => match options.name() {
+                    Ok(name) => jail.reads.push(name),
+                    Err(e) => self.reach.log.error(format!("jail '{}': {e}", jail.staged.spec.name)),
+                },
+                Sources::Files { paths, patterns } => {
+                    jail.reads.extend(paths.iter().map(|(path, _)| Arc::from(path.to_string_lossy())));
+                    for (glob, _) in patterns {
+                        jail.reads.extend(present(glob).into_iter().map(|path| Arc::from(path.to_string_lossy())));
+                    }
+                    globs.extend(patterns.iter().map(|(glob, _)| glob.clone()));
+                }
+            }
+            jail.reads.sort();
+            jail.reads.dedup();
+            for name in &jail.reads {
+                wanted.entry(Arc::clone(name)).or_default().push(i);
+            }
+        }
+        let gone: Vec<Arc<str>> = self.sources.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
+        for name in gone {
+            self.reach.watch.remove(&name);
+            if let Some(source) = self.sources.remove(&name) {
+                source.close();
+            }
+        }
+        for (name, readers) in wanted {
+            let actors = readers.iter().filter_map(|i| Some(Arc::clone(&self.jails.get(*i)?.actor))).collect();
+            if let Some(source) = self.sources.get(&name) {
+                source.attach(actors);
+                continue;
+            }
+            match self.open(&name, &readers) {
+                Ok(reader) => {
+                    let source = SourceRun::new(Arc::clone(&name), reader, &self.reach);
+                    source.attach(actors);
+                    self.reach.watch.add(Arc::clone(&source));
+                    self.sources.insert(name, source);
+                }
+                Err(e) => self.reach.log.error(format!("{name} can't be read: {e}")),
+            }
+        }
+        self.post();
+        if let Some(myself) = self.myself.clone() {
+            self.reach.watch.globs(globs, Arc::new(move |_new: Vec<PathBuf>| myself.send(Operator::open_sources)));
+        }
+    }
+
+    /// Lets everybody know what is in force.
+    fn post(&self) {
+        let jails = self.jails.iter().map(|jail| JailBoard {
+            spec: jail.staged.spec.clone(),
+            actor: Arc::clone(&jail.actor),
+            sources: jail.reads.iter().filter_map(|name| self.sources.get(name).cloned()).collect(),
+            reads: jail.staged.sources != Sources::Nothing,
+            blocks: jail.staged.block.is_some(),
+        });
+        self.board.post(Posted { jails: jails.collect(), off: self.off.clone() });
+    }
+
+    /// Opens a source where its readers left off.
+    fn open(&mut self, name: &Arc<str>, readers: &[usize]) -> Result<Reader, stockade_source::Error> {
+        let jails: Vec<&Running> = readers.iter().filter_map(|i| self.jails.get(*i)).collect();
+        let journal = jails.iter().find_map(|jail| match &jail.staged.sources {
+            Sources::Journal(options) => Some(options.clone()),
+            _ => None,
+        });
+        let findtime = jails.iter().map(|jail| jail.staged.spec.findtime).max().unwrap_or_default();
+        let since = super::now() - findtime;
+        let places = jails.iter().map(|jail| self.place(&jail.staged.spec.name, name)).collect::<Vec<_>>();
+        if let Some(options) = journal {
+            let start = journal_start(&places, since);
+            return Journal::open(*options, start).map(|journal| Reader::Journal(Box::new(journal)));
+        }
+        let tail = jails.iter().all(|jail| match &jail.staged.sources {
+            Sources::Files { paths, patterns } => {
+                let path = Path::new(&**name);
+                paths.iter().any(|(p, tail)| *tail && p == path)
+                    || patterns.iter().any(|(glob, tail)| *tail && glob.matches(path))
+            }
+            _ => false,
+        });
+        let theirs = jails
+            .iter()
+            .filter_map(|jail| self.left.get(&jail.staged.spec.name))
+            .flat_map(|left| &left.theirs)
+            .find(|(path, ..)| **path == **name);
+        let start = file_start(&places, theirs, tail);
+        let fresh = start == Start::Head;
+        let mut file = FileReader::open(&**name, start);
+        if let Some(jail) = jails.first().filter(|_| fresh && file.lag_bytes() > SEEK_FROM_BYTES) {
+            // A guess at the place; what is too old is left out line by line.
+            let mut matcher = Matcher::new(jail.staged.spec.name.clone(), Arc::clone(&jail.staged.filter), self.epoch);
+            let date = |line: &[u8]| {
+                let text = jail.staged.filter.decode(line);
+                matcher.line(super::now(), text.trim_end(), None, false, LineMode::SCAN).date?.time
+            };
+            if let Err(e) = file.seek_time(since, date) {
+                self.reach.log.warning(format!("{name}: {e}; reading from its beginning"));
+            }
+        }
+        Ok(Reader::File(Box::new(file)))
+    }
+
+    /// Where a jail goes on with a source: behind what its saved counts know.
+    fn place(&self, jail: &JailName, name: &str) -> Option<(SourceKey, Position)> {
+        let left = self.left.get(jail)?;
+        let decided = left.decided.iter().rfind(|(source, _)| &*source.path == name)?;
+        let saved = left.saved.iter().flat_map(|saved| &saved.places).find(|(source, _)| *source == decided.0);
+        Some(saved.unwrap_or(decided).clone())
+    }
+
+    /// Runs a command and waits for what came of it.
+    pub(crate) fn command(&self, command: Command) -> Result<Outcome, String> {
+        let (sender, receiver) = channel();
+        self.judge.control(JudgeControl::Command(command, Box::new(move |outcome| drop(sender.send(outcome)))));
+        receiver.recv().map_err(|_| "the daemon is stopping".to_owned())
+    }
+
+    /// Names of all jails.
+    pub(crate) fn jail_names(&self) -> Vec<JailName> {
+        self.jails.iter().map(|jail| jail.staged.spec.name.clone()).collect()
+    }
+
+    /// Lifts bans and forgets them, in the database even where nobody is banned.
+    pub(crate) fn forget(&self, jail: Option<&JailName>, ids: &[FailureId]) {
+        let forget = ids.iter().map(|id| Forget { jail: jail.cloned(), id: id.clone() }).collect();
+        self.reach.store.forget(forget);
+    }
+
+    /// Keeps the allow list over restarts.
+    pub(crate) fn keep_allowed(&self, nets: &[stockade_core::Net], since: Option<Timestamp>) {
+        let entry = |net: &stockade_core::Net| Allow { jail: None, id: FailureId::Net(*net), since };
+        self.reach.store.allow(nets.iter().map(entry).collect());
+    }
+
+    /// Asks all jails for a snapshot, behind everything that waits now.
+    fn snapshot(&self) {
+        for jail in self.jails.iter().filter(|jail| jail.staged.spec.keepcounts) {
+            jail.actor.snapshot();
+        }
+    }
+
+    /// Stops reading and lets what was read be judged, for at most two seconds.
+    fn quiesce(&mut self) {
+        self.reach.watch.close();
+        for source in self.sources.values() {
+            source.close();
+        }
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        self.snapshot();
+        while self.jails.iter().any(|jail| !jail.actor.is_idle()) && std::time::Instant::now() < until {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        while self.judge.data_len() > 0 && std::time::Instant::now() < until {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+
+    /// Ends everything in order: reading, deciding, saving; bans stay or go.
+    pub(crate) fn stop(&mut self, lift: bool, judge: Option<std::thread::JoinHandle<()>>) -> Result<(), String> {
+        self.quiesce();
+        if lift {
+            drop(self.command(Command::Repeal { jail: None }));
+        }
+        self.judge.close();
+        if let Some(judge) = judge {
+            drop(judge.join());
+        }
+        let saved = self.reach.store.close();
+        let kernel = self.kernel.close(if lift { OnClose::Lift } else { OnClose::Keep });
+        self.reach.pool.close();
+        saved.and(kernel)
+    }
+}
+
+/// Where the journal is begun: at the earliest place of all readers, but not
+/// before the oldest entry that may count.
+fn journal_start(places: &[Option<(SourceKey, Position)>], since: Timestamp) -> JournalStart {
+    let cursors: Option<Vec<(&Arc<str>, Timestamp)>> = places
+        .iter()
+        .map(|place| match place {
+            Some((_, Position::Cursor { cursor, at })) => Some((cursor, *at)),
+            _ => None,
+        })
+        .collect();
+    match cursors.and_then(|all| all.into_iter().min_by_key(|(_, at)| *at)) {
+        Some((cursor, at)) => JournalStart::After { cursor: Arc::clone(cursor), at, not_before: Some(since) },
+        None => JournalStart::Since(since),
+    }
+}
+
+/// Where a file is begun: at the earliest place of all readers.
+fn file_start(places: &[Option<(SourceKey, Position)>], theirs: Option<&(String, String, f64)>, tail: bool) -> Start {
+    let offsets: Option<Vec<(u64, u64)>> = places
+        .iter()
+        .map(|place| match place {
+            Some((source, Position::Offset(offset))) => Some((source.generation, *offset)),
+            _ => None,
+        })
+        .collect();
+    let earliest = offsets.and_then(|all| {
+        let generation = all.first()?.0;
+        let same = all.iter().all(|(g, _)| *g == generation);
+        same.then(|| all.iter().map(|(_, offset)| *offset).min()).flatten().map(|offset| (generation, offset))
+    });
+    match (earliest, theirs) {
+        (_, Some((_, hash, place))) => {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; a byte offset")]
+            let offset = *place as u64;
+            Start::ResumeLegacy { first_line_hash: hash.clone(), offset }
+        }
+        (Some((generation, offset)), None) => Start::Resume { generation, offset },
+        (None, None) if tail => Start::Tail,
+        (None, None) => Start::Head,
+    }
+}
+
+/// Files that match a pattern now.
+fn present(glob: &Glob) -> Vec<PathBuf> {
+    glob.expand()
+}

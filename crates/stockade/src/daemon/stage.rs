@@ -1,0 +1,376 @@
+//! From settings to what the owners need: compiled filters, typed options,
+//! the firewall's layout, and which sources a jail reads.
+//!
+//! This is the stage of every change: nothing outside sees it until it is
+//! complete. One broken jail is off and reported; `stockade.strict` makes it
+//! refuse the whole.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stockade_core::judge::formula::{Formula, parse_constant};
+use stockade_core::judge::timespec::parse_seconds;
+use stockade_core::judge::{Guard, IgnoreEntry, Increment, JailSpec, UseDns};
+use stockade_core::matcher::{Calendar, DatePattern, Encoding, Filter, FilterSpec, UseDns as FilterDns};
+use stockade_core::{BanTime, FailureId, JailName, Span};
+use stockade_enforce::{JailBlock, Layout, PortSpec, Services, Verdict};
+use stockade_source::{Glob, JournalOptions};
+use stockade_wire::value::Value;
+
+use crate::settings::{ActionSettings, JailSettings, Settings, boolean, words};
+
+/// What a jail reads.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Sources {
+    /// Log files, each from its head or its tail, and patterns of files that may appear.
+    Files {
+        /// Path, and whether reading begins at the end.
+        paths: Vec<(PathBuf, bool)>,
+        /// Patterns, and whether reading begins at the end.
+        patterns: Vec<(Glob, bool)>,
+    },
+    /// The systemd journal.
+    Journal(Box<JournalOptions>),
+    /// Nothing: a jail for bans by hand.
+    Nothing,
+}
+
+/// One jail, ready to be swapped in.
+pub(crate) struct StagedJail {
+    pub(crate) spec: JailSpec,
+    pub(crate) filter: Arc<Filter>,
+    pub(crate) filter_spec: FilterSpec,
+    pub(crate) sources: Sources,
+    /// What it blocks; `None` if it only counts.
+    pub(crate) block: Option<JailBlock>,
+}
+
+/// All jails, ready to be swapped in.
+pub(crate) struct Stage {
+    pub(crate) settings: Settings,
+    pub(crate) jails: Vec<StagedJail>,
+    /// Jails that are off, with the reason.
+    pub(crate) off: Vec<(String, String)>,
+}
+
+impl Stage {
+    /// How all jails block.
+    pub(crate) fn layout(&self) -> Layout {
+        Layout::new(self.jails.iter().filter_map(|jail| jail.block.clone()))
+    }
+}
+
+/// What staging has to know of the machine.
+pub(crate) struct Ground {
+    /// Zone and year for dates.
+    pub(crate) calendar: Arc<Calendar>,
+    /// Names of ports.
+    pub(crate) services: Services,
+    /// Nothing will be enforced, so shell actions do no harm.
+    pub(crate) dry_run: bool,
+    /// Is there a journal to read?
+    pub(crate) journal: bool,
+}
+
+/// Stages all started jails.
+pub(crate) fn stage(settings: Settings, ground: &Ground, epoch: u64) -> Result<Stage, String> {
+    let (mut jails, mut off) = (Vec::new(), Vec::new());
+    for jail in settings.jails.iter().filter(|jail| jail.started) {
+        match stage_jail(jail, ground, epoch) {
+            Ok(staged) => jails.push(staged),
+            Err(why) => off.push((jail.name.clone(), why)),
+        }
+    }
+    let strict = settings.server_text("stockade.strict").is_some_and(|text| boolean(&text));
+    if strict && let Some((name, why)) = off.first() {
+        return Err(format!("jail '{name}': {why}"));
+    }
+    Ok(Stage { settings, jails, off })
+}
+
+fn stage_jail(jail: &JailSettings, ground: &Ground, epoch: u64) -> Result<StagedJail, String> {
+    let sources = sources(jail, ground)?;
+    let filter_spec = filter_spec(jail, matches!(sources, Sources::Journal(_)))?;
+    let filter = Filter::compile(&filter_spec, &ground.calendar).map_err(|e| e.to_string())?;
+    Ok(StagedJail {
+        spec: jail_spec(jail, epoch)?,
+        filter: Arc::new(filter),
+        filter_spec,
+        block: block(jail, ground)?,
+        sources,
+    })
+}
+
+fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSpec, String> {
+    let encoding = jail.logencoding.as_deref().unwrap_or("auto");
+    Ok(FilterSpec {
+        prefregex: jail.prefregex.clone().filter(|p| !p.is_empty()),
+        failregex: jail.failregex.clone(),
+        ignoreregex: jail.ignoreregex.clone(),
+        datepattern: match &jail.datepattern {
+            _ if journal => DatePattern::Journal,
+            Some(text) => DatePattern::Text(text.clone()),
+            None => DatePattern::Default,
+        },
+        maxlines: number("maxlines", jail.maxlines.unwrap_or(1))?,
+        usedns: jail.usedns.as_deref().map_or(FilterDns::Warn, |text| FilterDns::parse(text).unwrap_or(FilterDns::No)),
+        logtimezone: jail.logtimezone.clone(),
+        encoding: Encoding::parse(encoding).map_err(|e| format!("logencoding: {e}"))?,
+        findtime: Span::from_secs_f64(jail.findtime.unwrap_or(600.0)),
+    })
+}
+
+fn jail_spec(jail: &JailSettings, epoch: u64) -> Result<JailSpec, String> {
+    if jail.ignorecommand.as_deref().is_some_and(|command| !command.is_empty()) {
+        return Err("ignorecommand is not supported yet; remove it or use ignoreip".to_owned());
+    }
+    let mut spec = JailSpec::new(jail.jail());
+    spec.maxretry = number("maxretry", jail.maxretry.unwrap_or(3))?;
+    spec.findtime = Span::from_secs_f64(jail.findtime.unwrap_or(600.0));
+    spec.bantime = BanTime::from_secs_f64(jail.bantime.unwrap_or(600.0));
+    spec.maxmatches = number("maxmatches", jail.maxmatches.unwrap_or(5))?;
+    spec.increment = increment(jail)?;
+    spec.ignoreself = jail.ignoreself.unwrap_or(true);
+    spec.ignoreip = ignore_entries(&jail.ignoreip)?;
+    spec.usedns = match jail.usedns.as_deref().map(str::to_ascii_lowercase).as_deref() {
+        Some("yes") => UseDns::Yes,
+        Some("raw") => UseDns::Raw,
+        Some("warn") | None => UseDns::Warn,
+        Some(_) => UseDns::No,
+    };
+    spec.guard = match jail.own("guard") {
+        Some("refuse") => Guard::Refuse,
+        Some("off") => Guard::Off,
+        _ => Guard::Warn,
+    };
+    spec.keepcounts = jail.own("keepcounts").is_none_or(boolean);
+    spec.epoch = epoch;
+    Ok(spec)
+}
+
+fn increment(jail: &JailSettings) -> Result<Increment, String> {
+    let text = |name: &str| jail.bantime_extra.get(name).filter(|v| **v != Value::None).map(words);
+    let flag = |name: &str| match jail.bantime_extra.get(name) {
+        Some(Value::Bool(on)) => *on,
+        Some(other) => boolean(&words(other)),
+        None => false,
+    };
+    let span = |name: &str| match text(name) {
+        None => Ok(None),
+        Some(t) => {
+            parse_seconds(&t).map(|s| Some(Span::from_secs_f64(s))).map_err(|e| format!("bantime.{name} = '{t}': {e}"))
+        }
+    };
+    let factor = match text("factor") {
+        None => None,
+        Some(t) => Some(parse_constant(&t).map_err(|e| format!("bantime.factor = '{t}': {e}"))?),
+    };
+    let formula = match text("formula") {
+        None => None,
+        Some(t) => Some(Formula::parse(&t).map_err(|e| format!("bantime.formula = '{t}': {e}"))?),
+    };
+    let mut multipliers = Vec::new();
+    for word in text("multipliers").unwrap_or_default().split_whitespace() {
+        multipliers.push(word.parse().map_err(|_| format!("bantime.multipliers: '{word}' is not a whole number"))?);
+    }
+    Ok(Increment {
+        increment: flag("increment"),
+        factor,
+        formula,
+        multipliers,
+        maxtime: span("maxtime")?,
+        rndtime: span("rndtime")?,
+        overalljails: flag("overalljails"),
+    })
+}
+
+/// `ignoreip` words: addresses, networks, `file:PATH`, and host names.
+fn ignore_entries(list: &[String]) -> Result<Vec<IgnoreEntry>, String> {
+    let mut entries = Vec::new();
+    for word in list.iter().flat_map(|text| text.split([' ', ',', '\t', '\n'])).filter(|w| !w.is_empty()) {
+        entries.push(if let Some(path) = word.strip_prefix("file:") {
+            let path = format!("/{}", path.trim_start_matches('/'));
+            let nets = super::ignore_file(Path::new(&path)).map_err(|e| format!("ignoreip = file:{path}: {e}"))?;
+            IgnoreEntry::File { path: path.into(), nets: nets.into() }
+        } else {
+            match FailureId::parse(word) {
+                FailureId::Net(net) => IgnoreEntry::Net(net),
+                FailureId::Text(name) if could_be_a_name(&name) => IgnoreEntry::Name(name),
+                FailureId::Text(word) => {
+                    return Err(format!(
+                        "ignoreip: '{word}' is no address, network or host name; write 192.0.2.1 or 192.0.2.0/24"
+                    ));
+                }
+            }
+        });
+    }
+    Ok(entries)
+}
+
+/// Letters, digits, hyphens and dots, and not only digits and dots.
+fn could_be_a_name(word: &str) -> bool {
+    word.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '.' | '_'))
+        && word.contains(|c: char| c.is_alphabetic())
+}
+
+/// What the jail's actions mean for the kernel.
+fn block(jail: &JailSettings, ground: &Ground) -> Result<Option<JailBlock>, String> {
+    let mut block = None;
+    for action in &jail.actions {
+        if action.property("native").as_deref() != Some("table") {
+            if ground.dry_run {
+                continue;
+            }
+            return Err(format!(
+                "action '{}' runs commands, which this version does not do yet; use banaction = stockade",
+                action.name
+            ));
+        }
+        block = Some(native_block(&jail.jail(), action, ground)?);
+    }
+    Ok(block)
+}
+
+fn native_block(jail: &JailName, action: &ActionSettings, ground: &Ground) -> Result<JailBlock, String> {
+    let property = |name: &str, default: &str| action.property(name).unwrap_or_else(|| default.to_owned());
+    let (port, protocol) = (property("port", "0:65535"), property("protocol", "all"));
+    let ports = PortSpec::parse(&port, &protocol, &ground.services)
+        .map_err(|e| format!("action '{}', port = {port}, protocol = {protocol}: {e}", action.name))?;
+    let verdict = match property("block", "drop").as_str() {
+        "drop" => Verdict::Drop,
+        "reject" => Verdict::Reject,
+        other => return Err(format!("action '{}': block = {other} is neither drop nor reject", action.name)),
+    };
+    Ok(JailBlock { jail: jail.clone(), ports, verdict })
+}
+
+/// Where the jail's lines come from.
+fn sources(jail: &JailSettings, ground: &Ground) -> Result<Sources, String> {
+    if jail.failregex.is_empty() {
+        return Ok(Sources::Nothing);
+    }
+    let kind = jail.backend.split_once('[').map_or(jail.backend.as_str(), |(kind, _)| kind).trim();
+    let patterns = patterns(jail)?;
+    let has_files = !jail.logpath.is_empty() || !patterns.is_empty();
+    let wanted = kind == "systemd"
+        || (kind == "auto"
+            && !jail.journalmatch.is_empty()
+            && (jail.own("journalfirst").is_some_and(boolean) && ground.journal || !has_files));
+    if wanted {
+        return journal(jail).map(|options| Sources::Journal(Box::new(options)));
+    }
+    if !has_files {
+        return Err("there is no log to read: set logpath, or backend = systemd".to_owned());
+    }
+    let mut paths: Vec<(PathBuf, bool)> =
+        jail.logpath.iter().map(|(path, tail)| (PathBuf::from(path), tail == "tail")).collect();
+    let (wild, plain): (Vec<_>, Vec<_>) = patterns.into_iter().partition(|(glob, _)| Glob::is_wild(glob.as_str()));
+    // A log that is not there yet is waited for.
+    for (glob, tail) in plain {
+        if !paths.iter().any(|(path, _)| path == Path::new(glob.as_str())) {
+            paths.push((PathBuf::from(glob.as_str()), tail));
+        }
+    }
+    let follow = jail.own("watchglob").is_none_or(boolean);
+    Ok(Sources::Files { paths, patterns: if follow { wild } else { Vec::new() } })
+}
+
+/// `stockade.logpath`: patterns of files that may appear, and whether each is read from its end.
+fn patterns(jail: &JailSettings) -> Result<Vec<(Glob, bool)>, String> {
+    let glob = |(pattern, place): &(String, String)| {
+        Glob::new(pattern).map(|glob| (glob, place == "tail")).map_err(|e| e.to_string())
+    };
+    jail.patterns.iter().map(glob).collect()
+}
+
+/// The journal as `backend = systemd[option=value, ...]` and `journalmatch` choose it.
+fn journal(jail: &JailSettings) -> Result<JournalOptions, String> {
+    let mut options = JournalOptions { matches: jail.journalmatch.clone(), ..JournalOptions::default() };
+    let arguments = jail.backend.split_once('[').map_or("", |(_, rest)| rest.trim_end_matches([']', ' ']));
+    for argument in arguments.split(',').map(str::trim).filter(|a| !a.is_empty()) {
+        let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
+        let value = value.trim().trim_matches(['"', '\'']);
+        match name.trim() {
+            "journalpath" => options.path = Some(value.into()),
+            "journalfiles" => options.files = value.split_whitespace().map(str::to_owned).collect(),
+            "namespace" => options.namespace = Some(value.to_owned()),
+            "journalflags" => {
+                options.flags = Some(value.parse().map_err(|_| format!("journalflags = '{value}' is not a number"))?);
+            }
+            "rotated" => {}
+            other => return Err(format!("backend: systemd has no option '{other}'")),
+        }
+    }
+    Ok(options)
+}
+
+fn number(option: &str, value: i64) -> Result<u32, String> {
+    u32::try_from(value).map_err(|_| format!("{option} = {value} is out of range"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::places::Tree;
+
+    fn ground(dry_run: bool) -> Ground {
+        Ground {
+            calendar: Calendar::new(jiff::tz::TimeZone::UTC, 2026),
+            services: Services::embedded(),
+            dry_run,
+            journal: false,
+        }
+    }
+
+    fn staged(lines: &[&[&str]], dry_run: bool) -> Stage {
+        let command = |words: &&[&str]| words.iter().map(|w| Value::from(*w)).collect::<Vec<_>>();
+        let stream: Vec<_> = lines.iter().map(command).collect();
+        stage(Settings::default().staged(&stream).unwrap(), &ground(dry_run), 1).unwrap()
+    }
+
+    const JAIL: &[&[&str]] = &[
+        &["add", "j", "polling"],
+        &["set", "j", "addfailregex", "^bad <HOST>$"],
+        &["set", "j", "addlogpath", "/var/log/x.log", "tail"],
+        &["start", "j"],
+    ];
+
+    #[track_caller]
+    fn off_because(more: &[&str], why: &str) {
+        let lines: Vec<&[&str]> = JAIL.iter().copied().chain([more]).collect();
+        let stage = staged(&lines, false);
+        assert!(stage.jails.is_empty());
+        assert!(stage.off[0].1.contains(why), "{:?}", stage.off);
+    }
+
+    #[test]
+    fn the_embedded_tree_stages_as_a_whole() {
+        let nothing = std::env::temp_dir().join(format!("stockade-no-tree-{}", std::process::id()));
+        std::fs::create_dir_all(&nothing).unwrap();
+        let loaded = Tree::of(Some(&nothing)).compile().unwrap();
+        std::fs::remove_dir(&nothing).unwrap();
+        let (settings, broken) = Settings::default().staged_as_far_as_possible(&loaded.stream).unwrap();
+        let stage = stage(settings, &ground(false), 1).unwrap();
+        assert_eq!((broken, stage.off.clone()), (Vec::new(), Vec::new()));
+        let sshd = stage.jails.iter().find(|jail| jail.spec.name.as_str() == "sshd").unwrap();
+        assert!(sshd.block.as_ref().is_some_and(|block| block.ports.is_all()));
+        assert_eq!(sshd.spec.guard, Guard::Refuse);
+    }
+
+    #[test]
+    fn a_jail_is_off_with_a_reason_and_the_others_run() {
+        off_because(&["set", "j", "addfailregex", "("], "missing )");
+        off_because(&["set", "j", "addignoreip", "300.1.2.3/99"], "no address, network or host name");
+        off_because(&["set", "j", "ignorecommand", "/bin/true"], "ignorecommand is not supported yet");
+        off_because(&["set", "j", "bantime.formula", "__import__('os')"], "bantime.formula");
+        off_because(&["set", "j", "logencoding", "klingon"], "logencoding");
+    }
+
+    #[test]
+    fn actions_with_commands_are_refused_unless_nothing_is_enforced() {
+        let action: &[&[&str]] = &[&["set", "j", "addaction", "fw"], &["set", "j", "action", "fw", "actionban", "x"]];
+        let lines: Vec<&[&str]> = JAIL.iter().copied().chain(action.iter().copied()).collect();
+        assert!(staged(&lines, false).off[0].1.contains("runs commands"));
+        assert!(staged(&lines, true).off.is_empty());
+    }
+}

@@ -1,0 +1,267 @@
+//! The store's thread: the only one that writes the database.
+//!
+//! Everything that waits goes into one durable transaction (group commit), then
+//! the judge is told. Places in logs that come without a decision wait up to ten
+//! seconds for one, so that a quiet host does not write for every line.
+
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use stockade_core::judge::Event;
+use stockade_core::{DecisionKind, Seq, SourceKey, Turn};
+use stockade_store::{Allow, Error, FirstLine, Forget, Marks, Snapshot, Store};
+
+use super::judge::{JudgeControl, JudgeInbox};
+use crate::log::{Level, Log};
+
+/// How long watermarks wait for a decision to ride along with.
+const WATERMARKS_WAIT: Duration = Duration::from_secs(10);
+/// How long until a failing disk is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How often the purge is looked at when nothing happens.
+const PURGE_EVERY: Duration = Duration::from_secs(3_600);
+/// Turns of one transaction at most.
+const TURNS_MAX: usize = 1_024;
+
+/// What the store can be asked for. The number that wait is bounded by the
+/// judge's credit: it stops deciding when too many decisions are open.
+pub(crate) enum StoreJob {
+    /// Save the decisions and places of one turn.
+    Turn(Arc<Turn>),
+    /// Keep opaque states.
+    Snapshots(Vec<Snapshot>),
+    /// A file is known by this first line.
+    FirstLine {
+        /// Which file.
+        source: SourceKey,
+        /// SHA-1 in hexadecimal.
+        hash: String,
+    },
+    /// Clients have been told of everything up to here.
+    Announced(Seq),
+    /// Other marks.
+    Marks(Box<Marks>),
+    /// Save everything, tidy up and end.
+    Close(Sender<Result<(), String>>),
+}
+
+/// How the database is doing, for `status`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StoreState {
+    /// Empty, or why decisions are not being saved.
+    pub(crate) trouble: String,
+    /// Decisions that wait in memory for the disk.
+    pub(crate) unsaved: usize,
+}
+
+/// The way to the store's thread.
+#[derive(Clone)]
+pub(crate) struct StoreHandle {
+    jobs: Sender<StoreJob>,
+    state: Arc<Mutex<StoreState>>,
+}
+
+impl StoreHandle {
+    /// Starts the thread on an open store.
+    pub(crate) fn start(store: Store, judge: Arc<JudgeInbox>, log: Log) -> io::Result<StoreHandle> {
+        let (jobs, receiver) = channel();
+        let state = Arc::new(Mutex::default());
+        let thread = Thread {
+            store,
+            jobs: receiver,
+            judge,
+            log,
+            state: Arc::clone(&state),
+            turns: Vec::new(),
+            marks: Marks::default(),
+            urgent: false,
+            late: None,
+            unsaved_upto: None,
+        };
+        std::thread::Builder::new().name("store".into()).spawn(move || thread.run())?;
+        Ok(StoreHandle { jobs, state })
+    }
+
+    /// Asks for something; lost if the thread has gone.
+    pub(crate) fn send(&self, job: StoreJob) {
+        drop(self.jobs.send(job));
+    }
+
+    /// Clients have been told of everything up to here.
+    pub(crate) fn announced(&self, seq: Seq) {
+        self.send(StoreJob::Announced(seq));
+    }
+
+    /// Changes the operator's allow list.
+    pub(crate) fn allow(&self, allow: Vec<Allow>) {
+        self.send(StoreJob::Marks(Box::new(Marks { allow, ..Marks::default() })));
+    }
+
+    /// Forgets ids, banned or not.
+    pub(crate) fn forget(&self, forget: Vec<Forget>) {
+        self.send(StoreJob::Marks(Box::new(Marks { forget, ..Marks::default() })));
+    }
+
+    /// Saves everything and closes the file.
+    pub(crate) fn close(&self) -> Result<(), String> {
+        let (sender, receiver) = channel();
+        self.send(StoreJob::Close(sender));
+        receiver.recv().unwrap_or(Ok(()))
+    }
+
+    /// How it is doing.
+    pub(crate) fn state(&self) -> StoreState {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+struct Thread {
+    store: Store,
+    jobs: Receiver<StoreJob>,
+    judge: Arc<JudgeInbox>,
+    log: Log,
+    state: Arc<Mutex<StoreState>>,
+    turns: Vec<Turn>,
+    marks: Marks,
+    /// Something waits that must not wait.
+    urgent: bool,
+    /// When what may wait has waited long enough.
+    late: Option<Instant>,
+    /// The newest decision that the judge was not told of as saved.
+    unsaved_upto: Option<Seq>,
+}
+
+impl Thread {
+    fn run(mut self) {
+        let mut next_tidy = Some(Instant::now());
+        loop {
+            let wake = [self.late, next_tidy].into_iter().flatten().min();
+            let first = match wake {
+                Some(at) => self.jobs.recv_timeout(at.saturating_duration_since(Instant::now())),
+                None => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            let mut close = None;
+            match first {
+                Ok(job) => close = self.take(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while close.is_none() && self.turns.len() < TURNS_MAX {
+                let Ok(job) = self.jobs.try_recv() else { break };
+                close = self.take(job);
+            }
+            if self.urgent || close.is_some() || self.late.is_some_and(|at| at <= Instant::now()) {
+                self.commit();
+                next_tidy = Some(Instant::now());
+            }
+            if let Some(done) = close {
+                let closed = self.store.close(super::now()).map_err(|e| e.to_string());
+                drop(done.send(closed));
+                return;
+            }
+            if next_tidy.is_some_and(|at| at <= Instant::now()) {
+                next_tidy = Some(Instant::now() + self.tidy());
+            }
+        }
+    }
+
+    /// Puts a job to what waits; the way to answer if it was the last one.
+    fn take(&mut self, job: StoreJob) -> Option<Sender<Result<(), String>>> {
+        match job {
+            StoreJob::Turn(turn) => {
+                let mut turn = Arc::unwrap_or_clone(turn);
+                if let Some(last) = turn.decisions.last() {
+                    self.unsaved_upto = Some(last.seq);
+                    self.urgent = true;
+                }
+                // A restore repeats what stands in the database already.
+                turn.decisions.retain(|decision| decision.kind != DecisionKind::Restore);
+                if !turn.decisions.is_empty() || !turn.watermarks.is_empty() {
+                    self.turns.push(turn);
+                }
+            }
+            StoreJob::Snapshots(mut snapshots) => self.marks.snapshots.append(&mut snapshots),
+            StoreJob::FirstLine { source, hash } => {
+                self.marks.firstlines.push(FirstLine { source, hash: hash.into() });
+            }
+            StoreJob::Announced(seq) => self.marks.announced = Some(seq),
+            StoreJob::Marks(marks) => {
+                self.urgent = true;
+                let Marks { jails, mut allow, mut forget, mut dropped, .. } = *marks;
+                self.marks.jails = jails.or(self.marks.jails.take());
+                self.marks.allow.append(&mut allow);
+                self.marks.forget.append(&mut forget);
+                self.marks.dropped.append(&mut dropped);
+            }
+            StoreJob::Close(done) => return Some(done),
+        }
+        if self.late.is_none() {
+            self.late = Some(Instant::now() + WATERMARKS_WAIT);
+        }
+        None
+    }
+
+    fn commit(&mut self) {
+        let turns = std::mem::take(&mut self.turns);
+        let marks = std::mem::take(&mut self.marks);
+        (self.urgent, self.late) = (false, None);
+        let nothing = turns.is_empty() && marks.is_empty();
+        let result = if nothing { Ok(()) } else { self.store.commit(&turns, &marks) };
+        if let Err(Error::Overflow { .. }) = &result {
+            // Nothing was taken. Not telling the judge makes it stop deciding, so
+            // that what waits stays bounded; nothing is lost.
+            (self.turns, self.marks, self.urgent) = (turns, marks, true);
+            std::thread::sleep(AGAIN_AFTER);
+            return;
+        }
+        self.tell(result.map_err(|e| e.to_string()));
+    }
+
+    /// Work that may wait; how long until there is more of it.
+    fn tidy(&mut self) -> Duration {
+        let waiting = self.store.catch_up(super::now());
+        let more = waiting.as_ref().is_ok_and(|w| w.more);
+        let failed = waiting.is_err();
+        self.tell(waiting.map(drop).map_err(|e| e.to_string()));
+        match (more, failed || self.store.degraded().is_some()) {
+            (_, true) => AGAIN_AFTER,
+            (true, false) => Duration::ZERO,
+            (false, false) => PURGE_EVERY,
+        }
+    }
+
+    /// Tells the judge, and the operator what is new.
+    fn tell(&mut self, result: Result<(), String>) {
+        let degraded = self.store.degraded();
+        let trouble = match (result, degraded) {
+            (Err(why), _) => why,
+            (Ok(()), Some(degraded)) => degraded.why.to_string(),
+            (Ok(()), None) => String::new(),
+        };
+        let unsaved = degraded.map_or(0, |d| d.rows);
+        if let Some(upto) = self.unsaved_upto {
+            let event = if trouble.is_empty() {
+                self.unsaved_upto = None;
+                Event::Saved(upto)
+            } else {
+                Event::Unsaved { upto, why: trouble.clone().into() }
+            };
+            self.judge.control(JudgeControl::Event(event));
+        }
+        let was = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *state, StoreState { trouble: trouble.clone(), unsaved }).trouble
+        };
+        if was.is_empty() && !trouble.is_empty() {
+            let text = format!("decisions are not being saved, only kept in memory: {trouble}");
+            self.log.line(Level::Error, "fail2ban.database", text);
+        } else if !was.is_empty() && trouble.is_empty() {
+            self.log.line(Level::Notice, "fail2ban.database", "decisions are being saved again; nothing was lost");
+        }
+        for note in self.store.take_notes() {
+            self.log.line(Level::Warning, "fail2ban.database", note.to_string());
+        }
+    }
+}

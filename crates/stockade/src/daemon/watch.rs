@@ -1,0 +1,152 @@
+//! The source thread: waits for news of all logs at once and kicks their reads.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use stockade_source::{Glob, ReadyId, Waker, Watcher};
+
+use super::flow::{Reader, SourceRun};
+use crate::log::Log;
+
+/// What the thread is told.
+enum Order {
+    Add(Arc<SourceRun>),
+    Remove(Arc<str>),
+    /// It was read until nothing came; ask again, and look at it then whatever happens.
+    Read(Arc<str>, Option<Instant>),
+    /// New files that match belong to this jail.
+    Globs(Vec<Glob>, NewFiles),
+    Close,
+}
+
+/// Called with files that appeared.
+pub(crate) type NewFiles = Arc<dyn Fn(Vec<PathBuf>) + Send + Sync>;
+
+/// The way to the source thread.
+#[derive(Clone)]
+pub(crate) struct WatchHandle {
+    orders: Arc<Mutex<Vec<Order>>>,
+    waker: Waker,
+}
+
+impl WatchHandle {
+    /// Starts the thread.
+    pub(crate) fn start(mut watcher: Watcher, log: Log) -> io::Result<WatchHandle> {
+        let handle = WatchHandle { orders: Arc::default(), waker: watcher.waker() };
+        let orders = Arc::clone(&handle.orders);
+        std::thread::Builder::new().name("source".into()).spawn(move || {
+            let mut thread = Thread { log, known: HashMap::new(), names: HashMap::new(), globs: HashMap::new() };
+            while thread.round(&mut watcher, &orders) {}
+        })?;
+        Ok(handle)
+    }
+
+    /// Watches a source; it is read at once.
+    pub(crate) fn add(&self, source: Arc<SourceRun>) {
+        self.order(Order::Add(source));
+    }
+
+    /// Watches it no more.
+    pub(crate) fn remove(&self, name: &Arc<str>) {
+        self.order(Order::Remove(Arc::clone(name)));
+    }
+
+    /// It was read until nothing came.
+    pub(crate) fn read(&self, name: &Arc<str>, look_at: Option<Instant>) {
+        self.order(Order::Read(Arc::clone(name), look_at));
+    }
+
+    /// Replaces the patterns whose new files are to be told of.
+    pub(crate) fn globs(&self, globs: Vec<Glob>, found: NewFiles) {
+        self.order(Order::Globs(globs, found));
+    }
+
+    /// Ends the thread.
+    pub(crate) fn close(&self) {
+        self.order(Order::Close);
+    }
+
+    fn order(&self, order: Order) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+        self.waker.wake();
+    }
+}
+
+struct Thread {
+    log: Log,
+    known: HashMap<ReadyId, Arc<SourceRun>>,
+    names: HashMap<Arc<str>, ReadyId>,
+    globs: HashMap<ReadyId, NewFiles>,
+}
+
+impl Thread {
+    /// Waits for news and passes them on; `false` at the end.
+    fn round(&mut self, watcher: &mut Watcher, orders: &Mutex<Vec<Order>>) -> bool {
+        let ready = match watcher.wait(None) {
+            Ok(ready) => ready,
+            Err(e) => {
+                self.log.error(format!("log files can't be watched: {e}"));
+                return false;
+            }
+        };
+        for order in std::mem::take(&mut *orders.lock().unwrap_or_else(PoisonError::into_inner)) {
+            match order {
+                Order::Add(source) => self.add(watcher, &source),
+                Order::Remove(name) => {
+                    if let Some(id) = self.names.remove(&name) {
+                        self.known.remove(&id);
+                        watcher.remove(id);
+                    }
+                }
+                Order::Read(name, look_at) => {
+                    if let Some(id) = self.names.get(&name) {
+                        watcher.again(*id);
+                        watcher.remind(*id, look_at);
+                    }
+                }
+                Order::Globs(globs, found) => {
+                    for id in std::mem::take(&mut self.globs).into_keys() {
+                        watcher.remove(id);
+                    }
+                    for glob in globs {
+                        let id = watcher.add_glob(glob);
+                        self.globs.insert(id, Arc::clone(&found));
+                    }
+                }
+                Order::Close => return false,
+            }
+        }
+        for id in ready {
+            if let Some(source) = self.known.get(&id) {
+                source.kick();
+            } else if let Some(found) = self.globs.get(&id) {
+                let new = watcher.new_files(id);
+                if !new.is_empty() {
+                    found(new);
+                }
+            }
+        }
+        for note in watcher.take_notes() {
+            self.log.line(super::source_level(note.level()), "fail2ban.filter", note.to_string());
+        }
+        true
+    }
+
+    fn add(&mut self, watcher: &mut Watcher, source: &Arc<SourceRun>) {
+        let id = source.with_reader(|reader| match reader {
+            Reader::File(file) => Ok(watcher.add_file(file.path())),
+            Reader::Journal(journal) => watcher.add_fd(journal.as_fd()),
+        });
+        match id {
+            Ok(id) => {
+                self.known.insert(id, Arc::clone(source));
+                self.names.insert(Arc::clone(&source.name), id);
+                source.kick();
+            }
+            Err(e) => self.log.error(format!("{} can't be watched: {e}", source.name)),
+        }
+    }
+}

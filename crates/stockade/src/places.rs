@@ -1,0 +1,232 @@
+//! Which tree is meant, and where that tree's daemon has its places.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use stockade_config::{
+    Diagnostic, FilterCheck, FilterFault, FilterTexts, LoadOptions, Overrides, Severity, TreeSource,
+};
+use stockade_core::matcher::{Calendar, DatePattern, Filter, FilterSpec, UseDns};
+use stockade_wire::Command;
+
+/// Where our own settings are looked for when no folder is named.
+const OWN_FOLDER: &str = "/etc/stockade";
+
+/// Where one daemon has its things.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    /// The control socket.
+    pub(crate) socket: PathBuf,
+    /// File with the process id, locked while the daemon lives.
+    pub(crate) pidfile: PathBuf,
+    /// The database; `None` keeps it in memory.
+    pub(crate) database: Option<PathBuf>,
+    /// Where the own log goes, as configured.
+    pub(crate) logtarget: String,
+    /// For the log target SYSLOG.
+    pub(crate) syslogsocket: String,
+    /// Which lines the log gets.
+    pub(crate) loglevel: String,
+}
+
+impl Places {
+    /// The places of the daemon of that tree. Who is not root has places of
+    /// their own, since those of the tree can't be written (a dry run).
+    pub(crate) fn of(conf: Option<&Path>) -> Result<Places> {
+        Tree::of(conf).places()
+    }
+
+    /// Places for a watcher beside another guard: none of that guard's.
+    pub(crate) fn in_the_shadow(&mut self) {
+        let folder = own_folder();
+        self.socket = folder.join("shadow.sock");
+        self.pidfile = folder.join("shadow.pid");
+        self.database = None;
+        self.logtarget = "STDERR".to_owned();
+    }
+}
+
+/// A folder of this user for what lives as long as a daemon.
+fn own_folder() -> PathBuf {
+    let user = rustix::process::geteuid();
+    if user.is_root() {
+        return "/run/stockade".into();
+    }
+    let folder = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    folder.join(format!("stockade-{}", user.as_raw()))
+}
+
+/// The socket of the daemon of that tree.
+pub(crate) fn socket_of(conf: Option<&Path>) -> Result<PathBuf> {
+    Ok(Places::of(conf)?.socket)
+}
+
+/// A configuration tree, not yet read.
+#[derive(Clone, Debug)]
+pub(crate) struct Tree {
+    source: TreeSource,
+    /// Name of the folder, for messages.
+    pub(crate) folder: PathBuf,
+    own_places: bool,
+}
+
+/// A tree that was read.
+pub(crate) struct LoadedTree {
+    /// All commands in order.
+    pub(crate) stream: Vec<Command>,
+    /// Jails that are left out, and why.
+    pub(crate) broken: Vec<(String, String)>,
+    /// What is wrong with jails, by their names, with file and line.
+    pub(crate) faults: Vec<(String, String)>,
+    /// Everything else that the operator should know, one line each.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl LoadedTree {
+    /// All jails that can't run, each with everything that is wrong with it:
+    /// where the tree says so, else what `others` say.
+    pub(crate) fn off(&self, others: &[(String, String)]) -> Vec<(String, String)> {
+        let mut off: Vec<(String, String)> = Vec::new();
+        for (jail, why) in self.broken.iter().chain(others) {
+            if off.iter().any(|(name, _)| name == jail) {
+                continue;
+            }
+            let faults: Vec<&str> =
+                self.faults.iter().filter(|(name, _)| name == jail).map(|(_, f)| f.as_str()).collect();
+            off.push((jail.clone(), if faults.is_empty() { why.clone() } else { faults.join("; ") }));
+        }
+        off
+    }
+}
+
+impl Tree {
+    /// The tree of that folder; without one, our own settings over the embedded tree.
+    pub(crate) fn of(conf: Option<&Path>) -> Tree {
+        let folder = conf.unwrap_or(Path::new(OWN_FOLDER)).to_owned();
+        let source = match conf {
+            Some(folder) => TreeSource::of_folder(folder),
+            None if folder.is_dir() => TreeSource::Overlay(folder.clone()),
+            None => TreeSource::Embedded,
+        };
+        Tree { source, folder, own_places: conf.is_none() && !rustix::process::geteuid().is_root() }
+    }
+
+    /// A complete tree of another making, whose places belong to that.
+    pub(crate) fn is_foreign(&self) -> bool {
+        matches!(self.source, TreeSource::Disk(_))
+    }
+
+    /// Where this tree's daemon has its things.
+    pub(crate) fn places(&self) -> Result<Places> {
+        if !self.folder_is_usable() {
+            bail!("{} is not a folder; -c takes a folder with jail.conf or jail.local in it", self.folder.display());
+        }
+        let (daemon, _) = stockade_config::load_daemon_options(&self.source, &Overrides::default());
+        let mut places = Places {
+            socket: daemon.socket.into(),
+            pidfile: daemon.pidfile.into(),
+            database: Some(daemon.dbfile.into()),
+            logtarget: daemon.logtarget,
+            syslogsocket: daemon.syslogsocket,
+            loglevel: daemon.loglevel,
+        };
+        if places.database.as_ref().is_some_and(|p| p.as_os_str().eq_ignore_ascii_case("none")) {
+            places.database = None;
+        }
+        if self.own_places {
+            let folder = own_folder();
+            places.socket = folder.join("stockade.sock");
+            places.pidfile = folder.join("stockade.pid");
+            places.database = None;
+            places.logtarget = "STDERR".to_owned();
+        }
+        Ok(places)
+    }
+
+    fn folder_is_usable(&self) -> bool {
+        matches!(self.source, TreeSource::Embedded) || self.folder.is_dir()
+    }
+
+    /// Compiles the tree, whatever is wrong in it.
+    pub(crate) fn compile(&self) -> Result<stockade_config::Loaded> {
+        if !self.folder_is_usable() {
+            bail!("{} is not a folder; -c takes a folder with jail.conf or jail.local in it", self.folder.display());
+        }
+        let checker = Checker::new();
+        let options = LoadOptions {
+            journal: stockade_config::journal_is_there(),
+            checker: Some(&checker),
+            ..LoadOptions::default()
+        };
+        Ok(stockade_config::load(&self.source, &options))
+    }
+
+    /// Reads the tree. Fails if it can't be used at all, with every reason.
+    pub(crate) fn load(&self) -> Result<LoadedTree> {
+        let loaded = self.compile()?;
+        if loaded.refused {
+            let errors = texts(&loaded.diagnostics, |d| d.severity == Severity::Error);
+            bail!("the configuration can't be used: {}", errors.join("; "));
+        }
+        let broken = loaded
+            .skipped
+            .iter()
+            .map(|jail| {
+                let why =
+                    texts(&loaded.diagnostics, |d| d.jail.as_deref() == Some(jail) && d.severity == Severity::Error);
+                (jail.clone(), why.join("; "))
+            })
+            .collect();
+        let fault = |d: &Diagnostic| d.severity == Severity::Error && d.jail.is_some();
+        let faults = loaded.diagnostics.iter().filter(|d| fault(d));
+        let faults = faults.map(|d| (d.jail.clone().unwrap_or_default(), d.to_string())).collect();
+        let warnings = texts(&loaded.diagnostics, |d| d.severity >= Severity::Warning && !fault(d));
+        Ok(LoadedTree { stream: loaded.stream, broken, faults, warnings })
+    }
+
+    /// The commands of a jail named `scan` that has nothing but this filter.
+    pub(crate) fn filter(&self, call: &str, journal: bool) -> Result<Vec<Command>> {
+        stockade_config::load_filter(&self.source, call, journal).map_err(|problem| anyhow::anyhow!("{problem}"))
+    }
+}
+
+/// Diagnostics that `wanted` chooses, as `file:line:column: message (help)`.
+fn texts(diagnostics: &[Diagnostic], wanted: impl Fn(&Diagnostic) -> bool) -> Vec<String> {
+    diagnostics.iter().filter(|d| wanted(d)).map(ToString::to_string).collect()
+}
+
+/// Compiles regexes where the tree is read, so that a fault has a file and a line.
+struct Checker {
+    calendar: std::sync::Arc<Calendar>,
+}
+
+impl Checker {
+    fn new() -> Checker {
+        Checker { calendar: Calendar::new(jiff::tz::TimeZone::UTC, 2026) }
+    }
+}
+
+impl FilterCheck for Checker {
+    fn check(&self, texts: &FilterTexts<'_>) -> Vec<FilterFault> {
+        let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let spec = FilterSpec {
+            prefregex: texts.prefregex.map(str::to_owned),
+            failregex: owned(&texts.failregex),
+            ignoreregex: owned(&texts.ignoreregex),
+            datepattern: texts.datepattern.map_or(DatePattern::Default, |text| DatePattern::Text(text.to_owned())),
+            maxlines: texts.maxlines.unwrap_or(1),
+            usedns: texts.usedns.and_then(UseDns::parse).unwrap_or_default(),
+            ..FilterSpec::default()
+        };
+        match Filter::compile(&spec, &self.calendar) {
+            Ok(_) => Vec::new(),
+            Err(e) => vec![FilterFault {
+                option: e.option,
+                index: e.index as usize,
+                message: e.message,
+                position: e.position,
+                warning: false,
+            }],
+        }
+    }
+}
