@@ -16,6 +16,8 @@ const AF_INET6: u8 = 10;
 const TCP: u8 = 6;
 /// Established, both handshakes and all half-closed states; not time-wait (6), closed (7) and listen (10).
 const CONNECTED: u32 = 0x0fff & !(1 | 1 << 6 | 1 << 7 | 1 << 10);
+const ESTABLISHED: u32 = 1 << 1;
+const LISTENING: u32 = 1 << 10;
 /// Bytes of `struct inet_diag_sockid`.
 const SOCK_ID: usize = 48;
 
@@ -62,6 +64,37 @@ impl Diag {
         Ok(all)
     }
 
+    /// Established connections to ports on which a program of root listens: not
+    /// what a user's own programs or forwarded ports are connected to.
+    pub(crate) fn serving_root(&mut self) -> Result<Vec<Connection>, Errno> {
+        let mut ports = Vec::new();
+        let mut all = Vec::new();
+        for family in [AF_INET, AF_INET6] {
+            for states in [LISTENING, ESTABLISHED] {
+                let found = self.socket.request(
+                    |w| {
+                        w.begin(SOCK_DIAG_BY_FAMILY, DUMP, &request(family, states, &[0; SOCK_ID]));
+                        w.end();
+                    },
+                    |found: &mut Vec<(Connection, u32)>, message| {
+                        found.extend(connection_of(message).zip(owner_of(message)));
+                    },
+                );
+                match found {
+                    Ok(found) if states == LISTENING => {
+                        ports.extend(found.iter().filter(|(_, uid)| *uid == 0).map(|(c, _)| c.local_port));
+                    }
+                    Ok(found) => all.extend(found.into_iter().map(|(connection, _)| connection)),
+                    // No IPv6 in this kernel.
+                    Err(Errno::NOENT | Errno::AFNOSUPPORT) if family == AF_INET6 => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+        }
+        all.retain(|connection| ports.contains(&connection.local_port));
+        Ok(all)
+    }
+
     /// Ends a connection: both sides see a reset. `false` if it had ended already.
     pub(crate) fn end(&mut self, connection: &Connection) -> Result<bool, Errno> {
         let ended = self.socket.request(
@@ -85,6 +118,11 @@ fn request(family: u8, states: u32, id: &[u8; SOCK_ID]) -> Vec<u8> {
     request.extend_from_slice(&states.to_ne_bytes());
     request.extend_from_slice(id);
     request
+}
+
+/// Whose socket it is: `idiag_uid` of `struct inet_diag_msg`.
+fn owner_of(message: Message<'_>) -> Option<u32> {
+    Some(u32::from_ne_bytes(*message.payload.get(4 + SOCK_ID + 12..)?.first_chunk::<4>()?))
 }
 
 /// Reads `struct inet_diag_msg`.

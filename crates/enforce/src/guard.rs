@@ -97,7 +97,7 @@ impl Guard {
         if let Some(addr) = self.starter {
             all.push((Net::host(addr), Reason::Starter));
         }
-        let connections = self.diag.as_mut().and_then(|d| d.connections().ok()).unwrap_or_default();
+        let connections = self.diag.as_mut().and_then(|d| d.serving_root().ok()).unwrap_or_default();
         for (addr, user) in login::logins(&connections) {
             all.push((Net::host(addr), Reason::Login { user }));
         }

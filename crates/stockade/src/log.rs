@@ -21,7 +21,7 @@ use std::time::SystemTime;
 
 use jiff::tz::TimeZone;
 
-/// How many lines may wait for the writer.
+/// How many lines may wait for the writer; of WARNING and above twice as many.
 const QUEUE_LINES_MAX: usize = 65_536;
 
 /// How urgent a line is; ordered. Numbers are fail2ban's.
@@ -186,7 +186,8 @@ impl Log {
         }
         let line = Line { at: SystemTime::now(), level, logger, text: text.into() };
         let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.jobs.len() >= QUEUE_LINES_MAX && level < Level::Warning {
+        let max = if level < Level::Warning { QUEUE_LINES_MAX } else { 2 * QUEUE_LINES_MAX };
+        if queue.jobs.len() >= max {
             queue.dropped += 1;
             return;
         }
@@ -396,7 +397,7 @@ fn push_time(text: &mut String, at: SystemTime, zone: &TimeZone) {
 /// Appends `from` with control characters as `\xNN`; everything else as it is.
 pub(crate) fn push_escaped(text: &mut String, from: &str) {
     for c in from.chars() {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
             push(text, format_args!("\\x{:02x}", u32::from(c)));
         } else {
             text.push(c);

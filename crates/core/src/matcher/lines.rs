@@ -111,7 +111,7 @@ pub struct Counters {
     pub errors: u64,
     /// Lines with bytes that are no characters of the log's encoding.
     pub undecodable: u64,
-    /// Lines over [`LINE_BYTES_MAX`], of which the rest was not looked at.
+    /// Lines over [`LINE_BYTES_MAX`], which were left out.
     pub long: u64,
 }
 
@@ -254,19 +254,19 @@ impl Matcher {
 
     /// Decodes one line of a block and looks at it as the daemon does.
     fn raw_line(&mut self, filter: &Filter, now: Timestamp, block: &Block, line: &RawLine<'_>) -> LineReport {
-        let mut bytes = line.bytes;
+        let bytes = line.bytes;
         if bytes.len() > LINE_BYTES_MAX {
             self.counters.long += 1;
             if self.notes.today(Daily::LongLine, now) {
                 let text = format!(
-                    "[{}] A line of {} bytes in {}: only the first {LINE_BYTES_MAX} are looked at.",
+                    "[{}] A line of {} bytes in {} is left out: cut, it could be made to end wherever its author wants.",
                     self.jail,
                     bytes.len(),
                     block.source
                 );
                 self.notes.say(Level::Warning, text);
             }
-            bytes = bytes.get(..LINE_BYTES_MAX).unwrap_or(bytes);
+            return LineReport::default();
         }
         let (text, whole) = filter.encoding.decode(bytes);
         if !whole {

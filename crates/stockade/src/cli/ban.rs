@@ -5,8 +5,9 @@ use std::io::{BufRead, Read};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
+use stockade_core::judge::timespec::parse_seconds;
 
-use super::client::{Client, list, number, text};
+use super::client::{Client, harmless, list, number, text};
 use super::term::{self, say};
 use super::{Common, Exit};
 
@@ -78,7 +79,16 @@ pub(crate) struct AllowArgs {
 
 /// Bans.
 pub(crate) fn ban(args: &BanArgs) -> Result<Exit> {
-    let addresses = expand(&args.addresses)?;
+    let addresses = expand(&args.addresses, true)?;
+    if let Some(time) = &args.time {
+        let secs = parse_seconds(time)
+            .map_err(|_| term::Usage(format!("--time '{time}' is not a time; write 30m, 2h, 1d, or -1 for ever")))?;
+        if secs == 0.0 || (secs < 0.0 && secs != -1.0) {
+            return Err(
+                term::Usage(format!("--time '{time}' would ban nobody; write 30m, 2h, 1d, or -1 for ever")).into()
+            );
+        }
+    }
     let request = json!({ "jail": args.jail, "time": args.time });
     let answer = ask_in_parts(&args.common, "ban", &request, &addresses)?;
     tell(&answer, &args.common, "banned")
@@ -92,14 +102,14 @@ pub(crate) fn unban(args: &UnbanArgs) -> Result<Exit> {
         say(if args.common.json { answer.to_string() } else { format!("{} bans lifted", number(&answer, "changed")) });
         return Ok(Exit::Done);
     }
-    let answer = ask_in_parts(&args.common, "unban", &request, &expand(&args.addresses)?)?;
+    let answer = ask_in_parts(&args.common, "unban", &request, &expand(&args.addresses, false)?)?;
     tell(&answer, &args.common, "unbanned")
 }
 
 /// Allows or takes that back.
 pub(crate) fn allow(args: &AllowArgs, on: bool) -> Result<Exit> {
     let word = if on { "allow" } else { "disallow" };
-    let answer = ask_in_parts(&args.common, word, &json!({}), &expand(&args.addresses)?)?;
+    let answer = ask_in_parts(&args.common, word, &json!({}), &expand(&args.addresses, true)?)?;
     tell(&answer, &args.common, if on { "allowed" } else { "no longer allowed" })
 }
 
@@ -126,8 +136,9 @@ fn tell(answer: &Value, common: &Common, done: &str) -> Result<Exit> {
     if common.json {
         say(answer.to_string());
     } else {
-        let results = list(answer, "results");
-        for one in results.iter().take(20) {
+        let results = harmless(json!(list(answer, "results").iter().take(20).collect::<Vec<_>>()));
+        let all = list(answer, "results").len();
+        for one in results.as_array().into_iter().flatten() {
             let (id, jail, why) = (text(one, "id"), text(one, "jail"), text(one, "why"));
             let place = if jail.is_empty() { String::new() } else { format!(" in {jail}") };
             if one.get("done") == Some(&Value::Bool(true)) {
@@ -137,25 +148,34 @@ fn tell(answer: &Value, common: &Common, done: &str) -> Result<Exit> {
                 say(term::warn(&format!("{id}: not {done}{place}: {why}")));
             }
         }
-        if results.len() > 20 {
-            say(format!("... {} addresses in all, {changed} {done}", results.len()));
+        if all > 20 {
+            say(format!("... {all} addresses in all, {changed} {done}"));
         }
     }
     Ok(if changed > 0 { Exit::Done } else { Exit::Refused })
 }
 
-/// Replaces `-` by the words of standard input.
-fn expand(words: &[String]) -> Result<Vec<String>> {
+/// Replaces `-` by the words of standard input. With `nets` every word must be
+/// an address or network; one that is not refuses all, before anything is done.
+fn expand(words: &[String], nets: bool) -> Result<Vec<String>> {
     let mut all = Vec::new();
     for word in words {
         if word != "-" {
+            if nets {
+                term::net(word)?;
+            }
             all.push(word.clone());
             continue;
         }
-        for line in std::io::stdin().lock().take(STDIN_BYTES_MAX).lines() {
+        for (number, line) in std::io::stdin().lock().take(STDIN_BYTES_MAX).lines().enumerate() {
             let line = line.context("standard input is not text")?;
             let line = line.split('#').next().unwrap_or_default();
-            all.extend(line.split([' ', '\t', ',', '\r']).filter(|w| !w.is_empty()).map(str::to_owned));
+            for word in line.split([' ', '\t', ',', '\r']).filter(|w| !w.is_empty()) {
+                if let Some(wrong) = term::net(word).err().filter(|_| nets) {
+                    return Err(term::Usage(format!("line {}: {wrong}; nothing was done", number + 1)).into());
+                }
+                all.push(word.to_owned());
+            }
         }
         if all.is_empty() {
             bail!("standard input holds no address");

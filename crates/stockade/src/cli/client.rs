@@ -23,7 +23,12 @@ pub(crate) struct NoDaemon {
 
 impl fmt::Display for NoDaemon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no daemon answers at {}: {}; start one with `stockade run`", self.socket.display(), self.why)
+        write!(f, "no daemon answers at {}: {}; ", self.socket.display(), self.why)?;
+        if rustix::process::geteuid().is_root() {
+            f.write_str("start one with `stockade run`")
+        } else {
+            f.write_str("one that root runs is asked with sudo")
+        }
     }
 }
 
@@ -75,6 +80,21 @@ impl Client {
             return Err(anyhow!("{}", error.as_str().unwrap_or("refused")));
         }
         Ok(answer.get_mut("ok").map(Value::take).unwrap_or_default())
+    }
+}
+
+/// The answer with everything that a terminal would obey escaped: it holds
+/// attackers' text. Not for `--json`, where programs want what was there.
+pub(crate) fn harmless(answer: Value) -> Value {
+    match answer {
+        Value::String(text) => {
+            let mut shown = String::with_capacity(text.len());
+            crate::log::push_escaped(&mut shown, &text);
+            Value::String(shown)
+        }
+        Value::Array(list) => list.into_iter().map(harmless).collect(),
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, harmless(value))).collect(),
+        other => other,
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
-use stockade_core::{FailureId, Net};
+use stockade_core::{Net, Span};
 use stockade_store::Marked;
 
 use super::client::Client;
@@ -19,6 +19,9 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  \
     Works with the daemon dead, its socket gone or its database damaged. A daemon\n\
     started later is told, and does not ban these addresses again for what is past.";
 
+/// The database keeps whole seconds, rounded; a ban of just now must be covered.
+const ROUNDING: Span = Span::from_secs(1);
+
 /// Words of `lift`.
 #[derive(Args)]
 pub(crate) struct LiftArgs {
@@ -30,7 +33,7 @@ pub(crate) struct LiftArgs {
 
 /// Lifts.
 pub(crate) fn lift(args: &LiftArgs) -> Result<Exit> {
-    let target = args.address.as_deref().map(net).transpose()?;
+    let target = args.address.as_deref().map(term::net).transpose()?;
     let places = Places::of(args.common.conf.as_deref())?;
     if let Ok(mut client) = Client::at(&places.socket) {
         let request = match &args.address {
@@ -41,8 +44,8 @@ pub(crate) fn lift(args: &LiftArgs) -> Result<Exit> {
         return told(args, super::client::number(&answer, "changed"), "by the daemon");
     }
     let marked = match &places.database {
-        Some(database) => mark(database, target),
-        None => true,
+        Some(database) if database.exists() => mark(database, target),
+        _ => true,
     };
     let table = stockade_enforce::Options::default().table;
     let removed = stockade_enforce::lift(&table, target).context("nothing was removed from the kernel")?;
@@ -58,7 +61,7 @@ pub(crate) fn lift(args: &LiftArgs) -> Result<Exit> {
 
 /// Tells the database, so that the next start does not ban again.
 fn mark(database: &Path, target: Option<Net>) -> bool {
-    match stockade_store::mark_lifted(database, target, crate::daemon::now()) {
+    match stockade_store::mark_lifted(database, target, crate::daemon::now() + ROUNDING) {
         Ok(Marked::Database(_)) => true,
         Ok(Marked::Beside(note)) => {
             term::note(format!(
@@ -88,11 +91,4 @@ fn told(args: &LiftArgs, changed: i64, how: &str) -> Result<Exit> {
         None => say(format!("all bans lifted {how}")),
     }
     Ok(if changed > 0 || args.address.is_none() { Exit::Done } else { Exit::Refused })
-}
-
-fn net(text: &str) -> Result<Net> {
-    match FailureId::parse(text) {
-        FailureId::Net(net) => Ok(net),
-        FailureId::Text(_) => bail!("'{text}' is not an address or network such as 192.0.2.1 or 2001:db8::/32"),
-    }
 }

@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     Done = 0,
     /// Not found, or refused.
     Refused = 1,
+    /// Wrong words.
+    Usage = 2,
     /// No daemon to talk to.
     NoDaemon = 3,
 }
@@ -129,7 +131,13 @@ pub(crate) fn main() -> ExitCode {
     match done {
         Ok(exit) => exit.into(),
         Err(error) => {
-            let exit = if error.is::<client::NoDaemon>() { Exit::NoDaemon } else { Exit::Refused };
+            let exit = if error.is::<client::NoDaemon>() {
+                Exit::NoDaemon
+            } else if error.is::<term::Usage>() {
+                Exit::Usage
+            } else {
+                Exit::Refused
+            };
             term::complain(&error);
             exit.into()
         }

@@ -78,8 +78,10 @@ pub(crate) fn reload(args: &PlainArgs) -> Result<Exit> {
     for problem in list(&answer, "problems") {
         term::note(term::warn(problem.as_str().unwrap_or_default()));
     }
-    say(format!("reloaded: {} jails run", number(&answer, "jails")));
-    Ok(Exit::Done)
+    let jails = number(&answer, "jails");
+    say(format!("reloaded: {jails} {} run", if jails == 1 { "jail" } else { "jails" }));
+    // A script should see that something is wrong, even if it was so before.
+    Ok(if number(&answer, "off") > 0 { Exit::Refused } else { Exit::Done })
 }
 
 /// Replaces the running process by a new one.

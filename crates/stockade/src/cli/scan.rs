@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 use stockade_core::judge::{Event, JailChange, JailSpec, Judge, Outputs, UseDns};
 use stockade_core::matcher::{
-    Calendar, DatePattern, Encoding, Filter, FilterSpec, Hit, LineMode, Matcher, UseDns as FilterDns,
+    Calendar, DatePattern, Encoding, Filter, FilterSpec, Hit, LINE_BYTES_MAX, LineMode, Matcher, UseDns as FilterDns,
 };
 use stockade_core::{
     BanTime, Batch, DecisionKind, Failure, FailureId, GroupValue, JailName, Position, Seq, SourceKey, Span, Timestamp,
@@ -278,6 +278,14 @@ impl<'a> Scan<'a> {
 
     fn line(&mut self, bytes: &[u8]) {
         self.lines += 1;
+        if bytes.len() > LINE_BYTES_MAX {
+            term::note(format!(
+                "stockade: line {} has {} bytes and is left out, as the daemon does",
+                self.lines,
+                bytes.len()
+            ));
+            return;
+        }
         let filter = Arc::clone(self.matcher.filter());
         let text = filter.decode(bytes);
         let text = text.trim_end_matches(['\r', '\n']);
@@ -390,11 +398,12 @@ impl<'a> Scan<'a> {
             .map(|id| (id, self.ids.get(id).map_or(0, |c| c.0), self.ids.get(id).map_or(0, |c| c.1)))
             .collect();
         rows.sort_by_key(|(_, failures, bans)| (std::cmp::Reverse(*bans > 0), std::cmp::Reverse(*failures)));
-        let shown: Vec<Vec<String>> = rows
-            .iter()
-            .take(50)
-            .map(|(id, failures, bans)| vec![(*id).clone(), failures.to_string(), bans.to_string()])
-            .collect();
+        let row = |(id, failures, bans): &(&String, u64, u64)| {
+            let mut who = String::new();
+            crate::log::push_escaped(&mut who, id);
+            vec![who, failures.to_string(), bans.to_string()]
+        };
+        let shown: Vec<Vec<String>> = rows.iter().take(50).map(row).collect();
         if !shown.is_empty() {
             term::table(&["WHO", "FAILURES", "BANS"], &[1, 2], &shown);
             if rows.len() > shown.len() {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::{Client, list, number, text};
+use super::client::{Client, harmless, list, number, text};
 use super::term::{self, say};
 use super::{Common, Exit};
 
@@ -47,6 +47,7 @@ pub(crate) fn status(args: &StatusArgs) -> Result<Exit> {
         say(answer.to_string());
         return Ok(Exit::Done);
     }
+    let answer = harmless(answer);
     match &args.jail {
         None => show_daemon(&answer),
         Some(_) => show_jail(&answer),
@@ -125,10 +126,13 @@ fn show_withheld(status: &Value) {
 /// Lists bans.
 pub(crate) fn banned(args: &BannedArgs) -> Result<Exit> {
     let answer = Client::connect(&args.common)?.ask("banned", &json!({ "jail": args.jail, "plain": args.plain }))?;
-    let bans = list(&answer, "bans");
     if args.common.json {
         say(answer.to_string());
-    } else if args.plain {
+        return Ok(Exit::Done);
+    }
+    let answer = harmless(answer);
+    let bans = list(&answer, "bans");
+    if args.plain {
         for ban in bans {
             say(text(ban, "id"));
         }

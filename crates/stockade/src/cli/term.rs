@@ -15,6 +15,28 @@ pub(crate) fn note(line: impl AsRef<str>) {
     drop(writeln!(std::io::stderr().lock(), "{}", line.as_ref()));
 }
 
+/// The words of a command are wrong: exit code 2.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// An address or network.
+pub(crate) fn net(text: &str) -> Result<stockade_core::Net, Usage> {
+    match stockade_core::FailureId::parse(text) {
+        stockade_core::FailureId::Net(net) => Ok(net),
+        stockade_core::FailureId::Text(_) => {
+            Err(Usage(format!("'{text}' is not an address or network such as 192.0.2.1 or 2001:db8::/32")))
+        }
+    }
+}
+
 /// Says what went wrong, with its causes, in one line.
 pub(crate) fn complain(error: &anyhow::Error) {
     note(format!("stockade: {error:#}"));

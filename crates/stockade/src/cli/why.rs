@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::{Client, list, number, text};
+use super::client::{Client, harmless, list, number, text};
 use super::term::{self, say};
 use super::{Common, Exit};
 
@@ -29,7 +29,7 @@ pub(crate) fn why(args: &WhyArgs) -> Result<Exit> {
     if args.common.json {
         say(answer.to_string());
     } else {
-        show(&answer);
+        show(&harmless(answer));
     }
     Ok(if banned { Exit::Done } else { Exit::Refused })
 }

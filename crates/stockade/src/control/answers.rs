@@ -61,13 +61,11 @@ impl Answers {
             let mut jail = Map::new();
             jail.insert("name".into(), json!(board.spec.name.as_str()));
             put_counters(&mut jail, &counters);
-            jail.insert("state".into(), json!(state_of(board)));
+            let off = posted.off.iter().find(|(name, _)| name == board.spec.name.as_str());
+            let state = off.map_or_else(|| state_of(board), |(_, why)| format!("OFF, only its bans are held: {why}"));
+            jail.insert("state".into(), json!(state));
             jail.insert("sources".into(), sources(board));
             jails.push(Value::Object(jail));
-        }
-        for (name, why) in &posted.off {
-            jails.push(json!({ "name": name, "failed_now": 0, "failed_total": 0, "banned_now": 0, "banned_total": 0,
-                "withheld_now": 0, "state": format!("off: {why}"), "sources": [] }));
         }
         let kernel = self.kernel.state();
         let store = self.store.state();

@@ -108,7 +108,8 @@ impl FrontDesk {
                         }
                         Err(why) => log.error(format!("reload refused: {why}")),
                     }
-                    result.map(|(jails, problems)| json!({ "jails": jails, "problems": problems }))
+                    let off = o.off().len();
+                    result.map(|(jails, problems)| json!({ "jails": jails, "off": off, "problems": problems }))
                 });
             }
             "stop" | "restart" => {
@@ -116,10 +117,17 @@ impl FrontDesk {
                     "stop" => End::Stop { lift: args.flag("lift") },
                     _ => End::Restart,
                 };
-                self.stopping.store(true, Ordering::Relaxed);
-                let ender = Arc::clone(&self.end);
-                self.answers.send(move |answers| {
-                    let bans = answers.kernel.state().bans;
+                let (ender, stopping) = (Arc::clone(&self.end), Arc::clone(&self.stopping));
+                self.operator.send(move |operator| {
+                    // A mistake in the tree must not turn a restart into a stop.
+                    if end == End::Restart
+                        && let Err(why) = operator.check()
+                    {
+                        reply.send(refusal(true, &why));
+                        return;
+                    }
+                    stopping.store(true, Ordering::Relaxed);
+                    let bans = operator.kernel.state().bans;
                     reply.send(line(&json!({ "ok": { "bans": bans } })));
                     ender(end);
                 });
@@ -239,14 +247,27 @@ fn unban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
         return Err("the jail has gone".to_owned());
     };
     operator.forget(jail.as_ref(), &ids);
+    let around = operator.networks_around(ids.iter().filter_map(FailureId::net).collect())?;
     let results: Vec<Value> = ids
         .iter()
         .map(|id| {
             let missing = absent.contains(id);
-            json!({ "id": id.to_string(), "done": !missing, "why": if missing { "it is not banned" } else { "" } })
+            let mut why = if missing { "it is not banned".to_owned() } else { String::new() };
+            why += &still_held(&around, id.net());
+            json!({ "id": id.to_string(), "done": !missing, "why": why })
         })
         .collect();
     Ok(json!({ "changed": count, "results": results }))
+}
+
+/// Says which banned networks hold an address all the same.
+fn still_held(around: &[(Net, JailName, Net)], net: Option<Net>) -> String {
+    let holds = around.iter().filter(|(inside, ..)| Some(*inside) == net);
+    holds
+        .map(|(_, jail, wide)| {
+            format!("; the network {wide} is banned in {jail} and holds it: unban it, too, if you mean it")
+        })
+        .collect()
 }
 
 /// `lift` with the daemon alive: the same as `unban`.
@@ -256,6 +277,11 @@ fn lift(operator: &mut Operator, args: &Args) -> Result<Value, String> {
 
 fn allow(operator: &mut Operator, args: &Args, on: bool) -> Result<Value, String> {
     let nets = args.nets()?;
+    if on && let Some(all) = nets.iter().find(|net| net.prefix() == 0) {
+        return Err(format!(
+            "{all} is everybody: that would switch all protection off; stop the daemon if you mean it"
+        ));
+    }
     let command = if on {
         Command::Allow { jail: None, nets: nets.clone() }
     } else {
@@ -273,7 +299,11 @@ fn allow(operator: &mut Operator, args: &Args, on: bool) -> Result<Value, String
         (false, ..) => String::new(),
     };
     let done = on || entries > 0;
-    let results: Vec<Value> =
-        nets.iter().map(|net| json!({ "id": net.to_string(), "done": done, "why": why })).collect();
+    let around = if on { operator.networks_around(nets.clone())? } else { Vec::new() };
+    let result = |net: &Net| {
+        let why = format!("{why}{}", still_held(&around, Some(*net)));
+        json!({ "id": net.to_string(), "done": done, "why": why })
+    };
+    let results: Vec<Value> = nets.iter().map(result).collect();
     Ok(json!({ "changed": if on { nets.len() as u64 } else { entries }, "results": results }))
 }

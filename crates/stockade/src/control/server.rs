@@ -7,8 +7,8 @@
 //! request under way at a time; further ones wait in its buffer.
 //!
 //! Bounds: 256 connections (the next one is closed at once), 1 MiB a JSON line
-//! and 16 MiB a pickle (longer: an error, then the connection is closed),
-//! 64 KiB read at a time, and a connection that does not read its answers is
+//! and 64 KiB a pickle (longer: an error, then the connection is closed),
+//! 30 s for a request to become whole, 64 KiB read at a time, and a connection that does not read its answers is
 //! closed when 64 MiB are waiting for it or after 30 s without progress.
 
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 const CONNECTIONS_MAX: usize = 256;
 const LINE_BYTES_MAX: usize = 1 << 20;
-const PICKLE_BYTES_MAX: usize = 16 << 20;
+const PICKLE_BYTES_MAX: usize = 64 << 10;
 /// The largest answer.
 pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// What ends a request and an answer of the original client.
@@ -203,9 +203,11 @@ fn wait(socket: &Socket, wake: &Waker, connections: &mut HashMap<u64, Connection
     let mut sending = false;
     for connection in connections.values() {
         let mut flags = PollFlags::empty();
-        if !connection.asking {
+        if !connection.asking && !connection.closing {
             flags |= PollFlags::IN;
         }
+        // A request that is not whole yet has a time limit.
+        sending |= !connection.asking && !connection.input.is_empty();
         if !connection.output.is_empty() {
             flags |= PollFlags::OUT;
             sending = true;
@@ -253,7 +255,8 @@ impl Connection {
         (self.closing && self.output.is_empty())
             || (self.asking && self.hung)
             || self.output.len() > ANSWER_BYTES_MAX
-            || (!self.output.is_empty() && self.moved.elapsed() > STALLED_AFTER)
+            || ((!self.output.is_empty() || (!self.asking && !self.input.is_empty()))
+                && self.moved.elapsed() > STALLED_AFTER)
     }
 
     fn answer(&mut self, answer: &[u8]) {
@@ -275,7 +278,12 @@ impl Connection {
         let mut part = [0_u8; 65_536];
         match self.stream.read(&mut part) {
             Ok(0) => self.closing = true,
-            Ok(n) => self.input.extend(part.iter().take(n)),
+            Ok(n) => {
+                if self.input.is_empty() {
+                    self.moved = Instant::now();
+                }
+                self.input.extend(part.iter().take(n));
+            }
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(_) => self.closing = true,
         }
@@ -317,19 +325,21 @@ impl Connection {
     }
 
     fn write(&mut self) {
-        while !self.output.is_empty() {
-            match self.stream.write(&self.output) {
+        let mut sent = 0;
+        while let Some(rest) = self.output.get(sent..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
                 Ok(n) if n > 0 => {
-                    self.output.drain(..n);
+                    sent += n;
                     self.moved = Instant::now();
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 _ => {
-                    self.output.clear();
+                    sent = self.output.len();
                     self.closing = true;
                 }
             }
         }
+        self.output.drain(..sent);
     }
 }

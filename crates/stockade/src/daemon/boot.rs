@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,9 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use stockade_core::judge::{Command, Event, Judge, StoredBan, StoredTime};
+use stockade_core::judge::{Command, Event, Judge, StoredBan};
 use stockade_core::matcher::Calendar;
-use stockade_core::{BanTime, JailName, Net, Position, Seq, SourceKey, Span};
+use stockade_core::{JailName, Net, Position, Seq, SourceKey, Span};
 use stockade_enforce::{Kernel, Means, Services};
 use stockade_source::{Mode, Watcher};
 use stockade_store::{Note, Recovery, Store};
@@ -36,7 +36,7 @@ use super::pool::Pool;
 use super::room::Room;
 use super::snapshot;
 use super::stage::Ground;
-use super::store::StoreHandle;
+use super::store::{ROWS_AT_ONCE, StoreHandle, stored};
 use super::watch::WatchHandle;
 use crate::cli::RunArgs;
 use crate::control::answers::Answers;
@@ -45,9 +45,6 @@ use crate::control::server::{Socket, Waker, serve};
 use crate::log::{Level, Log, Target};
 use crate::places::{LoadedTree, Places, Tree};
 use crate::settings::Settings;
-
-/// Stored bans handed to the judge at once.
-const RESTORE_ROWS: usize = 4_096;
 
 /// What makes the main thread go on.
 enum Wake {
@@ -129,6 +126,24 @@ fn open_log(places: &Places, args: &RunArgs) -> Result<Log> {
     })
 }
 
+/// Makes a folder, and refuses one in which somebody else could put things.
+fn own_folder(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("the folder {} can't be made; is this user allowed to?", folder.display()))?;
+    let meta = std::fs::symlink_metadata(folder)?;
+    let (us, root) = (rustix::process::geteuid().as_raw(), 0);
+    let others_may_write = meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0;
+    let meant = meta.is_symlink() && meta.uid() == root;
+    if (!meta.is_dir() && !meant) || (meta.uid() != us && meta.uid() != root) || others_may_write {
+        bail!(
+            "the folder {} belongs to somebody else, or others may write in it; remove it, or choose another \
+             with `pidfile` and `socket` in fail2ban.local",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
 /// The file that says who runs, locked while we do.
 struct Lock {
     file: File,
@@ -138,16 +153,27 @@ struct Lock {
 impl Lock {
     fn take(path: &Path) -> Result<Lock> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("the folder {} can't be made; is this user allowed to?", folder.display()))?;
+            own_folder(folder)?;
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o644);
-        let file = options.open(path).with_context(|| format!("the pid file {} can't be written", path.display()))?;
-        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
-            bail!("another daemon holds {}; see `stockade status`, or `stockade stop` it first", path.display());
+        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+        loop {
+            let file =
+                options.open(path).with_context(|| format!("the pid file {} can't be written", path.display()))?;
+            if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+                bail!(
+                    "a daemon is running already: it holds {}; see `stockade status`, or `stockade restart`",
+                    path.display()
+                );
+            }
+            // Another daemon may have removed the file between opening and locking.
+            let locked = file.metadata()?;
+            let stands = std::fs::symlink_metadata(path);
+            if stands.is_ok_and(|now| (now.dev(), now.ino()) == (locked.dev(), locked.ino())) {
+                return Ok(Lock { file, path: path.to_owned() });
+            }
         }
-        Ok(Lock { file, path: path.to_owned() })
     }
 
     fn write_pid(&self) -> Result<()> {
@@ -237,6 +263,7 @@ impl Daemon {
         let mut stage = operator.stage(settings).map_err(|why| anyhow!("the configuration can't be used: {why}"))?;
         broken.append(&mut stage.off);
         stage.off = loaded.off(&broken);
+        stage.hold_off_jails(&operator.ground, 2);
         report(&loaded, &stage.off, &log);
         if stage.jails.is_empty() {
             log.warning("no jail runs: nothing is protected");
@@ -365,23 +392,7 @@ fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store,
     }
     let mut bans = Vec::new();
     let read = store.each_ban(|ban| {
-        let evidence = ban.evidence();
-        bans.push(StoredBan {
-            jail: ban.jail.clone(),
-            ip: evidence.ip,
-            start: ban.time,
-            // A lifted ban is history only.
-            bantime: match ban.bantime {
-                _ if ban.lifted => StoredTime::Known(BanTime::For(Span::ZERO)),
-                Some(bantime) => StoredTime::Known(bantime),
-                None => StoredTime::Unknown,
-            },
-            count: ban.count,
-            failures: evidence.failures,
-            matches: evidence.matches,
-            groups: evidence.groups,
-            id: ban.id,
-        });
+        bans.push(stored(ban));
     });
     if let Err(e) = read {
         log.line(Level::Error, "fail2ban.database", format!("not all stored bans could be read: {e}"));
@@ -414,7 +425,7 @@ fn allow(recovery: &Recovery, judge: &JudgeInbox) {
 
 /// Hands stored bans to the judge, some at a time, and waits until all are decided about.
 fn restore(bans: &[StoredBan], judge: &Arc<JudgeInbox>) -> Result<()> {
-    for rows in bans.chunks(RESTORE_ROWS) {
+    for rows in bans.chunks(ROWS_AT_ONCE) {
         let (sender, receiver) = channel();
         judge.control(JudgeControl::Event(Event::Restore(rows.to_vec())));
         judge.control(JudgeControl::Look(Box::new(move |_, _| sender.send(()).unwrap_or_default())));
@@ -490,7 +501,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("stockade-lock-{}.pid", std::process::id()));
         let lock = Lock::take(&path).unwrap();
         let refused = Lock::take(&path).err().unwrap().to_string();
-        assert!(refused.contains("another daemon holds"), "{refused}");
+        assert!(refused.contains("a daemon is running already"), "{refused}");
         drop(lock);
         assert!(Lock::take(&path).is_ok());
         assert_eq!(purge_age(&Settings::default()), Span::from_secs(86_400));

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use stockade_core::judge::{Change, CommandId, Event, Judge, Outcome, Outputs};
@@ -39,6 +40,8 @@ pub(crate) enum JudgeControl {
     Command(stockade_core::judge::Command, Reply),
     /// Somebody wants to look; must be short.
     Look(Look),
+    /// Up to where each jail has come.
+    Places(Sender<HashMap<JailName, Vec<Watermark>>>),
     /// A jail's counts from a snapshot; after its configuration, before its first batch.
     Restore(JailName, Vec<u8>),
 }
@@ -166,6 +169,7 @@ impl JudgeThread {
                 self.hand_out();
                 look(&self.judge, super::now());
             }
+            JudgeControl::Places(reply) => drop(reply.send(self.watermarks.clone())),
             JudgeControl::Restore(jail, counts) => {
                 if let Err(e) = self.judge.load(&counts) {
                     self.hands.log.warning(format!("[{jail}] the saved counts are of no use: {e}"));

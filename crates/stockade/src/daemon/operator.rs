@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use stockade_core::judge::{Command, Event, JailChange, Outcome};
+use stockade_core::judge::{Command, Event, JailChange, Judge, Outcome};
 use stockade_core::matcher::{LineMode, Matcher};
-use stockade_core::{FailureId, JailName, Position, SourceKey, Timestamp};
+use stockade_core::{FailureId, JailName, Net, Position, SourceKey, Timestamp};
 use stockade_enforce::OnClose;
 use stockade_source::{FileReader, Glob, Journal, JournalStart, Start};
 use stockade_store::{Allow, Forget, Marks};
@@ -107,8 +107,23 @@ impl Operator {
         stage::stage(settings, &self.ground, self.epoch + 1)
     }
 
+    /// Would a reload (or a restart) work? Changes nothing.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.next().map(drop)
+    }
+
     /// Reads the tree again and commits it as a whole, or changes nothing.
+    /// Returns the number of jails that run, and everything that is wrong.
     pub(crate) fn reload(&mut self) -> Result<(usize, Vec<String>), String> {
+        let (stage, mut problems) = self.next()?;
+        problems.extend(stage.off.iter().map(|(name, why)| format!("jail '{name}' is off: {why}")));
+        let running = stage.jails.len().saturating_sub(stage.off.len());
+        self.commit(stage)?;
+        Ok((running, problems))
+    }
+
+    /// The tree as it stands now, staged, with warnings.
+    fn next(&self) -> Result<(Stage, Vec<String>), String> {
         let loaded = self.tree.load().map_err(|e| format!("nothing has changed: {e:#}"))?;
         let (settings, mut broken) = Settings::default()
             .staged_as_far_as_possible(&loaded.stream)
@@ -123,17 +138,41 @@ impl Operator {
         if !new.is_empty() {
             return Err(format!("nothing has changed: {}", new.join("; ")));
         }
-        let mut problems = loaded.warnings;
-        problems.extend(stage.off.iter().map(|(name, why)| format!("jail '{name}' is off: {why}")));
-        self.commit(stage)?;
-        Ok((self.jails.len(), problems))
+        stage.hold_off_jails(&self.ground, self.epoch + 1);
+        Ok((stage, loaded.warnings))
     }
 
     /// Swaps a staged configuration in.
     fn commit(&mut self, stage: Stage) -> Result<(), String> {
+        let is_new = |name: &JailName| !self.jails.iter().any(|jail| jail.staged.spec.name == *name);
+        let new: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).filter(is_new).collect();
         self.arm(&stage)?;
+        self.take_up_again(new)?;
         self.commit_armed(stage);
         Ok(())
+    }
+
+    /// Jails that come (back) while we run get their stored bans, and go on
+    /// with their logs where they stopped.
+    fn take_up_again(&mut self, new: Vec<JailName>) -> Result<(), String> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        let gone = || "the daemon is stopping".to_owned();
+        let (sender, places) = channel();
+        self.judge.control(JudgeControl::Places(sender));
+        let mut places = places.recv().map_err(|_| gone())?;
+        for name in &new {
+            let marks = places.remove(name).unwrap_or_default();
+            let decided = marks.into_iter().map(|mark| (mark.source, mark.to)).collect();
+            self.left.insert(name.clone(), Left { decided, ..Left::default() });
+        }
+        for rows in self.reach.store.bans(new) {
+            self.judge.control(JudgeControl::Event(Event::Restore(rows)));
+        }
+        let (sender, done) = channel();
+        self.judge.control(JudgeControl::Look(Box::new(move |_, _| sender.send(()).unwrap_or_default())));
+        done.recv().map_err(|_| gone())
     }
 
     /// The first half of a commit: firewall and judge know the new jails.
@@ -171,7 +210,13 @@ impl Operator {
         self.reach.store.send(StoreJob::Marks(Box::new(marks)));
         self.open_sources();
         // What an earlier process left is true only once.
-        self.left.clear();
+        let off = std::mem::take(&mut self.off);
+        self.left.retain(|name, left| {
+            // Nothing counts for a jail that is off; what it decided stays decided.
+            left.saved = None;
+            off.iter().any(|(off, _)| off == name.as_str())
+        });
+        self.off = off;
     }
 
     /// Log level and target, where they changed while we run.
@@ -359,6 +404,28 @@ impl Operator {
         receiver.recv().map_err(|_| "the daemon is stopping".to_owned())
     }
 
+    /// Banned networks that hold one of these: what is inside, the jail, the network.
+    pub(crate) fn networks_around(&self, nets: Vec<Net>) -> Result<Vec<(Net, JailName, Net)>, String> {
+        let (sender, receiver) = channel();
+        let look = move |judge: &Judge, _| {
+            let mut found = Vec::new();
+            for jail in judge.jails().cloned().collect::<Vec<_>>() {
+                for wide in judge.network_bans(&jail).iter().filter_map(|ban| ban.id.net()) {
+                    let inside = nets.iter().filter(|net| **net != wide && wide.contains(**net));
+                    found.extend(inside.map(|net| (*net, jail.clone(), wide)));
+                }
+            }
+            sender.send(found).unwrap_or_default();
+        };
+        self.judge.control(JudgeControl::Look(Box::new(look)));
+        receiver.recv().map_err(|_| "the daemon is stopping".to_owned())
+    }
+
+    /// Jails that are off by mistake, with the reason.
+    pub(crate) fn off(&self) -> &[(String, String)] {
+        &self.off
+    }
+
     /// Names of all jails.
     pub(crate) fn jail_names(&self) -> Vec<JailName> {
         self.jails.iter().map(|jail| jail.staged.spec.name.clone()).collect()
@@ -371,8 +438,8 @@ impl Operator {
     }
 
     /// Keeps the allow list over restarts.
-    pub(crate) fn keep_allowed(&self, nets: &[stockade_core::Net], since: Option<Timestamp>) {
-        let entry = |net: &stockade_core::Net| Allow { jail: None, id: FailureId::Net(*net), since };
+    pub(crate) fn keep_allowed(&self, nets: &[Net], since: Option<Timestamp>) {
+        let entry = |net: &Net| Allow { jail: None, id: FailureId::Net(*net), since };
         self.reach.store.allow(nets.iter().map(entry).collect());
     }
 

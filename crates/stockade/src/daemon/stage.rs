@@ -54,6 +54,31 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
+    /// A jail that is off by mistake keeps its bans: a stand-in that reads
+    /// nothing holds them, on all ports, until their time is over.
+    pub(crate) fn hold_off_jails(&mut self, ground: &Ground, epoch: u64) {
+        for (name, _) in &self.off {
+            let name = JailName::new(name);
+            if self.jails.iter().any(|jail| jail.spec.name == name) {
+                continue;
+            }
+            let filter_spec = FilterSpec::default();
+            let Ok(filter) = Filter::compile(&filter_spec, &ground.calendar) else { continue };
+            let Ok(ports) = PortSpec::parse("0:65535", "all", &ground.services) else { continue };
+            let mut spec = JailSpec::new(name.clone());
+            // Stored ban times count as they stand.
+            spec.bantime = BanTime::Permanent;
+            spec.epoch = epoch;
+            self.jails.push(StagedJail {
+                spec,
+                filter: Arc::new(filter),
+                filter_spec,
+                sources: Sources::Nothing,
+                block: Some(JailBlock { jail: name, ports, verdict: Verdict::Drop }),
+            });
+        }
+    }
+
     /// How all jails block.
     pub(crate) fn layout(&self) -> Layout {
         Layout::new(self.jails.iter().filter_map(|jail| jail.block.clone()))

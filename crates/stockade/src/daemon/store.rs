@@ -5,12 +5,12 @@
 //! seconds for one, so that a quiet host does not write for every line.
 
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use stockade_core::judge::Event;
-use stockade_core::{DecisionKind, Seq, SourceKey, Turn};
+use stockade_core::judge::{Event, StoredBan, StoredTime};
+use stockade_core::{BanTime, DecisionKind, JailName, Seq, SourceKey, Span, Turn};
 use stockade_store::{Allow, Error, FirstLine, Forget, Marks, Snapshot, Store};
 
 use super::judge::{JudgeControl, JudgeInbox};
@@ -22,6 +22,8 @@ const WATERMARKS_WAIT: Duration = Duration::from_secs(10);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How often the purge is looked at when nothing happens.
 const PURGE_EVERY: Duration = Duration::from_secs(3_600);
+/// Stored bans handed over at once.
+pub(crate) const ROWS_AT_ONCE: usize = 4_096;
 /// Turns of one transaction at most.
 const TURNS_MAX: usize = 1_024;
 
@@ -43,6 +45,8 @@ pub(crate) enum StoreJob {
     Announced(Seq),
     /// Other marks.
     Marks(Box<Marks>),
+    /// All stored bans of these jails, some at a time.
+    Bans(Vec<JailName>, SyncSender<Vec<StoredBan>>),
     /// Save everything, tidy up and end.
     Close(Sender<Result<(), String>>),
 }
@@ -104,6 +108,13 @@ impl StoreHandle {
         self.send(StoreJob::Marks(Box::new(Marks { forget, ..Marks::default() })));
     }
 
+    /// All stored bans of these jails, living or not, some at a time.
+    pub(crate) fn bans(&self, jails: Vec<JailName>) -> impl Iterator<Item = Vec<StoredBan>> + use<> {
+        let (sender, rows) = sync_channel(2);
+        self.send(StoreJob::Bans(jails, sender));
+        rows.into_iter()
+    }
+
     /// Saves everything and closes the file.
     pub(crate) fn close(&self) -> Result<(), String> {
         let (sender, receiver) = channel();
@@ -114,6 +125,27 @@ impl StoreHandle {
     /// How it is doing.
     pub(crate) fn state(&self) -> StoreState {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A stored ban as the judge wants it.
+pub(crate) fn stored(ban: stockade_store::StoredBan<'_>) -> StoredBan {
+    let evidence = ban.evidence();
+    StoredBan {
+        jail: ban.jail.clone(),
+        ip: evidence.ip,
+        start: ban.time,
+        // A lifted ban is history only.
+        bantime: match ban.bantime {
+            _ if ban.lifted => StoredTime::Known(BanTime::For(Span::ZERO)),
+            Some(bantime) => StoredTime::Known(bantime),
+            None => StoredTime::Unknown,
+        },
+        count: ban.count,
+        failures: evidence.failures,
+        matches: evidence.matches,
+        groups: evidence.groups,
+        id: ban.id,
     }
 }
 
@@ -195,12 +227,33 @@ impl Thread {
                 self.marks.forget.append(&mut forget);
                 self.marks.dropped.append(&mut dropped);
             }
+            StoreJob::Bans(jails, reply) => {
+                self.commit();
+                self.bans(&jails, &reply);
+                return None;
+            }
             StoreJob::Close(done) => return Some(done),
         }
         if self.late.is_none() {
             self.late = Some(Instant::now() + WATERMARKS_WAIT);
         }
         None
+    }
+
+    fn bans(&mut self, jails: &[JailName], reply: &SyncSender<Vec<StoredBan>>) {
+        let mut rows = Vec::new();
+        let read = self.store.each_ban(|ban| {
+            if jails.contains(&ban.jail) {
+                rows.push(stored(ban));
+            }
+            if rows.len() >= ROWS_AT_ONCE {
+                drop(reply.send(std::mem::take(&mut rows)));
+            }
+        });
+        drop(reply.send(rows));
+        if let Err(e) = read {
+            self.log.line(Level::Error, "fail2ban.database", format!("not all stored bans could be read: {e}"));
+        }
     }
 
     fn commit(&mut self) {
