@@ -172,12 +172,19 @@ struct Tally {
 
 /// Differences that are known and wanted.
 ///
-/// CPython 3.11 still knows the flag `t`; later ones, and we, do not.
+/// CPython 3.11 still knows the flag `t`, and takes whatever `int` takes for a conditional's group
+/// number (`(?(+1)a)`); later ones, and we, do not.
 fn is_listed(pattern: &str) -> bool {
-    pattern.match_indices("(?").any(|(at, _)| {
+    let flag = pattern.match_indices("(?").any(|(at, _)| {
         let letters = pattern[at + 2..].trim_start_matches(|c: char| "aiLmsux-".contains(c));
         letters.starts_with('t')
-    })
+    });
+    let number = pattern.match_indices("(?(").any(|(at, _)| {
+        let name = pattern[at + 3..].split(')').next().unwrap_or_default();
+        let plain = name.bytes().all(|byte| byte.is_ascii_digit());
+        !plain && !name.starts_with(|c: char| c == '_' || c.is_alphabetic())
+    });
+    flag || number
 }
 
 impl Tally {
