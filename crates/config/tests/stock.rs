@@ -9,7 +9,7 @@ mod original;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use compare::Differences;
 use stockade_config::{LoadOptions, TreeSource, load};
@@ -75,8 +75,15 @@ fn stock_jails_give_the_same_commands() {
     }
 }
 
-/// Bar: the stock tree with all jails below 50 ms (release; the profile of the
-/// test gets four times that), and the original in the same run.
+/// Processor time of this thread so far: other work on the machine must not fail a test.
+fn processor_time() -> Duration {
+    let text = std::io::read_to_string(fs::File::open("/proc/thread-self/schedstat").unwrap()).unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+}
+
+/// Bar: the stock tree with all jails below 50 ms, 1,000 jails below 0.5 s (the
+/// test, if it is not optimised, eight times that). The original's time is
+/// measured in the same run.
 #[test]
 fn the_stock_tree_loads_quickly() {
     let Some(mut original) = original::newest("the_stock_tree_loads_quickly") else { return };
@@ -89,18 +96,18 @@ fn the_stock_tree_loads_quickly() {
     original.load(&tree);
     let theirs = begin.elapsed();
     let ours = (0..5).map(|_| {
-        let begin = Instant::now();
+        let begin = processor_time();
         assert!(!load(&source, &LoadOptions::default()).refused);
-        begin.elapsed()
+        processor_time() - begin
     });
     let ours = ours.min().unwrap();
     let many: Vec<String> = (0..1_000)
         .map(|n| format!("[jail{n}]\nenabled = true\nfilter = sshd[mode=aggressive]\nlogpath = /nowhere/{n}.log\n"))
         .collect();
     fs::write(tree.join("jail.local"), many.concat()).unwrap();
-    let begin = Instant::now();
+    let begin = processor_time();
     let thousand = load(&source, &LoadOptions::default());
-    let thousand_took = begin.elapsed();
+    let thousand_took = processor_time() - begin;
     assert!(thousand.jails.len() >= 1_000, "{} jails", thousand.jails.len());
     fs::remove_dir_all(&tree).unwrap();
     println!("stock tree: original {theirs:?}, ours {ours:?}; 1,000 jails {thousand_took:?}");
