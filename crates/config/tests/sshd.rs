@@ -155,6 +155,8 @@ fn no_name_puts_a_stranger_in_the_place_of_the_attacker() {
     for mode in ["normal", "ddos", "aggressive"] {
         let mut counted = 0;
         for name in NAMES {
+            // sshd keeps what stands before a colon (behind it is the "style"): seen in 9.2 and 10.
+            let name = name.split(':').next().unwrap_or(name);
             for (nth, victim) in ["carol", "oracle", "ubnt", "git", "root", "erin", "nagios", "frank", "backup", "mail"]
                 .iter()
                 .enumerate()
