@@ -142,7 +142,7 @@ fn tell(answer: &Value, common: &Common, done: &str) -> Result<Exit> {
             let (id, jail, why) = (text(one, "id"), text(one, "jail"), text(one, "why"));
             let place = if jail.is_empty() { String::new() } else { format!(" in {jail}") };
             if one.get("done") == Some(&Value::Bool(true)) {
-                let tail = if why.is_empty() { String::new() } else { format!(" {why}") };
+                let tail = if why.is_empty() || why.starts_with(';') { why.to_owned() } else { format!(" {why}") };
                 say(format!("{id}: {done}{place}{tail}"));
             } else {
                 say(term::warn(&format!("{id}: not {done}{place}: {why}")));
