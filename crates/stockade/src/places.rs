@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use stockade_config::{
-    Diagnostic, FilterCheck, FilterFault, FilterTexts, LoadOptions, Overrides, Severity, TreeSource,
-};
-use stockade_core::matcher::{Calendar, DatePattern, Filter, FilterSpec, UseDns};
+use stockade_config::{CompileCheck, Diagnostic, LoadOptions, Overrides, Severity, TreeSource};
+use stockade_core::matcher::Calendar;
 use stockade_wire::Command;
 
 /// Where our own settings are looked for when no folder is named.
@@ -152,7 +150,8 @@ impl Tree {
         if !self.folder_is_usable() {
             bail!("{} is not a folder; -c takes a folder with jail.conf or jail.local in it", self.folder.display());
         }
-        let checker = Checker::new();
+        let year = jiff::Zoned::now().year();
+        let checker = CompileCheck::new(Calendar::new(jiff::tz::TimeZone::UTC, year));
         let options = LoadOptions {
             journal: stockade_config::journal_is_there(),
             checker: Some(&checker),
@@ -193,40 +192,4 @@ impl Tree {
 /// Diagnostics that `wanted` chooses, as `file:line:column: message (help)`.
 fn texts(diagnostics: &[Diagnostic], wanted: impl Fn(&Diagnostic) -> bool) -> Vec<String> {
     diagnostics.iter().filter(|d| wanted(d)).map(ToString::to_string).collect()
-}
-
-/// Compiles regexes where the tree is read, so that a fault has a file and a line.
-struct Checker {
-    calendar: std::sync::Arc<Calendar>,
-}
-
-impl Checker {
-    fn new() -> Checker {
-        Checker { calendar: Calendar::new(jiff::tz::TimeZone::UTC, 2026) }
-    }
-}
-
-impl FilterCheck for Checker {
-    fn check(&self, texts: &FilterTexts<'_>) -> Vec<FilterFault> {
-        let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let spec = FilterSpec {
-            prefregex: texts.prefregex.map(str::to_owned),
-            failregex: owned(&texts.failregex),
-            ignoreregex: owned(&texts.ignoreregex),
-            datepattern: texts.datepattern.map_or(DatePattern::Default, |text| DatePattern::Text(text.to_owned())),
-            maxlines: texts.maxlines.unwrap_or(1),
-            usedns: texts.usedns.and_then(UseDns::parse).unwrap_or_default(),
-            ..FilterSpec::default()
-        };
-        match Filter::compile(&spec, &self.calendar) {
-            Ok(_) => Vec::new(),
-            Err(e) => vec![FilterFault {
-                option: e.option,
-                index: e.index as usize,
-                message: e.message,
-                position: e.position,
-                warning: false,
-            }],
-        }
-    }
 }
