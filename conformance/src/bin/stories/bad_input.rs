@@ -63,7 +63,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "a regex without an address",
-        jail_local: Some("[sshd]\nenabled = true\nfailregex = ^nothing here$\n"),
+        jail_local: Some("[mine]\nenabled = true\nfilter =\nfailregex = ^nothing here$\nlogpath = /var/log/auth.log\n"),
         command: "stockade reload",
         code: 1,
         says: &["nothing here"],
