@@ -1,10 +1,11 @@
 //! The self-lockout guard: who must not be banned, as the machine stands now.
 //!
-//! Asked right before failures are handed to the judge, at most once a second,
-//! so that a quiet machine is never asked at all.
+//! Asked right before failures are handed to the judge, so that a login of just
+//! now counts and a quiet machine is never asked at all. A look takes a fraction
+//! of a millisecond; looks take at most a twentieth of the time.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use stockade_core::judge::{Event, ProtectedAs, Protection, ServerSpec};
 use stockade_core::{Net, Span};
@@ -12,12 +13,13 @@ use stockade_enforce::guard::{Guard, Reason};
 
 use super::judge::{JudgeControl, JudgeInbox};
 
-/// How old the list may be when failures are judged.
-const FRESH_FOR: Duration = Duration::from_secs(1);
+/// The list is used for this many times as long as it took to make.
+const USED_FOR: u32 = 20;
 
 struct State {
     guard: Guard,
-    looked: Option<Instant>,
+    /// When the list gets too old.
+    until: Option<Instant>,
     told: Vec<Protection>,
 }
 
@@ -32,18 +34,19 @@ pub(crate) struct GuardHandle {
 impl GuardHandle {
     /// A guard that has not looked yet.
     pub(crate) fn new(judge: Arc<JudgeInbox>, dbpurgeage: Span) -> GuardHandle {
-        let state = State { guard: Guard::new(), looked: None, told: Vec::new() };
+        let state = State { guard: Guard::new(), until: None, told: Vec::new() };
         GuardHandle { judge, state: Arc::new(Mutex::new(state)), dbpurgeage }
     }
 
     /// Looks again, if the last look is too old, and tells the judge what is new.
     pub(crate) fn refresh(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.looked.is_some_and(|at| at.elapsed() < FRESH_FOR) {
+        let began = Instant::now();
+        if state.until.is_some_and(|until| began < until) {
             return;
         }
         let list: Vec<Protection> = state.guard.collect().into_iter().map(protection).collect();
-        let first = state.looked.is_none();
+        let first = state.until.is_none();
         if first || state.told != list {
             let own = list.iter().filter(|p| p.reason == ProtectedAs::Own).map(|p| p.net.addr()).collect();
             let server = ServerSpec { own, dbpurgeage: Some(self.dbpurgeage), bounds: None };
@@ -51,7 +54,7 @@ impl GuardHandle {
             self.judge.control(JudgeControl::Event(Event::Protected(list.clone())));
             state.told = list;
         }
-        state.looked = Some(Instant::now());
+        state.until = Some(Instant::now() + began.elapsed() * USED_FOR);
     }
 }
 
