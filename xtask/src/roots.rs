@@ -85,14 +85,18 @@ pub(crate) fn ensure() -> Result<Vec<(&'static str, PathBuf)>> {
         RECIPES.iter().map(|recipe| (recipe.variable, folder.join(recipe.suite))).collect();
     // A tree of the original, for tests that need no more than that.
     environment.push(("STOCKADE_FAIL2BAN", folder.join("trixie/etc/fail2ban")));
-    environment.push(("STOCKADE_SCENARIOS", scenarios(&folder.join("trixie"))?));
+    let trixie = folder.join("trixie");
+    environment.push(("STOCKADE_SCENARIOS", from_the_original(&trixie, "reference.py", "scenarios", "300")?));
+    let expressions = from_the_original(&trixie, "expressions.py", "expressions", "10000")?;
+    environment.push(("STOCKADE_EXPRESSIONS", expressions.join("original.txt")));
     Ok(environment)
 }
 
-/// Random scenarios with what the original of a root makes of them, written once per version of their writer.
-fn scenarios(root: &Path) -> Result<PathBuf> {
-    let folder = steps::top().join("target/scenarios");
-    let writer = steps::top().join("crates/core/tests/judge/reference.py");
+/// What a script next to the judge's tests writes from the original of a root: random inputs with its results.
+/// Written once per version of the script.
+fn from_the_original(root: &Path, script: &str, name: &str, count: &str) -> Result<PathBuf> {
+    let folder = steps::top().join("target").join(name);
+    let writer = steps::top().join("crates/core/tests/judge").join(script);
     let (text, stamp) = (folder.join("original.txt"), folder.join("stamp"));
     let wanted = steps::read(&writer)?;
     if text.is_file() && steps::read(&stamp).is_ok_and(|have| have == wanted) {
@@ -101,7 +105,7 @@ fn scenarios(root: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&folder)?;
     let mut command = Command::new("python3");
     command.arg("-B").arg(writer).arg("--f2b").arg(root.join("usr/lib/python3/dist-packages"));
-    let said = steps::output(command.args(["--seed", "1", "--count", "300"])).context("scenarios of the original")?;
+    let said = steps::output(command.args(["--seed", "1", "--count", count])).with_context(|| name.to_owned())?;
     fs::write(&text, said)?;
     fs::write(&stamp, wanted)?;
     Ok(folder)

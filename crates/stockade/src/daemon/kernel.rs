@@ -251,10 +251,6 @@ impl Thread {
             .filter_map(|(i, why)| Some((*seqs.get(i)?, why.to_string().into_boxed_str())))
             .collect();
         self.judge.control(JudgeControl::Event(Event::Applied { upto, failed }));
-        // Their packets are dropped already; this frees the services that wait for them.
-        if let Err(e) = self.kernel.end_connections() {
-            self.log.info(format!("connections of banned addresses are left to time out: {e}"));
-        }
     }
 
     /// Tries again what the kernel refused, and tells what came of this one.
