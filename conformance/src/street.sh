@@ -5,7 +5,7 @@ machine=$1
 programs=$2
 inside="nsenter --target $machine --net"
 ip link set lo up
-ip link add out type veth peer name eth0 netns "$machine"
+ip link add out address 02:00:00:00:00:01 type veth peer name eth0 address 02:00:00:00:00:02 netns "$machine"
 ip addr add 10.66.0.1/24 dev out
 ip -6 addr add fd66::1/64 dev out nodad
 ip link set out up
@@ -14,6 +14,9 @@ $inside ip -6 addr add fd66::2/64 dev eth0 nodad
 $inside ip link set eth0 up
 $inside ip route add default via 10.66.0.1
 $inside ip -6 route add default via fd66::1
+# Both know their neighbour: no first packet waits for it or gets lost.
+for address in 10.66.0.2 fd66::2; do ip neigh replace "$address" lladdr 02:00:00:00:00:02 dev out nud permanent; done
+for address in 10.66.0.1 fd66::1; do $inside ip neigh replace "$address" lladdr 02:00:00:00:00:01 dev eth0 nud permanent; done
 # Every address of these ranges is at home here without being configured one by one.
 for range in 192.0.2.0/24 198.51.100.0/24 203.0.113.0/24 198.18.0.0/15; do
     ip route add local "$range" dev lo

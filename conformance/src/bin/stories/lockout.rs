@@ -45,7 +45,12 @@ fn logged_in(stage: &mut Stage<'_>, setting: Setting) -> Result<()> {
         let mut session = street.stay(address, Sshd::USER, Sshd::PASSWORD)?;
         for number in 1..=5 {
             let attempt = street.attempt(address, "root", "wrong")?;
-            ensure!(attempt == Attempt::WrongPassword, "wrong password {number} of {address} ended with {attempt:?}");
+            ensure!(
+                attempt == Attempt::WrongPassword,
+                "wrong password {number} of {address} ended with {attempt:?}, its session {}: {}",
+                if session.alive()? { "lives" } else { "is dead" },
+                guard.words()
+            );
         }
         eventually("the ban to be withheld", || withheld(guard, address))
             .map_err(|error| error.context(guard.words()))?;
