@@ -435,12 +435,15 @@ impl Operator {
     pub(crate) fn forget(&self, jail: Option<&JailName>, ids: &[FailureId]) {
         let forget = ids.iter().map(|id| Forget { jail: jail.cloned(), id: id.clone() }).collect();
         self.reach.store.forget(forget);
+        self.reach.store.sync();
     }
 
     /// Keeps the allow list over restarts.
     pub(crate) fn keep_allowed(&self, nets: &[Net], since: Option<Timestamp>) {
         let entry = |net: &Net| Allow { jail: None, id: FailureId::Net(*net), since };
         self.reach.store.allow(nets.iter().map(entry).collect());
+        // Who is told that an address is allowed may rely on it through a crash.
+        self.reach.store.sync();
     }
 
     /// Asks all jails for a snapshot, behind everything that waits now.

@@ -45,6 +45,8 @@ pub(crate) enum StoreJob {
     Announced(Seq),
     /// Other marks.
     Marks(Box<Marks>),
+    /// Save now, and say when it is done.
+    Sync(Sender<()>),
     /// All stored bans of these jails, some at a time.
     Bans(Vec<JailName>, SyncSender<Vec<StoredBan>>),
     /// Save everything, tidy up and end.
@@ -113,6 +115,13 @@ impl StoreHandle {
         let (sender, rows) = sync_channel(2);
         self.send(StoreJob::Bans(jails, sender));
         rows.into_iter()
+    }
+
+    /// Waits until what was sent before is on the disk (or kept for it, if the disk fails).
+    pub(crate) fn sync(&self) {
+        let (sender, receiver) = channel();
+        self.send(StoreJob::Sync(sender));
+        receiver.recv().unwrap_or_default();
     }
 
     /// Saves everything and closes the file.
@@ -226,6 +235,11 @@ impl Thread {
                 self.marks.allow.append(&mut allow);
                 self.marks.forget.append(&mut forget);
                 self.marks.dropped.append(&mut dropped);
+            }
+            StoreJob::Sync(done) => {
+                self.commit();
+                done.send(()).unwrap_or_default();
+                return None;
             }
             StoreJob::Bans(jails, reply) => {
                 self.commit();
