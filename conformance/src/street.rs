@@ -109,7 +109,8 @@ impl Street {
     /// # Errors
     /// When the client cannot be started or ends in a way that is none of [`Attempt`].
     pub fn attempt(&self, from: IpAddr, user: &str, password: &str) -> Result<Attempt> {
-        let output = finish(&mut self.client(from, user, password, "true"))?;
+        // Banned in the middle of it, the client would wait for ever.
+        let output = finish(&mut self.client(&["timeout", "10"], from, user, password, "true"))?;
         judge(&output)
     }
 
@@ -118,7 +119,7 @@ impl Street {
     /// # Errors
     /// When the client cannot be started.
     pub fn stay(&self, from: IpAddr, user: &str, password: &str) -> Result<Session> {
-        let mut command = self.client(from, user, password, "echo here; exec sleep 1000");
+        let mut command = self.client(&[], from, user, password, "echo here; exec sleep 1000");
         command.stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().context("start a session")?;
         let mut line = String::new();
@@ -132,36 +133,23 @@ impl Street {
         Ok(Session { child, client })
     }
 
-    fn client(&self, from: IpAddr, user: &str, password: &str, line: &str) -> Command {
+    fn client(&self, under: &[&str], from: IpAddr, user: &str, password: &str, line: &str) -> Command {
         let target = format!("{user}@{}", Self::target(from));
         let from = from.to_string();
-        self.machine.command_on_street(
-            self.pid(),
-            &[
-                "sshpass",
-                "-p",
-                password,
-                "ssh",
-                "-b",
-                &from,
-                "-o",
-                "StrictHostKeyChecking=no",
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-                "-o",
-                "PubkeyAuthentication=no",
-                "-o",
-                "PreferredAuthentications=password",
-                "-o",
-                "NumberOfPasswordPrompts=1",
-                "-o",
-                "ConnectTimeout=2",
-                "-o",
-                "LogLevel=ERROR",
-                &target,
-                line,
-            ],
-        )
+        let options = [
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "PubkeyAuthentication=no",
+            "PreferredAuthentications=password",
+            "NumberOfPasswordPrompts=1",
+            "ConnectTimeout=2",
+            "LogLevel=ERROR",
+        ];
+        let mut words = under.to_vec();
+        words.extend(["sshpass", "-p", password, "ssh", "-b", &from]);
+        words.extend(options.iter().flat_map(|option| ["-o", *option]));
+        words.extend([target.as_str(), line]);
+        self.machine.command_on_street(self.pid(), &words)
     }
 
     /// What becomes of a connection to `port` from `from` within `limit`.
@@ -365,6 +353,7 @@ fn judge(output: &Output) -> Result<Attempt> {
         0 => Ok(Attempt::In),
         5 => Ok(Attempt::WrongPassword),
         _ if said.contains("Permission denied") => Ok(Attempt::WrongPassword),
+        124 => Ok(Attempt::TimedOut),
         _ if said.contains("timed out") => Ok(Attempt::TimedOut),
         _ if ["closed", "reset", "refused", "Not allowed at this time"].iter().any(|word| said.contains(word)) => {
             Ok(Attempt::Closed)
