@@ -80,9 +80,7 @@ fn one_attacker(street: &Street, guard: &Guard, attacker: &Attacker, maxretry: u
         let dial = street.dial(attacker.from, 22, SILENCE)?;
         ensure!(dial == Dial::Answered, "a connection before wrong password {number} met {dial:?}");
         let attempt = street.attempt(attacker.from, attacker.user, "wrong")?;
-        // The connection of the last one may be ended by the ban before sshd's answer is through.
-        let ended = attempt == Attempt::Closed && number == maxretry;
-        ensure!(attempt == Attempt::WrongPassword || ended, "wrong password {number} ended with {attempt:?}");
+        ensure!(attempt == Attempt::WrongPassword, "wrong password {number} ended with {attempt:?}");
         if number == maxretry {
             banned = within(Duration::from_secs(10), "the ban", || Ok(guard.bans("sshd", attacker.from) > 0))?;
         }
