@@ -6,6 +6,7 @@
 //! of ours is alive.
 #![forbid(unsafe_code)]
 
+pub mod actions;
 mod backend;
 mod command;
 mod content;
