@@ -36,6 +36,7 @@ mod tags;
 mod text;
 mod tree;
 
+pub use call::option_list;
 pub use check::CompileCheck;
 pub use daemon::{DaemonOptions, Overrides};
 pub use diagnostic::{Diagnostic, Severity};

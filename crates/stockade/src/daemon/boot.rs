@@ -20,10 +20,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use stockade_core::judge::{Command, Event, Judge, StoredBan};
 use stockade_core::matcher::Calendar;
 use stockade_core::{JailName, Net, Position, Seq, SourceKey, Span};
+use stockade_enforce::runner::{NewsReader, Runner};
 use stockade_enforce::{Kernel, Means, Services};
 use stockade_source::{Mode, Watcher};
 use stockade_store::{Note, Recovery, Store};
 
+use super::actions::ActionsHandle;
 use super::asker::Asker;
 use super::board::Board;
 use super::flow::Reach;
@@ -38,7 +40,7 @@ use super::snapshot;
 use super::stage::Ground;
 use super::store::{ROWS_AT_ONCE, StoreHandle, stored};
 use super::watch::WatchHandle;
-use crate::cli::RunArgs;
+use crate::cli::{RUNNER_WORD, RunArgs};
 use crate::control::answers::Answers;
 use crate::control::desk::{End, FrontDesk};
 use crate::control::server::{Socket, Waker, serve};
@@ -58,6 +60,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let root = rustix::process::geteuid().is_root();
     let dry_run = args.dry_run || args.shadow || !root;
+    // Before anything is opened that its commands could inherit.
+    let runner = if dry_run { None } else { Some(Runner::spawn(RUNNER_WORD)?) };
     let tree = Tree::of(args.common.conf.as_deref());
     let mut places = tree.places()?;
     if args.shadow {
@@ -74,8 +78,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let socket = Socket::bind(&places.socket).map_err(|e| in_the_way(&places, &tree, &e))?;
     lock.write_pid()?;
     let log = open_log(&places, args)?;
-    let daemon =
-        Daemon::start(Start { args, tree, places, settings, broken, loaded, dry_run, log: log.clone() }, socket)?;
+    let daemon = Daemon::start(
+        Start { args, tree, places, settings, broken, loaded, dry_run, log: log.clone(), runner },
+        socket,
+    )?;
     let end = daemon.wait(&log);
     daemon.stop(end, &log)?;
     log.flush();
@@ -200,6 +206,8 @@ struct Start<'a> {
     loaded: LoadedTree,
     dry_run: bool,
     log: Log,
+    /// Who runs commands; nobody in a dry run.
+    runner: Option<(Runner, NewsReader)>,
 }
 
 /// The daemon, running.
@@ -215,7 +223,7 @@ struct Daemon {
 
 impl Daemon {
     fn start(start: Start<'_>, socket: Socket) -> Result<Daemon> {
-        let Start { args, tree, places, settings, mut broken, loaded, dry_run, log } = start;
+        let Start { args, tree, places, settings, mut broken, loaded, dry_run, log, runner } = start;
         let started = super::now();
         log.info("-".repeat(50));
         log.info(format!("Starting stockade v{}", env!("CARGO_PKG_VERSION")));
@@ -228,10 +236,12 @@ impl Daemon {
         let judge_inbox = super::judge::inbox();
         let store = StoreHandle::start(store, Arc::clone(&judge_inbox), log.clone())?;
         let kernel = KernelHandle::start(kernel, Arc::clone(&judge_inbox), log.clone())?;
+        let actions = start_actions(runner, &places, &judge_inbox, &log)?;
         let hands = Hands {
             store: store.clone(),
             kernel: kernel.clone(),
-            asker: Asker::start(Arc::clone(&judge_inbox))?,
+            actions: actions.clone(),
+            asker: Asker::start(Arc::clone(&judge_inbox), actions.clone())?,
             log: log.clone(),
         };
         let last = Seq(recovery.next.0.saturating_sub(1));
@@ -257,8 +267,15 @@ impl Daemon {
             journal: stockade_config::journal_is_there(),
         };
         let board = Board::default();
-        let mut operator =
-            Operator::new(tree, ground, Arc::clone(&judge_inbox), kernel.clone(), reach, guard, board.clone());
+        let mut operator = Operator::new(
+            tree,
+            ground,
+            Arc::clone(&judge_inbox),
+            (kernel.clone(), actions.clone()),
+            reach,
+            guard,
+            board.clone(),
+        );
         operator.left = left(&recovery);
         let mut stage = operator.stage(settings).map_err(|why| anyhow!("the configuration can't be used: {why}"))?;
         broken.append(&mut stage.off);
@@ -273,6 +290,7 @@ impl Daemon {
         restore(&streamed, &judge_inbox)?;
         drop(streamed);
         kernel.settle();
+        actions.settle();
         operator.commit_armed(stage);
         let operator_room = Room::start("operator", operator)?;
         let myself = operator_room.clone();
@@ -280,7 +298,8 @@ impl Daemon {
 
         let (sender, wake) = channel();
         signals(sender.clone())?;
-        let answers = Answers { judge: judge_inbox, kernel, store, board, database: places.database.clone(), started };
+        let answers =
+            Answers { judge: judge_inbox, kernel, actions, store, board, database: places.database.clone(), started };
         let stopping = Arc::new(AtomicBool::new(false));
         let ended = Arc::new(AtomicBool::new(false));
         let sender = Mutex::new(sender);
@@ -404,6 +423,20 @@ fn purge_age(settings: &Settings) -> Span {
     let text = settings.server_text("dbpurgeage");
     let secs = text.and_then(|text| stockade_core::judge::timespec::parse_seconds(&text).ok());
     Span::from_secs_f64(secs.unwrap_or(86_400.0))
+}
+
+/// The actions' thread over a runner that waits already.
+fn start_actions(
+    runner: Option<(Runner, NewsReader)>,
+    places: &Places,
+    judge: &Arc<JudgeInbox>,
+    log: &Log,
+) -> Result<ActionsHandle> {
+    let Some(runner) = runner else { return Ok(ActionsHandle::none(Arc::clone(judge))) };
+    let effects = places.database.as_ref().map(|path| path.with_extension("actions"));
+    let spawn = Box::new(|| Runner::spawn(RUNNER_WORD));
+    ActionsHandle::start(runner, spawn, effects, Arc::clone(judge), log.clone())
+        .context("the thread for actions can't be started")
 }
 
 fn open_kernel(dry_run: bool, log: &Log) -> Result<Kernel> {
