@@ -144,7 +144,9 @@ impl Dice {
                 _ => continue,
             };
             // Known offenders come again in jails whose bans can't grow by that.
-            if step["op"] == "ban" && bantime > 0 && steps.iter().any(|old: &Value| old["id"] == step["id"]) {
+            // Stored bans come before new ones.
+            let alone = bantime > 0 || step["restored"] == true;
+            if step["op"] == "ban" && alone && steps.iter().any(|old: &Value| old["id"] == step["id"]) {
                 continue;
             }
             if step["op"] == "ban" {
