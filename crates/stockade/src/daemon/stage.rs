@@ -95,12 +95,21 @@ impl Stage {
             jails: self.jails.iter().map(|jail| jail.actions.clone()).collect(),
             off: self.off.iter().map(|(name, _)| name.clone()).collect(),
             how,
+            ipv6: ipv6_allowed(self.settings.server_text("allowipv6").as_deref()),
         }
     }
 
     /// How all jails block.
     pub(crate) fn layout(&self) -> Layout {
         Layout::new(self.jails.iter().filter_map(|jail| jail.block.clone()))
+    }
+}
+
+/// `allowipv6`; `auto` asks the kernel.
+fn ipv6_allowed(option: Option<&str>) -> bool {
+    match option {
+        Some(text) if !text.eq_ignore_ascii_case("auto") && !text.is_empty() => boolean(text),
+        _ => Path::new("/proc/net/if_inet6").exists(),
     }
 }
 

@@ -44,13 +44,16 @@ pub(crate) struct StagedActions {
     /// Jails that are off by mistake: what their commands did stays.
     pub(crate) off: Vec<String>,
     pub(crate) how: How,
+    /// Is there IPv6 on this host, as `allowipv6` or the kernel says?
+    pub(crate) ipv6: bool,
 }
 
 impl Thread {
     /// Takes a new set of actions. Jails that are no longer in it stay until
     /// the judge has ended their bans.
     pub(super) fn stage(&mut self, staged: StagedActions) {
-        let StagedActions { jails, off, how } = staged;
+        let StagedActions { jails, off, how, ipv6 } = staged;
+        self.ipv6 = ipv6;
         for jail in jails {
             match self.by_name.get(&jail.name).copied() {
                 Some(key) => self.change(key, jail, how),

@@ -71,7 +71,7 @@ impl Court {
             strict: true,
             actions: actions.clone(),
         });
-        self.actions.stage(StagedActions { jails: jails.collect(), off: Vec::new(), how });
+        self.actions.stage(StagedActions { jails: jails.collect(), off: Vec::new(), how, ipv6: true });
     }
 
     /// Something happens, and what was decided is saved and applied.
