@@ -1,5 +1,5 @@
-//! Texts as Python's `repr` shows them, in messages that other programs and
-//! people know.
+//! Texts in messages that other programs and people read: as Python's `repr`
+//! shows them, or with what a terminal or log reader would obey escaped.
 
 use std::fmt::Write as _;
 
@@ -60,6 +60,21 @@ pub fn write_repr_bytes(out: &mut String, bytes: &[u8]) {
         }
     }
     out.push(char::from(quote));
+}
+
+/// Appends `text` with control characters, line separators and marks that turn
+/// the direction of writing escaped, so that nobody can write whole lines into
+/// a log (which a jail may read itself) or steer a terminal.
+///
+/// DIVERGENCE: the original writes captured text as it is.
+pub fn push_escaped(out: &mut String, text: &str) {
+    for c in text.chars() {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            escape(out, u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
 }
 
 fn escape(out: &mut String, code: u32) {
