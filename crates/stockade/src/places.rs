@@ -25,6 +25,8 @@ pub(crate) struct Places {
     pub(crate) syslogsocket: String,
     /// Which lines the log gets.
     pub(crate) loglevel: String,
+    /// The folder of the tree.
+    pub(crate) folder: PathBuf,
 }
 
 impl Places {
@@ -32,6 +34,16 @@ impl Places {
     /// their own, since those of the tree can't be written (a dry run).
     pub(crate) fn of(conf: Option<&Path>) -> Result<Places> {
         Tree::of(conf).places()
+    }
+
+    /// The files of the tree that an operator may have changed.
+    pub(crate) fn tree_files(&self) -> Vec<PathBuf> {
+        let files = |folder: &Path| -> Vec<PathBuf> {
+            std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
+        };
+        let folders = ["", "fail2ban.d", "jail.d", "filter.d", "action.d"];
+        let all = folders.iter().flat_map(|folder| files(&self.folder.join(folder)));
+        all.filter(|path| path.extension().is_some_and(|e| e == "conf" || e == "local")).collect()
     }
 
     /// Places for a watcher beside another guard: none of that guard's.
@@ -127,6 +139,7 @@ impl Tree {
             logtarget: daemon.logtarget,
             syslogsocket: daemon.syslogsocket,
             loglevel: daemon.loglevel,
+            folder: self.folder.clone(),
         };
         if places.database.as_ref().is_some_and(|p| p.as_os_str().eq_ignore_ascii_case("none")) {
             places.database = None;

@@ -14,7 +14,7 @@ pub(crate) mod operator;
 mod pool;
 pub(crate) mod room;
 mod snapshot;
-mod stage;
+pub(crate) mod stage;
 pub(crate) mod store;
 mod watch;
 
