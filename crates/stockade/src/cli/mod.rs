@@ -4,6 +4,7 @@ mod ban;
 mod client;
 mod demo;
 mod dump;
+mod fail2ban;
 mod lift;
 mod run;
 mod scan;
@@ -110,6 +111,9 @@ enum Word {
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
+    if let Some(exit) = fail2ban::by_name() {
+        return exit;
+    }
     let cli = Cli::parse();
     let done = match cli.word {
         Word::Run(args) => run::run(&args),
