@@ -42,11 +42,8 @@ impl Client {
         let list: Vec<&str> = words.iter().map(String::as_str).collect();
         match list.as_slice() {
             ["start"] => {
-                if self.options.background {
-                    self.start_in_background()
-                } else {
-                    super::server::in_foreground(self)
-                }
+                let Some(stream) = self.prepare() else { return Ok(false) };
+                if self.options.background { self.start_with(stream) } else { super::server::in_foreground(self) }
             }
             ["restart"] => self.restart(),
             ["restart", rest @ ..] => self.reload(&[&["--restart"], rest].concat()),
@@ -166,8 +163,7 @@ impl Client {
     }
 
     /// Starts a server in the background and hands it the commands.
-    pub(super) fn start_in_background(&self) -> Result<bool, Failed> {
-        let Some(stream) = self.prepare() else { return Ok(false) };
+    pub(super) fn start_with(&self, stream: Vec<Command>) -> Result<bool, Failed> {
         if let Err(why) = background::start_server(&self.options, &self.places) {
             self.voice.say(Level::Error, format!("the server can't be started: {why}"));
             return Ok(false);

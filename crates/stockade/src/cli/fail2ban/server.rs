@@ -36,7 +36,11 @@ pub(super) fn start(client: &Client) -> ExitCode {
             }
         };
     }
-    let started = if options.background { client.start_in_background() } else { in_foreground(client) };
+    let Some(stream) = client.prepare() else {
+        client.voice.say(Level::Error, "Async configuration of server failed");
+        return ExitCode::from(FAILED);
+    };
+    let started = if options.background { client.start_with(stream) } else { in_foreground(client) };
     match started {
         Ok(good) => exit(good),
         Err(Failed(why)) => {
@@ -48,9 +52,6 @@ pub(super) fn start(client: &Client) -> ExitCode {
 
 /// Runs the server of the tree in this process, until it is told to stop.
 pub(super) fn in_foreground(client: &Client) -> Result<bool, Failed> {
-    if client.prepare().is_none() {
-        return Ok(false);
-    }
     match crate::daemon::launch(launch(client, false)) {
         Ok(Ended::Stopped) => Ok(true),
         Ok(Ended::HungUp) => std::process::exit(HUNG_UP),
