@@ -41,8 +41,10 @@ pub use daemon::{DaemonOptions, Overrides};
 pub use diagnostic::{Diagnostic, Severity};
 pub use embedded::embedded_files;
 pub use load::{
-    FilterCheck, FilterFault, FilterTexts, LoadOptions, Loaded, MissingLogs, load, load_daemon_options, load_filter,
+    FilterCheck, FilterFault, FilterTexts, LoadOptions, Loaded, MissingLogs, VERSION, load, load_daemon_options,
+    load_filter,
 };
 pub use origin::OriginRow;
 pub use own::{Profile, is_own};
+pub use text::shell_words;
 pub use tree::{MAX_FILE, MAX_TOTAL, TreeSource, journal_is_there};

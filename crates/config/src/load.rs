@@ -99,7 +99,7 @@ impl fmt::Debug for LoadOptions<'_> {
 }
 
 /// The version that we behave as.
-const VERSION: &str = "1.1.2.dev1";
+pub const VERSION: &str = "1.1.2.dev1";
 
 /// What jails need to know of the run.
 pub(crate) struct Context<'a> {

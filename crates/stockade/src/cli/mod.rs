@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod dump;
 mod export;
+mod fail2ban;
 mod import;
 mod lift;
 mod run;
@@ -122,6 +123,9 @@ enum Word {
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
+    if let Some(exit) = fail2ban::by_name() {
+        return exit;
+    }
     let cli = Cli::parse();
     let done = match cli.word {
         Word::Run(args) => run::run(&args),

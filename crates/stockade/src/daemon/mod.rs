@@ -4,11 +4,13 @@ pub(crate) mod actor;
 mod asker;
 pub(crate) mod board;
 mod boot;
+mod door;
 pub(crate) mod flow;
 mod guard;
 mod inbox;
 pub(crate) mod judge;
 pub(crate) mod kernel;
+mod launch;
 mod notify;
 pub(crate) mod operator;
 mod pool;
@@ -27,7 +29,7 @@ use stockade_core::{FailureId, Net, Timestamp};
 
 use crate::log::Level;
 
-pub(crate) use boot::run;
+pub(crate) use launch::{Ended, Launch, launch};
 
 /// The largest `ignoreip` file that is read.
 const IGNORE_FILE_BYTES_MAX: u64 = 16 << 20;
