@@ -400,7 +400,7 @@ impl<'a> Scan<'a> {
         rows.sort_by_key(|(_, failures, bans)| (std::cmp::Reverse(*bans > 0), std::cmp::Reverse(*failures)));
         let row = |(id, failures, bans): &(&String, u64, u64)| {
             let mut who = String::new();
-            crate::log::push_escaped(&mut who, id);
+            stockade_core::text::push_escaped(&mut who, id);
             vec![who, failures.to_string(), bans.to_string()]
         };
         let shown: Vec<Vec<String>> = rows.iter().take(50).map(row).collect();
