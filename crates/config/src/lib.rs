@@ -31,10 +31,12 @@ mod ordered;
 mod origin;
 mod own;
 mod resource;
+mod sections;
 mod shell;
 mod tags;
 mod text;
 mod tree;
+mod values;
 
 pub use check::CompileCheck;
 pub use daemon::{DaemonOptions, Overrides};
