@@ -5,6 +5,7 @@ mod client;
 mod demo;
 mod dump;
 mod lift;
+mod logs;
 mod run;
 mod scan;
 mod status;

@@ -28,6 +28,7 @@ use stockade_core::{FailureId, Net, Timestamp};
 use crate::log::Level;
 
 pub(crate) use boot::run;
+pub(crate) use stage::journal_options;
 
 /// The largest `ignoreip` file that is read.
 const IGNORE_FILE_BYTES_MAX: u64 = 16 << 20;
