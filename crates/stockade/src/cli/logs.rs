@@ -71,6 +71,8 @@ enum Source {
 
 /// One line as it stands in the log.
 pub(crate) struct LogLine<'a> {
+    /// 1-based.
+    pub(crate) number: u64,
     /// With its end.
     pub(crate) bytes: &'a [u8],
     /// The time of a journal entry.
@@ -162,7 +164,7 @@ impl LogReader {
         self.at += len;
         self.stamps += 1;
         self.line += 1;
-        Ok(Some(LogLine { bytes: rest.get(..len).unwrap_or(rest), stamp: stamp.map(|s| s.time) }))
+        Ok(Some(LogLine { number: self.line, bytes: rest.get(..len).unwrap_or(rest), stamp: stamp.map(|s| s.time) }))
     }
 
     /// Entries of the journal that were left out, or bytes of a last line that was not whole, in words.

@@ -62,7 +62,8 @@ pub(crate) struct ScanArgs {
     /// Zone of dates that name none, such as Europe/Berlin [default: the system's]
     #[arg(long, value_name = "ZONE")]
     tz: Option<String>,
-    /// Take this for the present, in seconds since the epoch: decides about years
+    /// Take this for the present, in seconds since the epoch: decides about years. With --ban the
+    /// clock begins there and follows the failures, as it would have for a guard of that time
     #[arg(long, value_name = "EPOCH")]
     now: Option<i64>,
     /// Encoding of the log [default: the jail's, else utf-8]
@@ -93,12 +94,7 @@ pub(crate) struct ScanArgs {
 /// Scans.
 pub(crate) fn scan(args: &ScanArgs) -> Result<Exit> {
     let rules = Rules::of(args)?;
-    let zone = match &args.tz {
-        None => TimeZone::system(),
-        Some(name) => TimeZone::get(name).or_else(|_| TimeZone::posix(name)).map_err(|_| {
-            Usage(format!("--tz: there is no time zone '{name}'; write it as Europe/Berlin or CET-1CEST"))
-        })?,
-    };
+    let zone = zone(args.tz.as_deref())?;
     let now = args.now.map_or_else(crate::daemon::now, Timestamp::from_secs);
     let year = jiff::Timestamp::from_second(now.secs()).map_or(2026, |t| t.to_zoned(zone.clone()).year());
     let filter =
@@ -117,6 +113,7 @@ pub(crate) fn scan(args: &ScanArgs) -> Result<Exit> {
         names: Names::new(rules.spec.usedns),
         mode: LineMode { all: args.all, ..LineMode::SCAN },
         now,
+        follow: args.now.is_some() && args.ban.is_some(),
         stamp: args.journal_lines.then_some(now),
     };
     for (log, mut reader) in logs.iter().zip(readers) {
@@ -130,6 +127,18 @@ pub(crate) fn scan(args: &ScanArgs) -> Result<Exit> {
     Ok(if scan.report.matched > 0 { Exit::Done } else { Exit::Refused })
 }
 
+/// A zone by its name, or as `TZ` writes rules; without one the system's.
+fn zone(name: Option<&str>) -> Result<TimeZone, Usage> {
+    let Some(name) = name else { return Ok(TimeZone::system()) };
+    if ["utc", "gmt", "z"].contains(&name.to_ascii_lowercase().as_str()) {
+        return Ok(TimeZone::UTC);
+    }
+    let found = TimeZone::get(name).or_else(|_| TimeZone::posix(name));
+    found.map_err(|_| {
+        Usage(format!("--tz: there is no time zone '{name}'; write it as Europe/Berlin or CET-1CEST,M3.5.0,M10.5.0/3"))
+    })
+}
+
 /// A scan under way.
 struct Scan {
     matcher: Matcher,
@@ -137,6 +146,8 @@ struct Scan {
     names: Names,
     mode: LineMode,
     now: Timestamp,
+    /// Does the clock follow the failures?
+    follow: bool,
     /// The time of every line, if lines are journal entries.
     stamp: Option<Timestamp>,
 }
@@ -148,7 +159,7 @@ impl Scan {
         loop {
             let line = reader.next();
             let Some(line) = line.inspect_err(|_| progress.end())? else { break };
-            self.report.lines += 1;
+            self.report.lines = before + line.number;
             if logs::is_too_long(line.bytes) {
                 let (number, bytes) = (self.report.lines, line.bytes.len());
                 self.note(progress, &format!("it has {bytes} bytes and is left out, as the daemon does"), number);
@@ -181,14 +192,17 @@ impl Scan {
                     self.report.hit(hit, &FailureId::from(ip));
                 }
             }
-            None => {}
+            None => return,
+        }
+        if let (true, Some(time)) = (self.follow, hit.time) {
+            self.now = time;
         }
     }
 
     fn note(&self, progress: &Progress, text: &str, line: u64) {
         progress.end();
         let mut shown = String::new();
-        crate::log::push_escaped(&mut shown, text);
+        stockade_core::text::push_escaped(&mut shown, text);
         term::note(format!("stockade: line {line}: {shown}"));
     }
 }

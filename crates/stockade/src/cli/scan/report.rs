@@ -134,7 +134,7 @@ impl Report {
         rows.sort_by_key(|(_, seen)| (std::cmp::Reverse(seen.bans > 0), std::cmp::Reverse(seen.failures), seen.order));
         let row = |(id, seen): &(&String, &Seen)| {
             let mut who = String::new();
-            crate::log::push_escaped(&mut who, id);
+            stockade_core::text::push_escaped(&mut who, id);
             let last = seen.last.map_or_else(|| "no date".to_owned(), |at| term::clock(at.secs()));
             vec![who, seen.failures.to_string(), seen.bans.to_string(), last]
         };
