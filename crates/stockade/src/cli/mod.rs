@@ -9,6 +9,7 @@ mod export;
 mod fail2ban;
 mod import;
 mod lift;
+mod logs;
 mod run;
 mod scan;
 mod status;

@@ -30,6 +30,7 @@ use stockade_core::{FailureId, Net, Timestamp};
 use crate::log::Level;
 
 pub(crate) use launch::{Ended, Launch, launch};
+pub(crate) use stage::journal_options;
 
 /// The largest `ignoreip` file that is read.
 const IGNORE_FILE_BYTES_MAX: u64 = 16 << 20;
