@@ -1,5 +1,6 @@
 //! The daemon: who runs beside whom, and the order of start and stop.
 
+pub(crate) mod actions;
 pub(crate) mod actor;
 mod asker;
 pub(crate) mod board;
