@@ -275,9 +275,7 @@ impl Matcher {
         mode: LineMode,
         report: &mut LineReport,
     ) -> bool {
-        !filter.ignoreregex.is_empty()
-            && filter.ignoreregex.len() + 2 < filter.failregex.len()
-            && self.is_ignored(filter, now, text, mode, report)
+        filter.ignores_early() && self.is_ignored(filter, now, text, mode, report)
     }
 
     /// Does an ignoreregex hit? With [`LineMode::all`] each is tried.
