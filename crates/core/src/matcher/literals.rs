@@ -189,7 +189,8 @@ mod tests {
 
     #[test]
     fn the_way_with_fewer_lines_is_gone() {
-        let ways = vec![vec![vec![set(&["one"], false)], vec![set(&["two"], false)]], vec![vec![set(&["prefix"], false)]]];
+        let ways =
+            vec![vec![vec![set(&["one"], false)], vec![set(&["two"], false)]], vec![vec![set(&["prefix"], false)]]];
         assert_eq!(chosen(ways.clone(), "prefix\nprefix\n"), ["one", "two"]);
         assert_eq!(chosen(ways, "one\ntwo\none\n"), ["prefix"]);
     }

@@ -76,7 +76,9 @@ impl Survey {
 
     /// Was it made with this template and this clock? Zones are the same for all of a calendar.
     pub(in super::super) fn is_of(&self, template: &Arc<Template>, clock: &Clock<'_>) -> bool {
-        self.template.as_ref().is_some_and(|own| Arc::ptr_eq(own, template)) && self.now == clock.now && self.offset == clock.offset
+        self.template.as_ref().is_some_and(|own| Arc::ptr_eq(own, template))
+            && self.now == clock.now
+            && self.offset == clock.offset
     }
 
     fn note(&mut self, time: Timestamp) {
@@ -100,7 +102,8 @@ impl Survey {
         else {
             return false;
         };
-        let ([tens @ b'0'..=b'5', ones @ b'0'..=b'9', behind @ ..], [_, _, last_behind @ ..]) = (tail, last_tail) else {
+        let ([tens @ b'0'..=b'5', ones @ b'0'..=b'9', behind @ ..], [_, _, last_behind @ ..]) = (tail, last_tail)
+        else {
             return false;
         };
         if minute != last_minute || behind != last_behind {
@@ -113,7 +116,11 @@ impl Survey {
 
     /// Where in a line the date is sought.
     fn place(&self, line: &[u8]) -> Option<usize> {
-        if self.template.as_ref()?.fast()?.place == Place::Bracket { Some(memchr::memchr(b'[', line)? + 1) } else { Some(0) }
+        if self.template.as_ref()?.fast()?.place == Place::Bracket {
+            Some(memchr::memchr(b'[', line)? + 1)
+        } else {
+            Some(0)
+        }
     }
 
     /// Reads a date that is another one.
