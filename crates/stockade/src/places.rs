@@ -25,6 +25,8 @@ pub(crate) struct Places {
     pub(crate) syslogsocket: String,
     /// Which lines the log gets.
     pub(crate) loglevel: String,
+    /// The folder of the tree.
+    pub(crate) folder: PathBuf,
 }
 
 impl Places {
@@ -32,6 +34,16 @@ impl Places {
     /// their own, since those of the tree can't be written (a dry run).
     pub(crate) fn of(conf: Option<&Path>) -> Result<Places> {
         Tree::of(conf).places()
+    }
+
+    /// The files of the tree that an operator may have changed.
+    pub(crate) fn tree_files(&self) -> Vec<PathBuf> {
+        let files = |folder: &Path| -> Vec<PathBuf> {
+            std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
+        };
+        let folders = ["", "fail2ban.d", "jail.d", "filter.d", "action.d"];
+        let all = folders.iter().flat_map(|folder| files(&self.folder.join(folder)));
+        all.filter(|path| path.extension().is_some_and(|e| e == "conf" || e == "local")).collect()
     }
 
     /// Places for a watcher beside another guard: none of that guard's.
@@ -139,6 +151,7 @@ impl Tree {
             logtarget: daemon.logtarget,
             syslogsocket: daemon.syslogsocket,
             loglevel: daemon.loglevel,
+            folder: self.folder.clone(),
         };
         if places.database.as_ref().is_some_and(|p| p.as_os_str().eq_ignore_ascii_case("none")) {
             places.database = None;
@@ -215,8 +228,37 @@ impl Tree {
 
     /// The commands of a jail named `scan` that has nothing but this filter.
     pub(crate) fn filter(&self, call: &str, journal: bool) -> Result<Vec<Command>> {
-        stockade_config::load_filter(&self.source, call, journal).map_err(|problem| anyhow::anyhow!("{problem}"))
+        let (source, call) = match filter_file(call) {
+            // A file that lies in a tree is read together with that tree's other files.
+            Some((Some(tree), call)) => (TreeSource::Disk(tree), call),
+            Some((None, call)) => (self.source.clone(), call),
+            None => (self.source.clone(), call.to_owned()),
+        };
+        stockade_config::load_filter(&source, &call, journal).map_err(|problem| anyhow::anyhow!("{problem}"))
     }
+
+    /// The commands of one jail of the tree, switched on or not; `call` may hold options for its filter.
+    pub(crate) fn jail(&self, call: &str, journal: bool) -> Result<Vec<Command>> {
+        let found = stockade_config::load_jail(&self.source, call, journal).map_err(|p| anyhow::anyhow!("{p}"))?;
+        found.ok_or_else(|| anyhow::anyhow!("{}", stockade_config::unknown_jail(&self.source, call)))
+    }
+}
+
+/// A filter that is called by its file: the tree that the file lies in, and the call by name in that tree;
+/// without such a tree by its whole path.
+fn filter_file(call: &str) -> Option<(Option<PathBuf>, String)> {
+    let (path, options) = call.split_at(call.find('[').unwrap_or(call.len()));
+    let name = path.strip_suffix(".conf").or_else(|| path.strip_suffix(".local"))?;
+    if !path.contains('/') {
+        return None;
+    }
+    let whole = std::path::absolute(Path::new(name)).ok()?;
+    let folder = whole.parent()?;
+    if folder.file_name().is_some_and(|name| name == "filter.d") {
+        let name = whole.file_name()?.to_str()?;
+        return Some((Some(folder.parent()?.to_owned()), format!("{name}{options}")));
+    }
+    Some((None, format!("{}{options}", whole.to_str()?)))
 }
 
 /// Diagnostics that `wanted` chooses, as `file:line:column: message (help)`.

@@ -16,7 +16,7 @@ pub(crate) mod operator;
 mod pool;
 pub(crate) mod room;
 mod snapshot;
-mod stage;
+pub(crate) mod stage;
 pub(crate) mod store;
 mod watch;
 
@@ -30,6 +30,7 @@ use stockade_core::{FailureId, Net, Timestamp};
 use crate::log::Level;
 
 pub(crate) use launch::{Ended, Launch, launch};
+pub(crate) use stage::journal_options;
 
 /// The largest `ignoreip` file that is read.
 const IGNORE_FILE_BYTES_MAX: u64 = 16 << 20;
