@@ -16,7 +16,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -25,7 +25,7 @@ impl Random {
 
     /// A number below `n`; 0 if `n` is.
     pub fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % (n as u64).max(1)).unwrap_or(0)
+        usize::try_from(self.number() % (n as u64).max(1)).unwrap_or(0)
     }
 
     /// True once in `n` times.
@@ -89,15 +89,43 @@ impl Default for Wish {
 pub type Truth = BTreeMap<Ipv4Addr, u64>;
 
 const BAD_USERS: [&str; 16] = [
-    "root", "admin", "test", "oracle", "ubuntu", "user", "guest", "postgres", "git", "ftpuser", "mysql", "www",
-    "deploy", "pi", "support", "minecraft",
+    "root",
+    "admin",
+    "test",
+    "oracle",
+    "ubuntu",
+    "user",
+    "guest",
+    "postgres",
+    "git",
+    "ftpuser",
+    "mysql",
+    "www",
+    "deploy",
+    "pi",
+    "support",
+    "minecraft",
 ];
 const USERS: [&str; 8] = ["ana", "boris", "chen", "dora", "emil", "fatma", "goran", "hana"];
-const PAGES: [&str; 8] =
-    ["/", "/index.html", "/css/main.css", "/js/app.js", "/img/logo.svg", "/api/items?page=3", "/news/2026/01/", "/login"];
+const PAGES: [&str; 8] = [
+    "/",
+    "/index.html",
+    "/css/main.css",
+    "/js/app.js",
+    "/img/logo.svg",
+    "/api/items?page=3",
+    "/news/2026/01/",
+    "/login",
+];
 const PROBES: [&str; 8] = [
-    "/phpmyadmin/index.php", "/wp-login.php", "/pma/scripts/setup.php", "/admin/phpmyadmin/", "/mysqladmin/", "/roundcube/",
-    "/cgi-bin/test.cgi", "/vtiger/",
+    "/phpmyadmin/index.php",
+    "/wp-login.php",
+    "/pma/scripts/setup.php",
+    "/admin/phpmyadmin/",
+    "/mysqladmin/",
+    "/roundcube/",
+    "/cgi-bin/test.cgi",
+    "/vtiger/",
 ];
 const AGENTS: [&str; 4] = [
     "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
@@ -228,7 +256,10 @@ fn everyday(random: &mut Random, head: &str, pid: usize, port: usize, out: &mut 
                 out,
                 "{head} sudo:    {user} : TTY=pts/1 ; PWD=/home/{user} ; USER=root ; COMMAND=/usr/bin/systemctl status job-{number}"
             )?;
-            writeln!(out, "{head} sudo: pam_unix(sudo:session): session opened for user root(uid=0) by {user}(uid=1000)")?;
+            writeln!(
+                out,
+                "{head} sudo: pam_unix(sudo:session): session opened for user root(uid=0) by {user}(uid=1000)"
+            )?;
             writeln!(out, "{head} sudo: pam_unix(sudo:session): session closed for user root")?;
             Ok(3)
         }
@@ -237,7 +268,10 @@ fn everyday(random: &mut Random, head: &str, pid: usize, port: usize, out: &mut 
             Ok(1)
         }
         _ => {
-            writeln!(out, "{head} CRON[{pid}]: pam_unix(cron:session): session opened for user root(uid=0) by root(uid=0)")?;
+            writeln!(
+                out,
+                "{head} CRON[{pid}]: pam_unix(cron:session): session opened for user root(uid=0) by root(uid=0)"
+            )?;
             writeln!(out, "{head} CRON[{pid}]: pam_unix(cron:session): session closed for user root")?;
             Ok(2)
         }

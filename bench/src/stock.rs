@@ -55,7 +55,8 @@ pub fn compile(spec: &FilterSpec, calendar: &Arc<Calendar>) -> Result<Arc<Filter
 /// What the commands of one jail say of its filter.
 fn spec(stream: &[Command]) -> FilterSpec {
     // Names cost a look-up per address, which is not what is measured here.
-    let mut spec = FilterSpec { usedns: UseDns::No, findtime: Span::from_secs(10 * 365 * 86_400), ..FilterSpec::default() };
+    let mut spec =
+        FilterSpec { usedns: UseDns::No, findtime: Span::from_secs(10 * 365 * 86_400), ..FilterSpec::default() };
     for command in stream {
         let [Value::Str(set), _, Value::Str(option), value, ..] = command.as_slice() else { continue };
         let text = || if let Value::Str(text) = value { text.clone() } else { String::new() };

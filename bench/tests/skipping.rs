@@ -95,7 +95,8 @@ fn ground() -> Ground {
 
 /// Filters with what others have not.
 fn homemade() -> Vec<Named> {
-    let spec = FilterSpec { failregex: vec!["^ bad (?:one|two) <HOST>".into()], usedns: UseDns::No, ..FilterSpec::default() };
+    let spec =
+        FilterSpec { failregex: vec!["^ bad (?:one|two) <HOST>".into()], usedns: UseDns::No, ..FilterSpec::default() };
     let with = |name: &str, change: &dyn Fn(&mut FilterSpec)| {
         let mut spec = spec.clone();
         change(&mut spec);
@@ -249,7 +250,8 @@ fn sequence(random: &mut Random, dates: &mut Dates, ground: &Ground) -> (u64, u6
     let jails: Vec<usize> = (0..1 + random.below(3)).map(|_| random.below(ground.filters.len())).collect();
     let mut now = NOW + random.below(200 * 86_400) as i64;
     let journal = jails.iter().all(|jail| ground.filters.get(*jail).unwrap().0 == "journal");
-    let filters: Vec<Arc<Filter>> = jails.iter().map(|jail| Arc::clone(&ground.filters.get(*jail).unwrap().1)).collect();
+    let filters: Vec<Arc<Filter>> =
+        jails.iter().map(|jail| Arc::clone(&ground.filters.get(*jail).unwrap().1)).collect();
     let mut pairs: Vec<Pair> = Vec::new();
     for (jail, filter) in jails.iter().zip(&filters) {
         let matcher = || Matcher::new(JailName::new("j"), Arc::clone(filter), 0);

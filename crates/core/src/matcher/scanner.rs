@@ -112,7 +112,8 @@ impl Plan {
         for pass in &self.passes {
             let mut from = 0;
             while let Some(hit) = pass.next(text, from) {
-                let begin = text.get(from..hit).and_then(|head| memchr::memrchr(b'\n', head)).map_or(from, |at| from + at + 1);
+                let begin =
+                    text.get(from..hit).and_then(|head| memchr::memrchr(b'\n', head)).map_or(from, |at| from + at + 1);
                 let rest = text.get(hit..).unwrap_or_default();
                 let end = memchr::memchr(b'\n', rest).map_or(text.len(), |at| hit + at + 1);
                 lines.push((offset(begin), offset(end)));

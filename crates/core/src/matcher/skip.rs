@@ -144,7 +144,8 @@ impl Matcher {
         let whole = from == 0 && to == text.len();
         let lines = || {
             let part = text.get(from..to).unwrap_or_default();
-            let ends = memchr::memchr_iter(b'\n', part).count() + usize::from(!part.ends_with(b"\n") && !part.is_empty());
+            let ends =
+                memchr::memchr_iter(b'\n', part).count() + usize::from(!part.ends_with(b"\n") && !part.is_empty());
             u32::try_from(ends).unwrap_or(u32::MAX)
         };
         let lines = if whole { survey.lines } else { lines() };
@@ -210,7 +211,8 @@ impl Matcher {
         let len = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
         let end = from + len;
         let stamps = &walk.block.stamps;
-        let stamp = if stamps.is_empty() { None } else { stamps.get(stamps.partition_point(|s| (s.end as usize) < end)) };
+        let stamp =
+            if stamps.is_empty() { None } else { stamps.get(stamps.partition_point(|s| (s.end as usize) < end)) };
         let line = RawLine { bytes: rest.get(..len).unwrap_or_default(), end, stamp };
         self.raw_line(walk.filter, walk.now, walk.block, &line, care, &mut walk.failures);
         walk.lines += 1;

@@ -187,7 +187,9 @@ impl Fast {
         let start = colon.checked_sub(head)?;
         let bytes = line.as_bytes();
         let before = |n: usize| start.checked_sub(n).and_then(|at| bytes.get(at)).copied();
-        if self.place != Place::Word || (before(1) == Some(b' ') && self.shape == Shape::Syslog && before(2).is_some_and(is_word)) {
+        if self.place != Place::Word
+            || (before(1) == Some(b' ') && self.shape == Shape::Syslog && before(2).is_some_and(is_word))
+        {
             return None;
         }
         self.find(bytes, &(start..bytes.len()))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::convert::{Bad, Clock, Field};
+use super::convert::{Clock, Field};
 use super::fast::Place;
 use super::template::Template;
 use crate::time::{Span, Timestamp};
@@ -76,7 +76,9 @@ impl Survey {
 
     /// Was it made with this template and this clock? Zones are the same for all of a calendar.
     pub(in super::super) fn is_of(&self, template: &Arc<Template>, clock: &Clock<'_>) -> bool {
-        self.template.as_ref().is_some_and(|own| Arc::ptr_eq(own, template)) && self.now == clock.now && self.offset == clock.offset
+        self.template.as_ref().is_some_and(|own| Arc::ptr_eq(own, template))
+            && self.now == clock.now
+            && self.offset == clock.offset
     }
 
     fn note(&mut self, time: Timestamp) {
@@ -100,7 +102,8 @@ impl Survey {
         else {
             return false;
         };
-        let ([tens @ b'0'..=b'5', ones @ b'0'..=b'9', behind @ ..], [_, _, last_behind @ ..]) = (tail, last_tail) else {
+        let ([tens @ b'0'..=b'5', ones @ b'0'..=b'9', behind @ ..], [_, _, last_behind @ ..]) = (tail, last_tail)
+        else {
             return false;
         };
         if minute != last_minute || behind != last_behind {
@@ -113,7 +116,11 @@ impl Survey {
 
     /// Where in a line the date is sought.
     fn place(&self, line: &[u8]) -> Option<usize> {
-        if self.template.as_ref()?.fast()?.place == Place::Bracket { Some(memchr::memchr(b'[', line)? + 1) } else { Some(0) }
+        if self.template.as_ref()?.fast()?.place == Place::Bracket {
+            Some(memchr::memchr(b'[', line)? + 1)
+        } else {
+            Some(0)
+        }
     }
 
     /// Reads a date that is another one.
@@ -142,10 +149,7 @@ impl Survey {
         *last = Last::default();
         let time = |text: &[u8]| -> Option<Timestamp> {
             let text = std::str::from_utf8(text).ok()?;
-            match self.template.as_ref()?.time(text, &found, clock) {
-                Ok(time) => Some(time),
-                Err(Bad::Invalid | Bad::Unfit(_)) => None,
-            }
+            self.template.as_ref()?.time(text, &found, clock).ok()
         };
         let date = line.get(..found.cut.end)?;
         let at = time(date)?;
