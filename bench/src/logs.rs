@@ -16,7 +16,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -25,7 +25,7 @@ impl Random {
 
     /// A number below `n`; 0 if `n` is.
     pub fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % (n as u64).max(1)).unwrap_or(0)
+        usize::try_from(self.number() % (n as u64).max(1)).unwrap_or(0)
     }
 
     /// True once in `n` times.

@@ -57,6 +57,7 @@ fn main() -> Result<()> {
 }
 
 /// Time of the processor that this thread has used, which other programs do not stretch much.
+#[expect(clippy::disallowed_methods, reason = "a line that the kernel writes")]
 fn processor_secs() -> f64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     text.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9

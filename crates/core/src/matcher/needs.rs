@@ -10,6 +10,7 @@ use stockade_pattern::{Hole, LiteralSet};
 use super::decode::Encoding;
 use super::filter::Filter;
 use super::pattern::Pattern;
+use crate::block::LineEnd;
 
 /// Sets of literals of one pattern, each of which alone suffices; not empty.
 pub(super) type Clause = Vec<LiteralSet>;
@@ -24,7 +25,8 @@ pub(super) struct Needs {
 impl Needs {
     /// What the filter needs; nothing if every line may matter to it.
     pub(super) fn of(filter: &Filter) -> Option<Needs> {
-        if filter.maxlines > 1 || filter.failregex.is_empty() {
+        let wide = filter.encoding.line_end() != LineEnd::Byte;
+        if filter.maxlines > 1 || filter.failregex.is_empty() || wide {
             return None;
         }
         // Journal entries have their date beside their text, so nothing is cut out of it.

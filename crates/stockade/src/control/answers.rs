@@ -355,7 +355,7 @@ fn state_of(board: &JailBoard) -> String {
 }
 
 fn lag(board: &JailBoard) -> u64 {
-    let read: u64 = board.sources.iter().map(|source| source.state().lag_bytes).sum();
+    let read: u64 = board.sources.iter().map(|source| source.state().lag_bytes + source.behind(&board.actor)).sum();
     // A waiting block is at most this large.
     read + (board.actor.waiting() as u64) * (256 << 10)
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod actions;
 pub(crate) mod actor;
+mod apart;
 mod asker;
 pub(crate) mod board;
 mod boot;

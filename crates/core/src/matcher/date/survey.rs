@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::convert::{Bad, Clock, Field};
+use super::convert::{Clock, Field};
 use super::fast::Place;
 use super::template::Template;
 use crate::time::{Span, Timestamp};
@@ -149,10 +149,7 @@ impl Survey {
         *last = Last::default();
         let time = |text: &[u8]| -> Option<Timestamp> {
             let text = std::str::from_utf8(text).ok()?;
-            match self.template.as_ref()?.time(text, &found, clock) {
-                Ok(time) => Some(time),
-                Err(Bad::Invalid | Bad::Unfit(_)) => None,
-            }
+            self.template.as_ref()?.time(text, &found, clock).ok()
         };
         let date = line.get(..found.cut.end)?;
         let at = time(date)?;
