@@ -104,7 +104,7 @@ impl fmt::Debug for LoadOptions<'_> {
 const LEFT_OUT: &str = "; the jail is off, and its bans stay until they end";
 
 /// The version that we behave as.
-const VERSION: &str = "1.1.2.dev1";
+pub const VERSION: &str = "1.1.2.dev1";
 
 /// What jails need to know of the run.
 pub(crate) struct Context<'a> {
@@ -208,47 +208,6 @@ pub fn load_daemon_options(source: &TreeSource, overrides: &Overrides) -> (Daemo
         }
     };
     (options, reader.findings.into_list())
-}
-
-/// The commands of a jail named `scan` that has this filter and nothing else;
-/// `call` is written as the option `filter` is, such as `sshd[mode=aggressive]`.
-///
-/// # Errors
-/// What is wrong with the call or the filter.
-pub fn load_filter(source: &TreeSource, call: &str, journal: bool) -> Result<Vec<Command>, Diagnostic> {
-    let mut reader = Reader::new(Tree::new(source));
-    let name: Arc<str> = "scan".into();
-    let mut jails = Resource::default();
-    let backend = if journal { "systemd" } else { "auto" };
-    let options = [("enabled", "true"), ("backend", backend), ("filter", call)];
-    jails.add(&name, options.map(|(key, value)| (Arc::from(key), computed(Cell::text(value)))));
-    let context = Context { missing_logs: MissingLogs::Wait, journal: false, checker: None };
-    let read = match is_enabled(&jails, &name, &mut reader) {
-        Ok(first) => JailReader::read(&mut jails, &name, &first.unwrap_or_default(), &mut reader),
-        Err(problem) => Err(Failed::Fatal(problem)),
-    };
-    let converted = read.and_then(|jail| {
-        let own = own::read(&jails, &name, Scope::Jail, Profile::DropIn, &mut reader)?;
-        jail.convert(&own, &context, &mut reader)
-    });
-    match converted {
-        Ok(commands) => Ok(commands.commands),
-        Err(failed) => {
-            if let Failed::Skipped(_, problem) | Failed::Fatal(problem) = failed {
-                reader.findings.add(Severity::Error, None, problem);
-            }
-            let worst = reader.findings.into_list().into_iter().max_by_key(|finding| finding.severity);
-            Err(worst.unwrap_or_else(|| Diagnostic {
-                severity: Severity::Error,
-                jail: None,
-                file: String::new(),
-                line: 0,
-                column: 0,
-                message: format!("the filter '{call}' can't be used"),
-                help: String::new(),
-            }))
-        }
-    }
 }
 
 fn load_into(
@@ -423,7 +382,7 @@ fn missing(name: &str, reader: &Reader, help: &str) -> Problem {
     Problem::new(format!("the settings of '{name}' in '{base}' cannot be read because of the errors above"))
 }
 
-fn no_such_jail(only: &str, jails: &Resource) -> Problem {
+pub(crate) fn no_such_jail(only: &str, jails: &Resource) -> Problem {
     let problem = Problem::new(format!("there is no jail '{only}'"));
     match nearest(only, jails.section_names().map(AsRef::as_ref)) {
         Some(near) => problem.help(format!("did you mean {near}?")),

@@ -66,7 +66,7 @@ impl Level {
     }
 
     /// As the log shows it.
-    fn shown(self) -> &'static str {
+    pub(crate) fn shown(self) -> &'static str {
         match self {
             Level::Heavydebug => "HEAVY",
             Level::Tracedebug => "TRACE",

@@ -17,8 +17,10 @@ pub(crate) struct JailBoard {
     pub(crate) sources: Vec<Arc<SourceRun>>,
     /// Does it read anything at all?
     pub(crate) reads: bool,
-    /// Does it block packets at all?
+    /// Does it do anything about a ban at all?
     pub(crate) blocks: bool,
+    /// Are its bans in the kernel, by our own hand?
+    pub(crate) native: bool,
 }
 
 /// One configuration, as it is in force.
@@ -28,6 +30,8 @@ pub(crate) struct Posted {
     pub(crate) jails: Vec<JailBoard>,
     /// Jails that are off, with the reason.
     pub(crate) off: Vec<(String, String)>,
+    /// When the tree was read.
+    pub(crate) loaded: stockade_core::Timestamp,
 }
 
 /// Where the present configuration is posted. Readers keep what they took.

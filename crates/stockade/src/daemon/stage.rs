@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use stockade_core::judge::formula::{Formula, parse_constant};
 use stockade_core::judge::timespec::parse_seconds;
-use stockade_core::judge::{Guard, IgnoreEntry, Increment, JailSpec, UseDns};
+use stockade_core::judge::{Guard, IgnoreCache, IgnoreEntry, Increment, JailSpec, UseDns};
 use stockade_core::matcher::{Calendar, DatePattern, Encoding, Filter, FilterSpec, UseDns as FilterDns};
 use stockade_core::{BanTime, FailureId, JailName, Span};
+use stockade_enforce::actions::ActionSpec;
 use stockade_enforce::{JailBlock, Layout, PortSpec, Services, Verdict};
 use stockade_source::{Glob, JournalOptions};
 use stockade_wire::value::Value;
 
+use super::actions::{How, JailActions, StagedActions};
 use crate::settings::{ActionSettings, JailSettings, Settings, boolean, words};
 
 /// What a jail reads.
@@ -41,8 +43,10 @@ pub(crate) struct StagedJail {
     pub(crate) filter: Arc<Filter>,
     pub(crate) filter_spec: FilterSpec,
     pub(crate) sources: Sources,
-    /// What it blocks; `None` if it only counts.
+    /// What it blocks in the kernel; `None` if nothing.
     pub(crate) block: Option<JailBlock>,
+    /// Its actions that run commands.
+    pub(crate) actions: JailActions,
 }
 
 /// All jails, ready to be swapped in.
@@ -74,8 +78,23 @@ impl Stage {
                 filter: Arc::new(filter),
                 filter_spec,
                 sources: Sources::Nothing,
+                actions: JailActions {
+                    name: name.clone(),
+                    bantime: BanTime::Permanent,
+                    strict: true,
+                    actions: Vec::new(),
+                },
                 block: Some(JailBlock { jail: name, ports, verdict: Verdict::Drop }),
             });
+        }
+    }
+
+    /// The commands of all jails' actions.
+    pub(crate) fn actions(&self, how: How) -> StagedActions {
+        StagedActions {
+            jails: self.jails.iter().map(|jail| jail.actions.clone()).collect(),
+            off: self.off.iter().map(|(name, _)| name.clone()).collect(),
+            how,
         }
     }
 
@@ -117,13 +136,11 @@ fn stage_jail(jail: &JailSettings, ground: &Ground, epoch: u64) -> Result<Staged
     let sources = sources(jail, ground)?;
     let filter_spec = filter_spec(jail, matches!(sources, Sources::Journal(_)))?;
     let filter = Filter::compile(&filter_spec, &ground.calendar).map_err(|e| e.to_string())?;
-    Ok(StagedJail {
-        spec: jail_spec(jail, epoch)?,
-        filter: Arc::new(filter),
-        filter_spec,
-        block: block(jail, ground)?,
-        sources,
-    })
+    let spec = jail_spec(jail, epoch)?;
+    let (block, actions) = actions(jail, ground)?;
+    let strict = jail.own("actionorder") != Some("free");
+    let actions = JailActions { name: spec.name.clone(), bantime: spec.bantime, strict, actions };
+    Ok(StagedJail { spec, filter: Arc::new(filter), filter_spec, sources, block, actions })
 }
 
 fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSpec, String> {
@@ -146,9 +163,6 @@ fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSpec, String>
 }
 
 fn jail_spec(jail: &JailSettings, epoch: u64) -> Result<JailSpec, String> {
-    if jail.ignorecommand.as_deref().is_some_and(|command| !command.is_empty()) {
-        return Err("ignorecommand is not supported yet; remove it or use ignoreip".to_owned());
-    }
     let mut spec = JailSpec::new(jail.jail());
     spec.maxretry = number("maxretry", jail.maxretry.unwrap_or(3))?;
     spec.findtime = Span::from_secs_f64(jail.findtime.unwrap_or(600.0));
@@ -168,9 +182,31 @@ fn jail_spec(jail: &JailSettings, epoch: u64) -> Result<JailSpec, String> {
         Some("off") => Guard::Off,
         _ => Guard::Warn,
     };
+    spec.ignorecommand = jail.ignorecommand.as_deref().filter(|command| !command.is_empty()).map(Into::into);
+    spec.ignorecache = ignorecache(jail)?;
     spec.keepcounts = jail.own("keepcounts").is_none_or(boolean);
     spec.epoch = epoch;
     Ok(spec)
+}
+
+/// `ignorecache`: `key="<ip>", max-count=100, max-time=5m`.
+///
+/// Source: fail2ban `server/filter.py`, `ignoreCache`.
+fn ignorecache(jail: &JailSettings) -> Result<Option<IgnoreCache>, String> {
+    let Some(text) = jail.ignorecache.as_deref().filter(|text| !text.trim().is_empty()) else { return Ok(None) };
+    let fail = |why: String| format!("ignorecache = {text}: {why}");
+    let options = stockade_config::option_list(text).map_err(fail)?;
+    let option = |name: &str| options.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+    let key = option("key").ok_or_else(|| fail("it needs a key, such as key=\"<ip>\"".to_owned()))?;
+    let count_max = match option("max-count") {
+        None => 100,
+        Some(count) => count.trim().parse().map_err(|_| fail(format!("max-count = {count} is not a whole number")))?,
+    };
+    let time_max = match option("max-time") {
+        None => 300.0,
+        Some(time) => parse_seconds(time).map_err(|e| fail(format!("max-time = {time}: {e}")))?,
+    };
+    Ok(Some(IgnoreCache { key: key.into(), count_max, time_max: Span::from_secs_f64(time_max) }))
 }
 
 fn increment(jail: &JailSettings) -> Result<Increment, String> {
@@ -238,22 +274,27 @@ fn could_be_a_name(word: &str) -> bool {
         && word.contains(|c: char| c.is_alphabetic())
 }
 
-/// What the jail's actions mean for the kernel.
-fn block(jail: &JailSettings, ground: &Ground) -> Result<Option<JailBlock>, String> {
-    let mut block = None;
+/// What the jail's actions mean: for the kernel, and for who runs commands.
+fn actions(jail: &JailSettings, ground: &Ground) -> Result<(Option<JailBlock>, Vec<ActionSpec>), String> {
+    let (mut block, mut specs) = (None, Vec::new());
     for action in &jail.actions {
-        if action.property("native").as_deref() != Some("table") {
-            if ground.dry_run {
-                continue;
-            }
-            return Err(format!(
-                "action '{}' runs commands, which this version does not do yet; use banaction = stockade",
-                action.name
-            ));
+        if action.property("native").as_deref() == Some("table") {
+            block = Some(native_block(&jail.jail(), action, ground)?);
+            continue;
         }
-        block = Some(native_block(&jail.jail(), action, ground)?);
+        let spec = ActionSpec {
+            jail: jail.name.as_str().into(),
+            name: action.name.as_str().into(),
+            properties: action.properties.iter().map(|(name, value)| (name.clone(), words(value))).collect(),
+            python: action.python.clone(),
+        };
+        stockade_enforce::runner::check_python(&spec).map_err(|why| format!("action '{}': {why}", action.name))?;
+        // In a dry run nothing is started.
+        if !ground.dry_run {
+            specs.push(spec);
+        }
     }
-    Ok(block)
+    Ok((block, specs))
 }
 
 fn native_block(jail: &JailName, action: &ActionSettings, ground: &Ground) -> Result<JailBlock, String> {
@@ -282,7 +323,8 @@ fn sources(jail: &JailSettings, ground: &Ground) -> Result<Sources, String> {
             && !jail.journalmatch.is_empty()
             && (jail.own("journalfirst").is_some_and(boolean) && ground.journal || !has_files));
     if wanted {
-        return journal(jail).map(|options| Sources::Journal(Box::new(options)));
+        return journal_options(&jail.backend, jail.journalmatch.clone())
+            .map(|options| Sources::Journal(Box::new(options)));
     }
     if !has_files {
         return Err("there is no log to read: set logpath, or backend = systemd".to_owned());
@@ -309,9 +351,9 @@ fn patterns(jail: &JailSettings) -> Result<Vec<(Glob, bool)>, String> {
 }
 
 /// The journal as `backend = systemd[option=value, ...]` and `journalmatch` choose it.
-fn journal(jail: &JailSettings) -> Result<JournalOptions, String> {
-    let mut options = JournalOptions { matches: jail.journalmatch.clone(), ..JournalOptions::default() };
-    let arguments = jail.backend.split_once('[').map_or("", |(_, rest)| rest.trim_end_matches([']', ' ']));
+pub(crate) fn journal_options(backend: &str, matches: Vec<Vec<String>>) -> Result<JournalOptions, String> {
+    let mut options = JournalOptions { matches, ..JournalOptions::default() };
+    let arguments = backend.split_once('[').map_or("", |(_, rest)| rest.trim_end_matches([']', ' ']));
     for argument in arguments.split(',').map(str::trim).filter(|a| !a.is_empty()) {
         let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
         let value = value.trim().trim_matches(['"', '\'']);
