@@ -18,7 +18,6 @@ use jiff::tz::TimeZone;
 
 pub(super) use choice::{Choice, Edge, Rank};
 pub(super) use convert::{Bad, Clock};
-use directives::Years;
 use fast::Shape;
 use sketch::Need;
 use template::{Fault, Template};
@@ -54,7 +53,7 @@ const DEFAULTS: [&str; 17] = [
 #[derive(Debug)]
 pub struct Calendar {
     zone: TimeZone,
-    years: Years,
+    year: i16,
     defaults: OnceLock<Arc<[Arc<Template>]>>,
 }
 
@@ -62,16 +61,7 @@ impl Calendar {
     /// `zone` is the local zone, for dates that state none; `year` the current
     /// one: a template accepts years from 2000 to three years ahead of it.
     pub fn new(zone: TimeZone, year: i16) -> Arc<Self> {
-        Self::with_years(zone, Years { now: year, any_age: false })
-    }
-
-    /// As [`Self::new`], for logs of any age: years from 1960 on are accepted.
-    pub fn of_any_age(zone: TimeZone, year: i16) -> Arc<Self> {
-        Self::with_years(zone, Years { now: year, any_age: true })
-    }
-
-    fn with_years(zone: TimeZone, years: Years) -> Arc<Self> {
-        Arc::new(Calendar { zone, years, defaults: OnceLock::new() })
+        Arc::new(Calendar { zone, year, defaults: OnceLock::new() })
     }
 
     /// The local zone.
@@ -81,26 +71,22 @@ impl Calendar {
 
     /// The default templates.
     fn defaults(&self) -> &Arc<[Arc<Template>]> {
-        self.defaults.get_or_init(|| defaults(self.years))
+        self.defaults.get_or_init(|| defaults(self.year))
     }
 }
 
 /// All 31 default templates: first those of [`DEFAULTS`] that are not bound to
 /// the line's begin, bound to it and preferred; then all as they are.
-fn defaults(years: Years) -> Arc<[Arc<Template>]> {
+fn defaults(year: i16) -> Arc<[Arc<Template>]> {
     let anchored = DEFAULTS.iter().filter(|pattern| !pattern.starts_with("{^LN-BEG}") && !pattern.starts_with('^'));
-    let anchored = anchored.filter_map(|pattern| default(&format!("{{^LN-BEG}}{pattern}"), years));
-    let plain = DEFAULTS.iter().filter_map(|pattern| default(pattern, years));
+    let anchored = anchored.filter_map(|pattern| default(&format!("{{^LN-BEG}}{pattern}"), year));
+    let plain = DEFAULTS.iter().filter_map(|pattern| default(pattern, year));
     anchored.map(Template::preferred).chain(plain).map(Arc::new).collect()
 }
 
 /// One default template, with a short way where there is one.
-fn default(pattern: &str, years: Years) -> Option<Template> {
-    let template = Template::make(pattern, years).ok()?;
-    if years.any_age {
-        // The short ways know years from 2000 on.
-        return Some(template);
-    }
+fn default(pattern: &str, year: i16) -> Option<Template> {
+    let template = Template::make(pattern, year).ok()?;
     let bare = pattern.strip_prefix("{^LN-BEG}").unwrap_or(pattern);
     let index = DEFAULTS.iter().position(|p| *p == bare || *p == pattern)?;
     let begin = template.anchored;
@@ -111,7 +97,7 @@ fn default(pattern: &str, years: Years) -> Option<Template> {
         4 => Shape::Access,
         _ => return Some(template),
     };
-    Some(template.with_short_way(shape, directives::last_decade(years.now)))
+    Some(template.with_short_way(shape, directives::last_decade(year)))
 }
 
 /// The date templates of one filter, in their first order.
@@ -224,11 +210,11 @@ fn add(list: &mut Vec<Arc<Template>>, pattern: &str, calendar: &Calendar) -> Res
                 pattern => template::unbound(pattern),
             };
             let whole = template::replace_tag(pattern, "{DATE}", inner);
-            put(Arc::new(Template::parse(&whole, calendar.years)?), lenient)?;
+            put(Arc::new(Template::parse(&whole, calendar.year)?), lenient)?;
         }
         return Ok(());
     }
-    put(Arc::new(Template::parse(pattern, calendar.years)?), false)
+    put(Arc::new(Template::parse(pattern, calendar.year)?), false)
 }
 
 #[cfg(test)]
