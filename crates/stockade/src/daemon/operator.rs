@@ -177,7 +177,7 @@ impl Operator {
 
     /// The first half of a commit: firewall and judge know the new jails.
     pub(crate) fn arm(&mut self, stage: &Stage) -> Result<(), String> {
-        self.kernel.layout(stage.layout())?;
+        self.kernel.layout(stage.layout(), stage.stock())?;
         let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
         let mut changes: Vec<JailChange> = Vec::new();
         for old in &self.jails {
@@ -340,7 +340,7 @@ impl Operator {
             actor: Arc::clone(&jail.actor),
             sources: jail.reads.iter().filter_map(|name| self.sources.get(name).cloned()).collect(),
             reads: jail.staged.sources != Sources::Nothing,
-            blocks: jail.staged.block.is_some(),
+            blocks: jail.staged.block.is_some() || !jail.staged.stock.is_empty(),
         });
         self.board.post(Posted { jails: jails.collect(), off: self.off.clone() });
     }

@@ -13,6 +13,8 @@ use stockade_core::judge::timespec::parse_seconds;
 use stockade_core::judge::{Guard, IgnoreEntry, Increment, JailSpec, UseDns};
 use stockade_core::matcher::{Calendar, DatePattern, Encoding, Filter, FilterSpec, UseDns as FilterDns};
 use stockade_core::{BanTime, FailureId, JailName, Span};
+use stockade_enforce::actions::ActionSpec;
+use stockade_enforce::stock::{Recognised, StockAction, recognise_all};
 use stockade_enforce::{JailBlock, Layout, PortSpec, Services, Verdict};
 use stockade_source::{Glob, JournalOptions};
 use stockade_wire::value::Value;
@@ -43,6 +45,8 @@ pub(crate) struct StagedJail {
     pub(crate) sources: Sources,
     /// What it blocks; `None` if it only counts.
     pub(crate) block: Option<JailBlock>,
+    /// Its stock firewall actions, carried out without a shell.
+    pub(crate) stock: Vec<StockAction>,
 }
 
 /// All jails, ready to be swapped in.
@@ -75,6 +79,7 @@ impl Stage {
                 filter_spec,
                 sources: Sources::Nothing,
                 block: Some(JailBlock { jail: name, ports, verdict: Verdict::Drop }),
+                stock: Vec::new(),
             });
         }
     }
@@ -82,6 +87,11 @@ impl Stage {
     /// How all jails block.
     pub(crate) fn layout(&self) -> Layout {
         Layout::new(self.jails.iter().filter_map(|jail| jail.block.clone()))
+    }
+
+    /// The stock firewall actions of all jails.
+    pub(crate) fn stock(&self) -> Vec<StockAction> {
+        self.jails.iter().flat_map(|jail| jail.stock.iter().cloned()).collect()
     }
 }
 
@@ -100,8 +110,9 @@ pub(crate) struct Ground {
 /// Stages all started jails.
 pub(crate) fn stage(settings: Settings, ground: &Ground, epoch: u64) -> Result<Stage, String> {
     let (mut jails, mut off) = (Vec::new(), Vec::new());
+    let stock = stock_actions(&settings);
     for jail in settings.jails.iter().filter(|jail| jail.started) {
-        match stage_jail(jail, ground, epoch) {
+        match stage_jail(jail, &stock, ground, epoch) {
             Ok(staged) => jails.push(staged),
             Err(why) => off.push((jail.name.clone(), why)),
         }
@@ -113,7 +124,7 @@ pub(crate) fn stage(settings: Settings, ground: &Ground, epoch: u64) -> Result<S
     Ok(Stage { settings, jails, off })
 }
 
-fn stage_jail(jail: &JailSettings, ground: &Ground, epoch: u64) -> Result<StagedJail, String> {
+fn stage_jail(jail: &JailSettings, stock: &[StockAction], ground: &Ground, epoch: u64) -> Result<StagedJail, String> {
     let sources = sources(jail, ground)?;
     let filter_spec = filter_spec(jail, matches!(sources, Sources::Journal(_)))?;
     let filter = Filter::compile(&filter_spec, &ground.calendar).map_err(|e| e.to_string())?;
@@ -121,7 +132,8 @@ fn stage_jail(jail: &JailSettings, ground: &Ground, epoch: u64) -> Result<Staged
         spec: jail_spec(jail, epoch)?,
         filter: Arc::new(filter),
         filter_spec,
-        block: block(jail, ground)?,
+        block: block(jail, stock, ground)?,
+        stock: stock.iter().filter(|action| action.jail == jail.jail() && !ground.dry_run).cloned().collect(),
         sources,
     })
 }
@@ -238,10 +250,37 @@ fn could_be_a_name(word: &str) -> bool {
         && word.contains(|c: char| c.is_alphabetic())
 }
 
-/// What the jail's actions mean for the kernel.
-fn block(jail: &JailSettings, ground: &Ground) -> Result<Option<JailBlock>, String> {
+/// All actions of jails that run and want no shell where none is needed, as they are written.
+pub(crate) fn action_specs(settings: &Settings) -> Vec<ActionSpec> {
+    let mut all = Vec::new();
+    for jail in settings.jails.iter().filter(|jail| jail.started) {
+        all.extend(jail.actions.iter().map(|action| action.spec(&jail.name)));
+    }
+    all
+}
+
+/// The actions that are carried out without a shell.
+fn stock_actions(settings: &Settings) -> Vec<StockAction> {
+    let specs = action_specs(settings);
+    let wanted = |jail: &str| settings.jails.iter().any(|j| j.name == jail && j.own("native") != Some("off"));
+    let specs: Vec<ActionSpec> = specs.into_iter().filter(|spec| wanted(&spec.jail)).collect();
+    let recognised = recognise_all(&specs);
+    let plan = |(spec, recognised): (&ActionSpec, Recognised)| match recognised {
+        Recognised::Accelerated(plan) => {
+            Some(StockAction { jail: JailName::new(&spec.jail), name: Arc::clone(&spec.name), plan: *plan })
+        }
+        Recognised::Shell(_) => None,
+    };
+    specs.iter().zip(recognised).filter_map(plan).collect()
+}
+
+/// What the jail's actions mean for our own table.
+fn block(jail: &JailSettings, stock: &[StockAction], ground: &Ground) -> Result<Option<JailBlock>, String> {
     let mut block = None;
     for action in &jail.actions {
+        if stock.iter().any(|known| known.jail == jail.jail() && *known.name == *action.name) {
+            continue;
+        }
         if action.property("native").as_deref() != Some("table") {
             if ground.dry_run {
                 continue;
