@@ -23,6 +23,7 @@ mod nft;
 mod ops;
 mod owner;
 mod ports;
+pub mod runner;
 pub mod stock;
 
 pub use backend::{Means, Options};

@@ -20,6 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use jiff::tz::TimeZone;
+use stockade_core::text::push_escaped;
 
 /// How many lines may wait for the writer; of WARNING and above twice as many.
 const QUEUE_LINES_MAX: usize = 65_536;
@@ -65,7 +66,7 @@ impl Level {
     }
 
     /// As the log shows it.
-    fn shown(self) -> &'static str {
+    pub(crate) fn shown(self) -> &'static str {
         match self {
             Level::Heavydebug => "HEAVY",
             Level::Tracedebug => "TRACE",
@@ -392,17 +393,6 @@ fn push_time(text: &mut String, at: SystemTime, zone: &TimeZone) {
             t.millisecond()
         ),
     );
-}
-
-/// Appends `from` with control characters as `\xNN`; everything else as it is.
-pub(crate) fn push_escaped(text: &mut String, from: &str) {
-    for c in from.chars() {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            push(text, format_args!("\\x{:02x}", u32::from(c)));
-        } else {
-            text.push(c);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ const YEAR: &str = "*31557600.0";
 /// # Errors
 /// For an unknown unit, a malformed number, an empty text, a division by zero.
 pub fn parse_seconds(text: &str) -> Result<f64, Error> {
+    // To Python, which evaluates the text, the rest of a last line is a comment.
+    let text = text.split_once('#').filter(|(_, comment)| !comment.contains('\n')).map_or(text, |(before, _)| before);
     Ok(formula::parse_constant(&spell_out(text))?.as_f64())
 }
 
@@ -138,6 +140,7 @@ mod tests {
             ("1 H", 3600.0),
             ("7 / 2", 3.5),
             ("  10m ", 600.0),
+            ("10m # ten minutes", 600.0),
             ("1d/2h", 86_400.0 / 2.0 * 3600.0),
         ] {
             check(text, expected);

@@ -13,9 +13,9 @@ use super::lines::{Cut, Hit, LineMode, LineReport, Matcher, When};
 use super::notes::{Daily, Level};
 use super::pattern::Pattern;
 use super::sessions::Home;
-use super::text::repr;
 use crate::failure::Who;
 use crate::id::{FailureId, Net};
+use crate::text::repr;
 use crate::time::Timestamp;
 
 /// Most bytes of lines that `maxlines` keeps; the oldest lines go first.
@@ -347,7 +347,10 @@ impl Matcher {
         let next = if mode.all { Next::Pattern } else { Next::Line };
         let session = hit.get("mlfid").map(Value::text);
         let (mut data, home) = match &session {
-            Some(id) => self.sessions.merge(id, hit, &matched, now),
+            Some(id) => {
+                let now = if mode.ageless { Timestamp::from_secs(0) } else { now };
+                self.sessions.merge(id, hit, &matched, now)
+            }
             None => {
                 hit.matches = matched;
                 (hit, Home::Nowhere)

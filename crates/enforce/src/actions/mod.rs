@@ -92,14 +92,14 @@ impl ActionSpec {
 }
 
 /// A flag as configuration files mean it.
-fn is_true(text: &str) -> bool {
+pub(crate) fn is_true(text: &str) -> bool {
     !matches!(text.to_ascii_lowercase().as_str(), "" | "0" | "off" | "false" | "no" | "none")
 }
 
 /// Has the character a meaning for a shell, so that a value with it is never pasted?
 ///
 /// Source: fail2ban `server/action.py`, `ESCAPE_CRE`.
-fn is_special(c: char) -> bool {
+pub(crate) fn is_special(c: char) -> bool {
     matches!(
         c,
         '\\' | '#'

@@ -1,14 +1,19 @@
 //! The command line: one file per subcommand, one place for the words.
 
 mod ban;
-mod client;
+pub(crate) mod client;
 mod demo;
+mod doctor;
 mod dump;
+mod export;
+mod fail2ban;
+mod import;
 mod lift;
+mod logs;
 mod run;
 mod scan;
 mod status;
-mod term;
+pub(crate) mod term;
 mod why;
 
 use std::path::PathBuf;
@@ -97,12 +102,21 @@ enum Word {
     /// Explain why an address is banned, or is not
     #[command(after_help = why::EXAMPLES)]
     Why(why::WhyArgs),
+    /// Find what is wrong with this machine's guard, and what to do
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::DoctorArgs),
     /// Find failures and bans in old logs
     #[command(after_help = scan::EXAMPLES)]
     Scan(Box<scan::ScanArgs>),
     /// Show what the configuration compiles to, and where each option comes from
     #[command(after_help = dump::EXAMPLES)]
     Dump(dump::DumpArgs),
+    /// Write the bans for another host, for fail2ban, or as a list
+    #[command(after_help = export::EXAMPLES)]
+    Export(export::ExportArgs),
+    /// Take bans over from fail2ban's database, a list, or an export
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::ImportArgs),
     /// Watch a ban happen, in namespaces of its own; nothing outside is touched
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
@@ -110,6 +124,9 @@ enum Word {
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
+    if let Some(exit) = fail2ban::by_name() {
+        return exit;
+    }
     let cli = Cli::parse();
     let done = match cli.word {
         Word::Run(args) => run::run(&args),
@@ -124,8 +141,11 @@ pub(crate) fn main() -> ExitCode {
         Word::Stop(args) => run::stop(&args),
         Word::Lift(args) => lift::lift(&args),
         Word::Why(args) => why::why(&args),
+        Word::Doctor(args) => doctor::doctor(&args),
         Word::Scan(args) => scan::scan(&args),
         Word::Dump(args) => dump::dump(&args),
+        Word::Export(args) => export::export(&args),
+        Word::Import(args) => import::import(&args),
         Word::Demo(args) => demo::demo(&args),
     };
     match done {

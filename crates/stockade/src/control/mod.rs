@@ -3,12 +3,13 @@
 
 pub(crate) mod answers;
 pub(crate) mod desk;
+mod import;
 pub(crate) mod server;
 
 use serde_json::{Value, json};
 
 /// A refusal in the tongue of the one who asked.
-fn refusal(json: bool, text: &str) -> Vec<u8> {
+pub(crate) fn refusal(json: bool, text: &str) -> Vec<u8> {
     if json { line(&json!({ "error": text })) } else { pickled(stockade_wire::pickle::failure(&exception(text))) }
 }
 
@@ -20,7 +21,7 @@ fn line(value: &Value) -> Vec<u8> {
 }
 
 /// An answer in the original's tongue.
-fn pickled(mut pickle: Vec<u8>) -> Vec<u8> {
+pub(crate) fn pickled(mut pickle: Vec<u8>) -> Vec<u8> {
     pickle.extend_from_slice(server::END_MARKER);
     pickle
 }

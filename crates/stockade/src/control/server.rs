@@ -29,7 +29,8 @@ const PICKLE_BYTES_MAX: usize = 64 << 10;
 pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// What ends a request and an answer of the original client.
 pub(crate) const END_MARKER: &[u8] = b"<F2B_END_COMMAND>";
-const CLOSE_MARKER: &[u8] = b"<F2B_CLOSE_COMMAND>";
+/// What ends a conversation.
+pub(crate) const CLOSE_MARKER: &[u8] = b"<F2B_CLOSE_COMMAND>";
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 /// Who asks, as the kernel vouches for it.

@@ -28,6 +28,8 @@ pub(crate) struct Posted {
     pub(crate) jails: Vec<JailBoard>,
     /// Jails that are off, with the reason.
     pub(crate) off: Vec<(String, String)>,
+    /// When the tree was read.
+    pub(crate) loaded: stockade_core::Timestamp,
 }
 
 /// Where the present configuration is posted. Readers keep what they took.

@@ -8,11 +8,13 @@
 //! Source: the opcodes are those of Python's `pickletools`; which of them occur
 //! was seen on the wire.
 
+mod answer;
 mod read;
 mod write;
 
-pub use read::{Limits, ReadError, read};
-pub use write::{Exception, answer, failure};
+pub use answer::{Answer, Refusal};
+pub use read::{Limits, ReadError, read, read_answer};
+pub use write::{Exception, answer, failure, request};
 
 #[cfg(test)]
 mod tests;
