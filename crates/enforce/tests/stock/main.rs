@@ -2,28 +2,20 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 #![expect(clippy::disallowed_methods, reason = "runs the original and the firewall's tools")]
 
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "../src/stock/tests/trees.rs"]
+mod original;
+#[path = "../../src/stock/tests/trees.rs"]
 mod trees;
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 
 use common::in_namespace;
-use stockade_core::{FailureId, JailName, Net, Span, Timestamp};
-use stockade_enforce::actions::ActionSpec;
-use stockade_enforce::stock::{Recognised, Stock, StockAction, recognise};
+use original::{Original, action_of, net, now, spec_of};
+use stockade_core::{JailName, Span};
+use stockade_enforce::stock::{Stock, StockAction};
 use stockade_enforce::{Held, OnClose, SetOp};
-
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap())
-}
-
-fn net(text: &str) -> Net {
-    FailureId::parse(text).net().unwrap()
-}
 
 fn jail() -> JailName {
     JailName::new("j")
@@ -35,19 +27,6 @@ fn ban(whom: &str) -> SetOp {
 
 fn unban(whom: &str) -> SetOp {
     SetOp::Unban { jail: jail(), net: net(whom) }
-}
-
-fn spec_of(root: &Path, call: &str) -> ActionSpec {
-    let (jail, name, properties) = trees::actions(root, &[("j", call)]).into_iter().next().unwrap();
-    ActionSpec { jail: jail.as_str().into(), name: name.as_str().into(), properties, python: None }
-}
-
-#[track_caller]
-fn action_of(spec: &ActionSpec) -> StockAction {
-    match recognise(spec) {
-        Recognised::Accelerated(plan) => StockAction { jail: jail(), name: spec.name.clone(), plan: *plan },
-        Recognised::Shell(why) => panic!("{why}"),
-    }
 }
 
 fn stock_with(action: &StockAction) -> Stock {
@@ -94,64 +73,6 @@ fn plain(line: &str) -> String {
     words.join(" ")
 }
 
-/// One action of the original in a network namespace of its own.
-struct Original {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Original {
-    fn start(root: &Path, spec: &ActionSpec) -> Original {
-        let driver = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/original.py");
-        let mut child = Command::new("unshare")
-            .args(["-n", "--", "python3", driver])
-            .env("PYTHONPATH", root.join("usr/lib/python3/dist-packages"))
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut input = child.stdin.take().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let pairs: Vec<String> = spec.properties.iter().map(|(n, v)| format!("[{},{}]", json(n), json(v))).collect();
-        writeln!(input, "[{}]", pairs.join(",")).unwrap();
-        let mut original = Original { child, input, output };
-        assert_eq!(original.answer(), "ready");
-        original
-    }
-
-    fn answer(&mut self) -> String {
-        let mut line = String::new();
-        while !line.starts_with('@') {
-            line.clear();
-            assert!(self.output.read_line(&mut line).unwrap() > 0, "the original ended");
-        }
-        line.trim().trim_start_matches('@').to_owned()
-    }
-
-    fn tell(&mut self, step: &str) -> String {
-        writeln!(self.input, "{step}").unwrap();
-        self.answer()
-    }
-}
-
-impl Drop for Original {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-fn json(text: &str) -> String {
-    stockade_wire::value::command_json(&[stockade_wire::value::Value::from(text)])
-        .trim()
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned()
-}
-
 /// The steps of a life, for both; after each the kernels hold the same.
 fn same_life(version: &str, root: &Path, call: &str) {
     let spec = spec_of(root, call);
@@ -188,7 +109,7 @@ fn same_life(version: &str, root: &Path, call: &str) {
             None if step == "stop" => std::mem::take(&mut stock).close(OnClose::Lift).unwrap(),
             None => {}
         }
-        let (theirs, ours) = (standing(Some(original.child.id())), standing(None));
+        let (theirs, ours) = (standing(Some(original.pid())), standing(None));
         assert_eq!(ours, theirs, "{version} {call}: after {step}");
         if step != "stop" {
             assert_eq!(stock.check(now(), true), Ok(false), "{version} {call}: after {step}");
