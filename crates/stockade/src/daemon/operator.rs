@@ -185,7 +185,7 @@ impl Operator {
 
     /// The first half of a commit: firewall and judge know the new jails.
     pub(crate) fn arm(&mut self, stage: &Stage) -> Result<(), String> {
-        self.kernel.layout(stage.layout())?;
+        self.kernel.layout(stage.layout(), stage.stock())?;
         self.actions.stage(stage.actions(How::Tree));
         let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
         let mut changes: Vec<JailChange> = Vec::new();
@@ -350,7 +350,9 @@ impl Operator {
             sources: jail.reads.iter().filter_map(|name| self.sources.get(name).cloned()).collect(),
             reads: jail.staged.sources != Sources::Nothing,
             native: jail.staged.block.is_some(),
-            blocks: jail.staged.block.is_some() || !jail.staged.actions.actions.is_empty(),
+            blocks: jail.staged.block.is_some()
+                || !jail.staged.stock.is_empty()
+                || !jail.staged.actions.actions.is_empty(),
         });
         self.board.post(Posted { jails: jails.collect(), off: self.off.clone(), loaded: self.loaded });
     }
