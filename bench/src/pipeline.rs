@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use stockade_core::judge::{Event, JailChange, JailSpec, Judge, Outputs, UseDns};
-use stockade_core::matcher::{Filter, Matcher, Scanner};
+use stockade_core::matcher::{Filter, Matcher, Needles, Scanner};
 use stockade_core::{BanTime, Batch, JailName, Seq, Span, Timestamp};
 use stockade_source::StreamReader;
 
@@ -51,7 +51,7 @@ impl std::fmt::Debug for Pipeline {
 }
 
 impl Pipeline {
-    /// One jail for each filter; `maxretry` failures lead to a ban of ten minutes.
+    /// One jail for each filter; `maxretry` failures lead to a ban, whenever they were.
     pub fn new(filters: &[Arc<Filter>], way: Way, maxretry: u32, now: Timestamp) -> Pipeline {
         let mut judge = Judge::new(0, Seq(0));
         let mut outputs = Outputs::default();
@@ -59,12 +59,17 @@ impl Pipeline {
         for (n, filter) in filters.iter().enumerate() {
             let name = JailName::new(&format!("jail{n}"));
             let mut spec = JailSpec::new(name.clone());
-            (spec.maxretry, spec.findtime) = (maxretry, Span::from_secs(600));
-            (spec.bantime, spec.ignoreself, spec.usedns) = (BanTime::For(Span::from_secs(600)), false, UseDns::No);
+            (spec.maxretry, spec.findtime) = (maxretry, Span::from_secs(10 * 365 * 86_400));
+            (spec.bantime, spec.ignoreself, spec.usedns) = (BanTime::Permanent, false, UseDns::No);
             judge.step(now, Event::Config(vec![JailChange::Put(Box::new(spec))]), &mut outputs);
             matchers.push(Matcher::new(name, Arc::clone(filter), 0));
         }
         Pipeline { matchers, scanner: Scanner::new(filters.to_vec()), judge, outputs, way, now, sums: Sums::default() }
+    }
+
+    /// What its scanner looks for.
+    pub fn needles(&self) -> Needles {
+        self.scanner.needles()
     }
 
     /// Reads a log to its end.
