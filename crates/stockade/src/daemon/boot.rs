@@ -259,6 +259,7 @@ impl Daemon {
             JudgeThread::new(Judge::new(super::seed(), last), Arc::clone(&judge_inbox), hands, zone.clone(), last);
         let judge_thread = std::thread::Builder::new().name("judge".into()).spawn(move || thread.run())?;
 
+        super::notify::keep_watchdog(Arc::clone(&judge_inbox))?;
         let guard = GuardHandle::new(Arc::clone(&judge_inbox), purge_age(&settings));
         guard.refresh();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
