@@ -86,7 +86,9 @@ fn what_an_operator_changed_is_a_shell_action_with_the_reason() {
         check(&stock(&root, "nftables[name=web, addr_set=blocked]"), "both families share set blocked");
         check(&stock(&root, "nftables[name=\"a b\"]"), "actionstart (inet4)");
         check(&stock(&root, "iptables[name=x, iptables=\"iptables -t mangle\"]"), "actionstart (inet4)");
-        check(&stock(&root, "route[name=web]"), "one form for all addresses");
+        check(&stock(&root, "route[name=web]"), "none of nft, iptables and ipset");
+        check(&stock(&root, "sendmail[name=web]"), "none of nft, iptables and ipset");
+        check(&stock(&root, "iptables-ipset-proto4[name=web]"), "actionstart (inet4)");
     }
 }
 
