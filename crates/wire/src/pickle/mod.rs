@@ -8,11 +8,15 @@
 //! Source: the opcodes are those of Python's `pickletools`; which of them occur
 //! was seen on the wire.
 
+mod exception;
 mod read;
+mod skim;
 mod write;
 
+pub use exception::Exception;
 pub use read::{Limits, ReadError, read};
-pub use write::{Exception, answer, failure};
+pub use skim::Skimmer;
+pub use write::{answer, bare, failure};
 
 #[cfg(test)]
 mod tests;

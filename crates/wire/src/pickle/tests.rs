@@ -82,3 +82,9 @@ fn failures_name_their_class() {
     let bytes = failure(&Exception::of_fail2ban("UnknownJailException", "nope"));
     assert_eq!(bytes, b"\x80\x04K\x01\x8c\x13fail2ban.exceptions\x8c\x14UnknownJailException\x93(\x8c\x04nopetR\x86.");
 }
+
+#[test]
+fn texts_of_protocol_2_are_read_as_ascii() {
+    reads(b"\x80\x02](U\x06statusU\x04sshde.", list(vec!["status".into(), "sshd".into()]));
+    refused(b"\x80\x02U\x02\xc3\xa9.", ReadError::Malformed { at: 2 });
+}
