@@ -22,7 +22,7 @@ use stockade_source::StreamReader;
 use super::term::{self, say};
 use super::{Common, Exit};
 use crate::places::Tree;
-use crate::settings::{JailSettings, Settings};
+use crate::settings::{JailSettings, Seconds, Settings};
 
 pub(crate) const EXAMPLES: &str = "Examples:\n  \
     stockade scan /var/log/auth.log                     with the sshd jail of the embedded tree\n  \
@@ -126,8 +126,11 @@ fn rules(args: &ScanArgs) -> Result<Rules> {
         if ban.is_none() && args.filter.is_none() {
             let secs = |time: Option<f64>| time.unwrap_or(600.0);
             let maxretry = u32::try_from(jail.maxretry.unwrap_or(3)).unwrap_or(3);
-            ban =
-                Some((maxretry, Span::from_secs_f64(secs(jail.findtime)), BanTime::from_secs_f64(secs(jail.bantime))));
+            ban = Some((
+                maxretry,
+                Span::from_secs_f64(secs(jail.findtime.map(Seconds::as_f64))),
+                BanTime::from_secs_f64(secs(jail.bantime)),
+            ));
         }
         (spec_of(&jail)?, name)
     } else {
@@ -156,7 +159,7 @@ fn jail_of(args: &ScanArgs) -> Result<(JailSettings, String)> {
         let stream = tree.filter(filter, args.journal_lines)?;
         let settings = Settings::default().staged(&stream).map_err(|e| anyhow!("filter {filter}: {e}"))?;
         let jail = settings.jails.into_iter().next().with_context(|| format!("filter {filter} is empty"))?;
-        return Ok((jail, format!("filter {filter}")));
+        return Ok((Arc::unwrap_or_clone(jail), format!("filter {filter}")));
     }
     let name = args.jail.as_deref().unwrap_or("sshd");
     let settings = Settings::default().staged(&tree.load()?.stream).map_err(|e| anyhow!("{e}"))?;
@@ -400,7 +403,7 @@ impl<'a> Scan<'a> {
         rows.sort_by_key(|(_, failures, bans)| (std::cmp::Reverse(*bans > 0), std::cmp::Reverse(*failures)));
         let row = |(id, failures, bans): &(&String, u64, u64)| {
             let mut who = String::new();
-            crate::log::push_escaped(&mut who, id);
+            stockade_core::text::push_escaped(&mut who, id);
             vec![who, failures.to_string(), bans.to_string()]
         };
         let shown: Vec<Vec<String>> = rows.iter().take(50).map(row).collect();

@@ -42,7 +42,7 @@ use crate::cli::RunArgs;
 use crate::control::answers::Answers;
 use crate::control::desk::{End, FrontDesk};
 use crate::control::server::{Socket, Waker, serve};
-use crate::log::{Level, Log, Target};
+use crate::log::{Aim, Level, Log, Target};
 use crate::places::{LoadedTree, Places, Tree};
 use crate::settings::Settings;
 
@@ -116,14 +116,21 @@ fn open_log(places: &Places, args: &RunArgs) -> Result<Log> {
         1 => Level::Debug,
         _ => Level::Heavydebug,
     };
-    let target = Target::parse(&places.logtarget, &places.syslogsocket);
-    let mirror = std::io::stderr().is_terminal() && !matches!(target, Target::Stderr | Target::Stdout | Target::Sysout);
-    Log::start(&target, level, mirror).or_else(|e| {
-        // Without a log the machine is still protected.
-        let log = Log::start(&Target::Stderr, level, false)?;
-        log.error(format!("the log {} can't be written: {e}; writing to standard error instead", places.logtarget));
-        Ok(log)
-    })
+    let (aim, mut fault) = match Aim::parse(&places.logtarget, &places.syslogsocket) {
+        Ok(aim) => (aim, String::new()),
+        Err(why) => (Aim::stderr(), why),
+    };
+    let mirror =
+        std::io::stderr().is_terminal() && !matches!(aim.target, Target::Stderr | Target::Stdout | Target::Sysout);
+    // Without a log the machine is still protected.
+    let log = Log::start(&aim, level, mirror).or_else(|e| {
+        fault = e.to_string();
+        Log::start(&Aim::stderr(), level, false)
+    })?;
+    if !fault.is_empty() {
+        log.error(format!("the log {} can't be written: {fault}; writing to standard error instead", places.logtarget));
+    }
+    Ok(log)
 }
 
 /// Makes a folder, and refuses one in which somebody else could put things.
@@ -320,7 +327,7 @@ impl Daemon {
         while let Ok(next) = wake.recv() {
             match next {
                 Wake::End(end) => return end,
-                Wake::Signal(SIGUSR1) => log.reopen(),
+                Wake::Signal(SIGUSR1) => drop(log.reopen()),
                 Wake::Signal(SIGHUP) => {
                     let log = log.clone();
                     self.operator.send(move |operator| match operator.reload() {

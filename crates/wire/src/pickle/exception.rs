@@ -69,7 +69,10 @@ impl fmt::Display for Exception {
             "FileNotFoundError" | "PermissionError" | "IsADirectoryError" | "OSError" => {
                 write!(f, "{}: {}", text(2), text(1))
             }
-            _ => f.write_str(text(0)),
+            _ => match text(0).strip_prefix("invalid literal for int() with base 10: ") {
+                Some(word) => write!(f, "{word} is not a whole number"),
+                None => f.write_str(text(0)),
+            },
         }
     }
 }
