@@ -14,6 +14,7 @@ pub mod id;
 pub mod jail;
 pub mod judge;
 pub mod matcher;
+pub mod text;
 pub mod time;
 
 pub use block::{Block, Position, SourceKey, Stamp};

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::text::repr;
 use crate::failure::GroupValue;
 use crate::id::FailureId;
+use crate::text::repr;
 
 /// Longest match text that is kept of one line; the rest of the line is left out.
 pub(super) const MATCH_BYTES_MAX: usize = 16 * 1024;

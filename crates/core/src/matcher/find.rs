@@ -13,9 +13,9 @@ use super::lines::{Cut, Hit, LineMode, LineReport, Matcher, When};
 use super::notes::{Daily, Level};
 use super::pattern::Pattern;
 use super::sessions::Home;
-use super::text::repr;
 use crate::failure::Who;
 use crate::id::{FailureId, Net};
+use crate::text::repr;
 use crate::time::Timestamp;
 
 /// Most bytes of lines that `maxlines` keeps; the oldest lines go first.

@@ -9,14 +9,15 @@ use stockade_pattern::{Scratch, Slots};
 use super::buffer::Line;
 use super::date::{Bad, Choice};
 use super::decode::LINE_BYTES_MAX;
+use super::duration::duration;
 use super::filter::Filter;
 use super::notes::{Daily, Level, Note, Notes};
 use super::sessions::Sessions;
-use super::text::{duration, repr};
 use crate::block::{Block, Position, Stamp};
 use crate::failure::{Batch, Failure, GroupValue, Who};
 use crate::id::FailureId;
 use crate::jail::JailName;
+use crate::text::repr;
 use crate::time::{Span, Timestamp};
 
 /// A last date older than this is not lent to a line without one.

@@ -14,6 +14,7 @@ mod buffer;
 mod data;
 mod date;
 mod decode;
+mod duration;
 mod filter;
 mod find;
 mod lines;
@@ -22,7 +23,6 @@ mod pattern;
 mod sessions;
 mod snapshot;
 mod tags;
-mod text;
 
 pub use date::{Calendar, DateTemplate};
 pub use decode::{Encoding, LINE_BYTES_MAX};

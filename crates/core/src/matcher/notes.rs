@@ -97,7 +97,7 @@ impl Notes {
             format!(
                 "Consider setting logencoding to appropriate encoding for this jail. \
                  Continuing to process line ignoring invalid characters: {}",
-                super::text::repr_bytes(head)
+                crate::text::repr_bytes(head)
             ),
         );
     }

@@ -4,6 +4,8 @@ mod ban;
 mod client;
 mod demo;
 mod dump;
+mod export;
+mod import;
 mod lift;
 mod run;
 mod scan;
@@ -103,6 +105,12 @@ enum Word {
     /// Show what the configuration compiles to, and where each option comes from
     #[command(after_help = dump::EXAMPLES)]
     Dump(dump::DumpArgs),
+    /// Write the bans for another host, for fail2ban, or as a list
+    #[command(after_help = export::EXAMPLES)]
+    Export(export::ExportArgs),
+    /// Take bans over from fail2ban's database, a list, or an export
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::ImportArgs),
     /// Watch a ban happen, in namespaces of its own; nothing outside is touched
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
@@ -126,6 +134,8 @@ pub(crate) fn main() -> ExitCode {
         Word::Why(args) => why::why(&args),
         Word::Scan(args) => scan::scan(&args),
         Word::Dump(args) => dump::dump(&args),
+        Word::Export(args) => export::export(&args),
+        Word::Import(args) => import::import(&args),
         Word::Demo(args) => demo::demo(&args),
     };
     match done {

@@ -94,6 +94,7 @@ impl FrontDesk {
         match word {
             "ban" => self.tell(reply, move |o| ban(o, &args)),
             "unban" => self.tell(reply, move |o| unban(o, &args)),
+            "import" => self.tell(reply, move |o| super::import::import(o, args.list("bans"))),
             "lift" => self.tell(reply, move |o| lift(o, &args)),
             "allow" => self.tell(reply, move |o| allow(o, &args, true)),
             "disallow" => self.tell(reply, move |o| allow(o, &args, false)),
@@ -170,8 +171,12 @@ impl Args {
         self.0.get(name).and_then(Value::as_bool).unwrap_or(false)
     }
 
+    fn list(&self, name: &str) -> &[Value] {
+        self.0.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    }
+
     fn addresses(&self) -> Vec<&str> {
-        self.0.get("addresses").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+        self.list("addresses").iter().filter_map(Value::as_str).collect()
     }
 
     /// Addresses and networks; what is neither is refused by name.

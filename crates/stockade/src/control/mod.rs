@@ -3,6 +3,7 @@
 
 pub(crate) mod answers;
 pub(crate) mod desk;
+mod import;
 pub(crate) mod server;
 
 use serde_json::{Value, json};
