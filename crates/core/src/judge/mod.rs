@@ -122,7 +122,7 @@ pub use log::{IgnoreSource, Level, LogLine, LogText, Logger, duration, local_tim
 pub use output::{
     About, Ask, Change, Counters, Doubt, Flush, Imported, Outcome, Outputs, Question, Reply, Retry, RetryBy, Subject,
 };
-pub use query::{BanState, BanView, Health, JailStatus, JailWhy, TallyView, Why};
+pub use query::{BanLine, BanState, BanView, Health, JailStatus, JailWhy, TallyView, Why};
 pub use snapshot::{SNAPSHOT_DETAIL_BYTES_MAX, SnapshotError};
 pub use spec::{
     Bounds, Guard, IgnoreCache, IgnoreEntry, Increment, JailSpec, ProtectedAs, Protection, ServerSpec, UseDns,

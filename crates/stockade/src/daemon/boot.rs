@@ -19,7 +19,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use stockade_core::judge::{Command, Event, Judge, StoredBan};
 use stockade_core::matcher::Calendar;
-use stockade_core::{JailName, Net, Position, Seq, SourceKey, Span};
+use stockade_core::{JailName, Net, Position, Seq, SourceKey};
 use stockade_enforce::{Kernel, Means, Services};
 use stockade_source::{Mode, Watcher};
 use stockade_store::{Note, Recovery, Store};
@@ -34,6 +34,7 @@ use super::notify::notify;
 use super::operator::{Left, Operator};
 use super::pool::Pool;
 use super::room::Room;
+use super::server_options;
 use super::snapshot;
 use super::stage::Ground;
 use super::store::{ROWS_AT_ONCE, StoreHandle, stored};
@@ -222,8 +223,9 @@ struct Daemon {
 
 impl Daemon {
     fn start(start: Start<'_>, socket: Socket) -> Result<Daemon> {
-        let Start { args, tree, places, settings, mut broken, loaded, dry_run, log } = start;
+        let Start { args, tree, places, mut settings, mut broken, loaded, dry_run, log } = start;
         let started = super::now();
+        server_options::settle(&mut settings, &places);
         log.info("-".repeat(50));
         log.info(format!("Starting stockade v{}", env!("CARGO_PKG_VERSION")));
         if dry_run {
@@ -235,18 +237,16 @@ impl Daemon {
         let judge_inbox = super::judge::inbox();
         let store = StoreHandle::start(store, Arc::clone(&judge_inbox), log.clone())?;
         let kernel = KernelHandle::start(kernel, Arc::clone(&judge_inbox), log.clone())?;
-        let hands = Hands {
-            store: store.clone(),
-            kernel: kernel.clone(),
-            asker: Asker::start(Arc::clone(&judge_inbox))?,
-            log: log.clone(),
-        };
+        let asker = Asker::start(Arc::clone(&judge_inbox))?;
+        asker.allow_ipv6(server_options::ipv6(&settings));
+        log.set_found_most(server_options::found_most(&settings));
+        let hands = Hands { store: store.clone(), kernel: kernel.clone(), asker: asker.clone(), log: log.clone() };
         let last = Seq(recovery.next.0.saturating_sub(1));
         let thread =
             JudgeThread::new(Judge::new(super::seed(), last), Arc::clone(&judge_inbox), hands, zone.clone(), last);
         let judge_thread = std::thread::Builder::new().name("judge".into()).spawn(move || thread.run())?;
 
-        let guard = GuardHandle::new(Arc::clone(&judge_inbox), purge_age(&settings));
+        let guard = GuardHandle::new(Arc::clone(&judge_inbox), server_options::purge_age(&settings));
         guard.refresh();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let watcher = Watcher::new(Mode::default()).map_err(|e| anyhow!("{e}"))?;
@@ -254,6 +254,7 @@ impl Daemon {
             pool: Pool::start(cores)?,
             store: store.clone(),
             watch: WatchHandle::start(watcher, log.clone())?,
+            asker,
             log: log.clone(),
         };
         let year = jiff::Zoned::now().with_time_zone(zone.clone()).year();
@@ -287,7 +288,15 @@ impl Daemon {
 
         let (sender, wake) = channel();
         signals(sender.clone())?;
-        let answers = Answers { judge: judge_inbox, kernel, store, board, database: places.database.clone(), started };
+        let answers = Answers {
+            judge: judge_inbox,
+            kernel,
+            store,
+            board: board.clone(),
+            log: log.clone(),
+            database: places.database.clone(),
+            started,
+        };
         let stopping = Arc::new(AtomicBool::new(false));
         let ended = Arc::new(AtomicBool::new(false));
         let sender = Mutex::new(sender);
@@ -298,6 +307,8 @@ impl Daemon {
                 drop(sender.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::End(end)));
             }),
             log: log.clone(),
+            board,
+            sleepers: Arc::default(),
             stopping: Arc::clone(&stopping),
         };
         let control_wake = Waker::new()?;
@@ -381,12 +392,10 @@ fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store,
         // What can't be made shows as a store that can't save.
         drop(std::fs::create_dir_all(folder));
     }
-    let defaults = stockade_store::Options::default();
-    let number = |name: &str| settings.server_text(name).and_then(|text| text.trim().parse().ok());
     let options = stockade_store::Options {
-        dbpurgeage: purge_age(settings),
-        dbmaxmatches: number("dbmaxmatches").unwrap_or(defaults.dbmaxmatches),
-        ..defaults
+        dbpurgeage: server_options::purge_age(settings),
+        dbmaxmatches: server_options::max_matches(settings),
+        ..stockade_store::Options::default()
     };
     let (mut store, recovery) = Store::open(&path, &options).map_err(|e| anyhow!("{e}"))?;
     for note in &recovery.notes {
@@ -405,12 +414,6 @@ fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store,
         log.line(Level::Error, "fail2ban.database", format!("not all stored bans could be read: {e}"));
     }
     Ok((store, recovery, bans))
-}
-
-fn purge_age(settings: &Settings) -> Span {
-    let text = settings.server_text("dbpurgeage");
-    let secs = text.and_then(|text| stockade_core::judge::timespec::parse_seconds(&text).ok());
-    Span::from_secs_f64(secs.unwrap_or(86_400.0))
 }
 
 fn open_kernel(dry_run: bool, log: &Log) -> Result<Kernel> {
@@ -511,6 +514,6 @@ mod tests {
         assert!(refused.contains("a daemon is running already"), "{refused}");
         drop(lock);
         assert!(Lock::take(&path).is_ok());
-        assert_eq!(purge_age(&Settings::default()), Span::from_secs(86_400));
+        assert_eq!(server_options::purge_age(&Settings::default()).secs(), 86_400);
     }
 }

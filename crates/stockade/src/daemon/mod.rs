@@ -13,6 +13,7 @@ mod notify;
 pub(crate) mod operator;
 mod pool;
 pub(crate) mod room;
+mod server_options;
 mod snapshot;
 mod stage;
 pub(crate) mod store;

@@ -20,6 +20,7 @@ use super::flow::{Reach, Reader, SourceRun};
 use super::guard::GuardHandle;
 use super::judge::{JudgeControl, JudgeInbox};
 use super::kernel::KernelHandle;
+use super::server_options;
 use super::snapshot::Saved;
 use super::stage::{self, Ground, Sources, Stage, StagedJail};
 use super::store::StoreJob;
@@ -143,6 +144,7 @@ impl Operator {
         stage.hold_off_jails(ground, epoch);
         if anew {
             self.judge.control(JudgeControl::Event(Event::Config(vec![JailChange::ForgetNames])));
+            self.reach.asker.forget();
         }
         self.commit(stage).map_err(refused)
     }
@@ -186,9 +188,11 @@ impl Operator {
     fn commit(&mut self, stage: Stage) -> Result<(), String> {
         let is_new = |name: &JailName| !self.jails.iter().any(|jail| jail.staged.spec.name == *name);
         let new: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).filter(is_new).collect();
+        let server = server_options::stage(&self.settings, &stage.settings).map_err(|e| e.to_string())?;
         self.arm(&stage)?;
         self.take_up_again(new)?;
         self.commit_armed(stage);
+        server.commit(self);
         Ok(())
     }
 
@@ -487,6 +491,23 @@ impl Operator {
         self.reach.store.allow(nets.iter().map(entry).collect());
         // Who is told that an address is allowed may rely on it through a crash.
         self.reach.store.sync();
+    }
+
+    /// Are bans lifted when a client says stop? Jails that differ in that are
+    /// dealt with at once; what is left is the answer for all others.
+    pub(crate) fn lift_on_stop(&self) -> bool {
+        let lifts = |jail: &JailSettings| match jail.own("onstop") {
+            Some(word) => word == "lift",
+            None => self.tree.is_foreign(),
+        };
+        let (lift, keep): (Vec<_>, Vec<_>) = self.settings.jails.iter().partition(|jail| lifts(jail));
+        if keep.is_empty() {
+            return !lift.is_empty();
+        }
+        for jail in lift {
+            drop(self.command(Command::Repeal { jail: Some(jail.jail()) }));
+        }
+        false
     }
 
     /// Asks all jails for a snapshot, behind everything that waits now.

@@ -460,8 +460,21 @@ mod tests {
         off_because(&["set", "j", "addfailregex", "("], "missing )");
         off_because(&["set", "j", "addignoreip", "300.1.2.3/99"], "no address, network or host name");
         off_because(&["set", "j", "ignorecommand", "/bin/true"], "ignorecommand is not supported yet");
-        off_because(&["set", "j", "bantime.formula", "__import__('os')"], "bantime.formula");
-        off_because(&["set", "j", "logencoding", "klingon"], "logencoding");
+    }
+
+    #[test]
+    fn a_jail_with_a_command_that_fails_is_left_out() {
+        let without = |more: &[&str]| {
+            let command = |words: &[&str]| words.iter().map(|w| Value::from(*w)).collect::<Vec<_>>();
+            let stream: Vec<_> = JAIL.iter().copied().chain([more]).map(command).collect();
+            let (settings, broken) = Settings::default().staged_as_far_as_possible(&stream).unwrap();
+            assert!(settings.jails.is_empty());
+            broken[0].1.clone()
+        };
+        let why = without(&["set", "j", "bantime.formula", "__import__('os')"]);
+        assert!(why.contains("bantime.formula"), "{why}");
+        let why = without(&["set", "j", "logencoding", "klingon"]);
+        assert!(why.contains("unknown encoding: klingon"), "{why}");
     }
 
     #[test]

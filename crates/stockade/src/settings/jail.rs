@@ -13,7 +13,7 @@ use stockade_wire::value::{Value, repr_str};
 
 use super::Done;
 use super::action::ActionSettings;
-use super::python::{Seconds, boolean, int, seconds, truth, words};
+use super::python::{Seconds, int, seconds, truth, words};
 
 /// One jail as commands describe it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -245,7 +245,7 @@ impl JailSettings {
 }
 
 /// The original's complaint about an option of `set JAIL` that is none.
-pub(crate) fn no_option(option: &str) -> Exception {
+pub(super) fn no_option(option: &str) -> Exception {
     Exception::plain(format!("Invalid command {} (no set action or not yet implemented)", repr_str(option)))
 }
 
@@ -313,9 +313,4 @@ fn remove(list: &mut Vec<String>, index: i64) {
     {
         list.remove(at);
     }
-}
-
-/// One of our own options as truth, with its default.
-pub(crate) fn own_flag(jail: &JailSettings, name: &str, default: bool) -> bool {
-    jail.own(name).map_or(default, boolean)
 }

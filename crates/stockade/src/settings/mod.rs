@@ -22,8 +22,9 @@ use stockade_wire::value::{Value, command_repr, repr_str};
 
 use crate::log::Level;
 
-pub(crate) use action::ActionSettings;
-pub(crate) use jail::{JailSettings, no_option};
+pub(crate) use action::{ActionSettings, METHODS};
+pub(crate) use jail::JailSettings;
+use jail::no_option;
 pub(crate) use python::{Seconds, boolean, float, items, kind, words};
 pub(crate) use show::{asked_by_set, jail_option};
 
