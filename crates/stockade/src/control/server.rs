@@ -322,7 +322,12 @@ impl Connection {
     fn work(&mut self, id: u64, desk: &mut dyn Desk, outbox: &Arc<Outbox>) {
         self.write();
         // Who does not read answers gets no further ones.
-        if !self.asking && !self.closing && self.output.is_empty() {
+        let ready = !self.asking && !self.closing && self.output.is_empty();
+        if ready {
+            self.ask(id, desk, outbox);
+        }
+        // No more is read than the next request needs.
+        if ready && !self.asking && !self.closing {
             self.read();
             self.ask(id, desk, outbox);
         }

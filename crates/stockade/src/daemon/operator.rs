@@ -108,19 +108,22 @@ impl Operator {
         self.myself = Some(room);
     }
 
-    /// Stages settings as the next configuration. A jail whose settings are
-    /// the same as before is not made again.
+    /// Stages a whole tree's settings; everything is made anew.
     pub(crate) fn stage(&self, settings: Settings) -> Result<Stage, String> {
-        let standing = |settings: &Arc<JailSettings>| {
-            let running = self.jails.iter().find(|jail| jail.staged.from == *settings)?;
-            settings.started.then(|| running.staged.clone())
-        };
-        stage::stage(settings, &self.ground, self.epoch + 1, &standing)
+        let stage = stage::stage(settings, &self.ground, self.epoch + 1, &|_| None);
+        let mut stage = stage.strictly()?;
+        stage.needs_logs();
+        stage.strictly()
     }
 
-    /// The same with everything made anew: files that options name are read again.
-    fn stage_anew(&self, settings: Settings) -> Result<Stage, String> {
-        stage::stage(settings, &self.ground, self.epoch + 1, &|_| None)
+    /// Stages what a client has set. A jail whose settings are the same as
+    /// before is not made again, unless `anew`.
+    fn stage_for_client(&self, settings: Settings, anew: bool) -> Stage {
+        let standing = |settings: &Arc<JailSettings>| {
+            let running = self.jails.iter().find(|jail| jail.staged.from == *settings)?;
+            (settings.started && !anew).then(|| running.staged.clone())
+        };
+        stage::stage(settings, &self.ground, self.epoch + 1, &standing)
     }
 
     /// What is set now.
@@ -134,7 +137,7 @@ impl Operator {
     /// Source: our own; the original changes things one by one.
     pub(crate) fn apply(&mut self, settings: Settings, held: &[(String, String)], anew: bool) -> Result<(), Exception> {
         let refused = |why: String| Exception::builtin("RuntimeError", why);
-        let mut stage = if anew { self.stage_anew(settings) } else { self.stage(settings) }.map_err(refused)?;
+        let mut stage = self.stage_for_client(settings, anew);
         let known = |name: &str| self.off.iter().any(|(off, _)| off == name);
         if let Some((_, exception)) = stage.faults.iter().find(|(name, _)| !known(name)) {
             return Err(exception.clone());
@@ -170,7 +173,7 @@ impl Operator {
         let (settings, mut broken) = Settings::default()
             .staged_as_far_as_possible(&loaded.stream)
             .map_err(|refusal| format!("nothing has changed: {refusal}"))?;
-        let mut stage = self.stage_anew(settings).map_err(|why| format!("nothing has changed: {why}"))?;
+        let mut stage = self.stage(settings).map_err(|why| format!("nothing has changed: {why}"))?;
         broken.append(&mut stage.off);
         stage.off = loaded.off(&broken);
         // A mistake made just now changes nothing; a jail that was off before stays off.

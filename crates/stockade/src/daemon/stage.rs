@@ -62,6 +62,33 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
+    /// Why the whole is refused where one broken jail is enough for that.
+    pub(crate) fn strictly(self) -> Result<Stage, String> {
+        let strict = self.settings.server_text("stockade.strict").is_some_and(|text| boolean(&text));
+        match self.off.first().filter(|_| strict) {
+            Some((name, why)) => Err(format!("jail '{name}': {why}")),
+            None => Ok(self),
+        }
+    }
+
+    /// A tree's jail that looks for failures and has no log to look in is off by
+    /// mistake; a client may add the log later.
+    pub(crate) fn needs_logs(&mut self) {
+        let nothing = |jail: &StagedJail| match &jail.sources {
+            Sources::Files { paths, patterns } => {
+                paths.is_empty() && patterns.is_empty() && jail.from.patterns.is_empty()
+            }
+            Sources::Journal(_) | Sources::Nothing => false,
+        };
+        let (without, with): (Vec<_>, Vec<_>) = std::mem::take(&mut self.jails).into_iter().partition(nothing);
+        self.jails = with;
+        for jail in without {
+            let why = "there is no log to read: set logpath, or backend = systemd".to_owned();
+            self.faults.push((jail.from.name.clone(), Exception::value(why.clone())));
+            self.off.push((jail.from.name.clone(), why));
+        }
+    }
+
     /// A jail that is off by mistake keeps its bans: a stand-in that reads
     /// nothing holds them, on all ports, until their time is over.
     pub(crate) fn hold_off_jails(&mut self, ground: &Ground, epoch: u64) {
@@ -110,7 +137,7 @@ pub(crate) struct Ground {
 pub(crate) type Standing<'a> = &'a dyn Fn(&Arc<JailSettings>) -> Option<StagedJail>;
 
 /// Stages all started jails. What stands already is not made again.
-pub(crate) fn stage(settings: Settings, ground: &Ground, epoch: u64, standing: Standing<'_>) -> Result<Stage, String> {
+pub(crate) fn stage(settings: Settings, ground: &Ground, epoch: u64, standing: Standing<'_>) -> Stage {
     let mut stage = Stage { settings, jails: Vec::new(), waiting: Vec::new(), off: Vec::new(), faults: Vec::new() };
     for jail in &stage.settings.jails {
         let staged = match standing(jail) {
@@ -132,11 +159,7 @@ pub(crate) fn stage(settings: Settings, ground: &Ground, epoch: u64, standing: S
             }
         }
     }
-    let strict = stage.settings.server_text("stockade.strict").is_some_and(|text| boolean(&text));
-    if strict && let Some((name, why)) = stage.off.first() {
-        return Err(format!("jail '{name}': {why}"));
-    }
-    Ok(stage)
+    stage
 }
 
 /// Why a jail can't be staged.
@@ -356,9 +379,6 @@ fn sources(jail: &JailSettings, ground: &Ground) -> Result<Sources, String> {
     if wanted {
         return journal(jail).map(|options| Sources::Journal(Box::new(options)));
     }
-    if !has_files {
-        return Err("there is no log to read: set logpath, or backend = systemd".to_owned());
-    }
     let mut paths: Vec<(PathBuf, bool)> =
         jail.logpath.iter().map(|(path, tail)| (PathBuf::from(path), tail == "tail")).collect();
     let (wild, plain): (Vec<_>, Vec<_>) = patterns.into_iter().partition(|(glob, _)| Glob::is_wild(glob.as_str()));
@@ -423,7 +443,7 @@ mod tests {
     fn staged(lines: &[&[&str]], dry_run: bool) -> Stage {
         let command = |words: &&[&str]| words.iter().map(|w| Value::from(*w)).collect::<Vec<_>>();
         let stream: Vec<_> = lines.iter().map(command).collect();
-        stage(Settings::default().staged(&stream).unwrap(), &ground(dry_run), 1, &|_| None).unwrap()
+        stage(Settings::default().staged(&stream).unwrap(), &ground(dry_run), 1, &|_| None)
     }
 
     const JAIL: &[&[&str]] = &[
@@ -448,7 +468,7 @@ mod tests {
         let loaded = Tree::of(Some(&nothing)).compile().unwrap();
         std::fs::remove_dir(&nothing).unwrap();
         let (settings, broken) = Settings::default().staged_as_far_as_possible(&loaded.stream).unwrap();
-        let stage = stage(settings, &ground(false), 1, &|_| None).unwrap();
+        let stage = stage(settings, &ground(false), 1, &|_| None);
         assert_eq!((broken, stage.off.clone()), (Vec::new(), Vec::new()));
         let sshd = stage.jails.iter().find(|jail| jail.spec.name.as_str() == "sshd").unwrap();
         assert!(sshd.block.as_ref().is_some_and(|block| block.ports.is_all()));

@@ -79,8 +79,13 @@ impl Log {
     /// Starts the writer.
     ///
     /// With `mirror` each line goes to standard error as well: somebody is
-    /// looking at a daemon in the foreground.
+    /// looking at a daemon in the foreground. The folder of a file is made.
     pub(crate) fn start(aim: &Aim, threshold: Level, mirror: bool) -> io::Result<Log> {
+        if let Target::File(path) = &aim.target
+            && let Some(folder) = path.parent()
+        {
+            std::fs::create_dir_all(folder)?;
+        }
         let mut sink = Sink::open(aim)?;
         let mut mirror = if mirror { Some(Sink::open(&Aim::stderr())?) } else { None };
         let shared = Arc::new(Shared {

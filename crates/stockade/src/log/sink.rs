@@ -107,8 +107,5 @@ fn socket(path: &Path) -> io::Result<End> {
 }
 
 fn open_file(path: &Path) -> io::Result<io::BufWriter<File>> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
     Ok(io::BufWriter::new(OpenOptions::new().append(true).create(true).mode(0o640).open(path)?))
 }

@@ -56,7 +56,7 @@ pub(crate) fn jail_option(
         "findtime" => jail.findtime.unwrap_or(Seconds::Whole(600)).value(),
         "datepattern" => datepattern(jail, filter),
         "logtimezone" => jail.logtimezone.as_deref().map_or(Value::None, Value::from),
-        "maxmatches" => number(jail.maxmatches, 50),
+        "maxmatches" => number(jail.maxmatches, 5),
         "maxretry" => number(jail.maxretry, 3),
         "maxlines" => number(jail.maxlines, 1),
         #[expect(clippy::cast_possible_truncation, reason = "has no fraction; beyond the range it saturates")]

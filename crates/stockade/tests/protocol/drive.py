@@ -1,7 +1,7 @@
 """Drives the original's own, unmodified client in one process, and its raw protocol.
 
 Reads JSON from standard input: {"conf": DIR, "socket": PATH, "steps": [...]}, where a
-step is {"client": [WORDS]} or {"raw": [COMMAND]}. Writes one JSON object per step:
+step is {"client": [WORDS]}, {"raw": COMMAND}, or {"until": [COMMAND, ANSWER]}. Writes one JSON object per step:
 what the client printed and its exit code, or the answer with the types of all its parts.
 """
 
@@ -12,6 +12,7 @@ import pickle
 import socket
 import sys
 import tempfile
+import time
 
 from fail2ban.client import fail2banclient, fail2banregex  # noqa: F401 (loaded once for all)
 
@@ -43,6 +44,16 @@ def raw(path, command):
     return {"answer": typed(pickle.loads(data))}
 
 
+def until(path, command, wanted):
+    """Asks again until the answer is the one that is waited for."""
+    end = time.monotonic() + 10
+    while True:
+        answer = raw(path, command)
+        if answer.get("answer") == typed((0, wanted)) or time.monotonic() > end:
+            return answer
+        time.sleep(0.02)
+
+
 def client(conf, words):
     """One call of the client, in a child of its own."""
     out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
@@ -61,8 +72,9 @@ def client(conf, words):
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(bool(end.code))
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                if not stream.closed:
+                    stream.flush()
             os._exit(code & 255)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     texts = []
@@ -75,7 +87,9 @@ def client(conf, words):
 def main():
     task = json.load(sys.stdin)
     for step in task["steps"]:
-        if "raw" in step:
+        if "until" in step:
+            result = until(task["socket"], *step["until"])
+        elif "raw" in step:
             result = raw(task["socket"], step["raw"])
         else:
             result = client(task["conf"], step["client"])

@@ -51,6 +51,11 @@ fn ids(bans: &[BanLine]) -> Value {
     Value::List(bans.iter().map(|ban| ban.id.to_string().into()).collect())
 }
 
+/// The original has no `get` for what `set` answers here.
+fn no_such_get() -> Exception {
+    Exception::plain("Invalid command (no get action or not yet implemented)")
+}
+
 fn stopping() -> Exception {
     Exception::builtin("RuntimeError", "the daemon is stopping")
 }
@@ -65,6 +70,7 @@ impl Desk<'_> {
         let option = word(2)?;
         let rest = command.get(3..).unwrap_or_default();
         match option.as_str() {
+            "idle" => Err(no_such_get()),
             "banned" => {
                 self.known(&name)?;
                 self.banned_in(&name, rest)
