@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use stockade_core::judge::{Command, Event, JailChange, Judge, Outcome};
-use stockade_core::matcher::{LineMode, Matcher};
+use stockade_core::judge::{Command, Event, JailChange, JailSpec, Judge, Outcome};
+use stockade_core::matcher::{Filter, LineMode, Matcher};
 use stockade_core::{FailureId, JailName, Net, Position, SourceKey, Timestamp};
-use stockade_enforce::OnClose;
+use stockade_enforce::{Layout, OnClose};
 use stockade_source::{FileReader, Glob, Journal, JournalStart, Start};
 use stockade_store::{Allow, Forget, Marks};
+use stockade_wire::pickle::Exception;
 
 use super::actor::{Actor, Past};
 use super::board::{Board, JailBoard, Posted};
@@ -19,12 +20,12 @@ use super::flow::{Reach, Reader, SourceRun};
 use super::guard::GuardHandle;
 use super::judge::{JudgeControl, JudgeInbox};
 use super::kernel::KernelHandle;
+use super::server_options;
 use super::snapshot::Saved;
 use super::stage::{self, Ground, Sources, Stage, StagedJail};
 use super::store::StoreJob;
-use crate::log::{Level, Target};
 use crate::places::Tree;
-use crate::settings::Settings;
+use crate::settings::{JailSettings, Settings};
 
 /// Logs smaller than this are read from their beginning when they are new to us.
 const SEEK_FROM_BYTES: u64 = 1 << 20;
@@ -59,8 +60,11 @@ pub(crate) struct Operator {
     pub(crate) board: Board,
     /// Used up as jails start for the first time.
     pub(crate) left: HashMap<JailName, Left>,
-    settings: Settings,
+    settings: Arc<Settings>,
     jails: Vec<Running>,
+    waiting: Vec<(Arc<JailSettings>, Arc<Filter>)>,
+    /// How the kernel was told that jails block.
+    layout: Option<Layout>,
     off: Vec<(String, String)>,
     sources: HashMap<Arc<str>, Arc<SourceRun>>,
     epoch: u64,
@@ -90,8 +94,10 @@ impl Operator {
             guard,
             board,
             left: HashMap::new(),
-            settings: Settings::default(),
+            settings: Arc::default(),
             jails: Vec::new(),
+            waiting: Vec::new(),
+            layout: None,
             off: Vec::new(),
             sources: HashMap::new(),
             epoch: 1,
@@ -105,9 +111,45 @@ impl Operator {
         self.myself = Some(room);
     }
 
-    /// Stages settings as the next configuration.
+    /// Stages settings as the next configuration. A jail whose settings are
+    /// the same as before is not made again.
     pub(crate) fn stage(&self, settings: Settings) -> Result<Stage, String> {
-        stage::stage(settings, &self.ground, self.epoch + 1)
+        let standing = |settings: &Arc<JailSettings>| {
+            let running = self.jails.iter().find(|jail| jail.staged.from == *settings)?;
+            settings.started.then(|| running.staged.clone())
+        };
+        stage::stage(settings, &self.ground, self.epoch + 1, &standing)
+    }
+
+    /// The same with everything made anew: files that options name are read again.
+    fn stage_anew(&self, settings: Settings) -> Result<Stage, String> {
+        stage::stage(settings, &self.ground, self.epoch + 1, &|_| None)
+    }
+
+    /// What is set now.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Puts settings in force as a whole, or changes nothing. `held` are jails
+    /// that the stream left out by mistake: they are off, and keep their bans.
+    ///
+    /// Source: our own; the original changes things one by one.
+    pub(crate) fn apply(&mut self, settings: Settings, held: &[(String, String)], anew: bool) -> Result<(), Exception> {
+        let refused = |why: String| Exception::builtin("RuntimeError", why);
+        let mut stage = if anew { self.stage_anew(settings) } else { self.stage(settings) }.map_err(refused)?;
+        let known = |name: &str| self.off.iter().any(|(off, _)| off == name);
+        if let Some((_, exception)) = stage.faults.iter().find(|(name, _)| !known(name)) {
+            return Err(exception.clone());
+        }
+        stage.off.extend_from_slice(held);
+        let (ground, epoch) = (&self.ground, self.epoch + 1);
+        stage.hold_off_jails(ground, epoch);
+        if anew {
+            self.judge.control(JudgeControl::Event(Event::Config(vec![JailChange::ForgetNames])));
+            self.reach.asker.forget();
+        }
+        self.commit(stage).map_err(refused)
     }
 
     /// Would a reload (or a restart) work? Changes nothing.
@@ -133,7 +175,7 @@ impl Operator {
         let (settings, mut broken) = Settings::default()
             .staged_as_far_as_possible(&loaded.stream)
             .map_err(|refusal| format!("nothing has changed: {refusal}"))?;
-        let mut stage = self.stage(settings).map_err(|why| format!("nothing has changed: {why}"))?;
+        let mut stage = self.stage_anew(settings).map_err(|why| format!("nothing has changed: {why}"))?;
         broken.append(&mut stage.off);
         stage.off = loaded.off(&broken);
         // A mistake made just now changes nothing; a jail that was off before stays off.
@@ -151,9 +193,11 @@ impl Operator {
     fn commit(&mut self, stage: Stage) -> Result<(), String> {
         let is_new = |name: &JailName| !self.jails.iter().any(|jail| jail.staged.spec.name == *name);
         let new: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).filter(is_new).collect();
+        let server = server_options::stage(&self.settings, &stage.settings).map_err(|e| e.to_string())?;
         self.arm(&stage)?;
         self.take_up_again(new)?;
         self.commit_armed(stage);
+        server.commit(self);
         Ok(())
     }
 
@@ -182,7 +226,11 @@ impl Operator {
 
     /// The first half of a commit: firewall and judge know the new jails.
     pub(crate) fn arm(&mut self, stage: &Stage) -> Result<(), String> {
-        self.kernel.layout(stage.layout())?;
+        let layout = stage.layout();
+        if self.layout.as_ref() != Some(&layout) {
+            self.kernel.layout(layout.clone())?;
+            self.layout = Some(layout);
+        }
         let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
         let mut changes: Vec<JailChange> = Vec::new();
         for old in &self.jails {
@@ -190,7 +238,14 @@ impl Operator {
                 changes.push(JailChange::Remove(old.staged.spec.name.clone()));
             }
         }
-        changes.extend(stage.jails.iter().map(|jail| JailChange::Put(Box::new(jail.spec.clone()))));
+        for jail in &stage.jails {
+            let old = self.jails.iter().find(|old| old.staged.spec.name == jail.spec.name);
+            // Of a jail that lives on the first epoch counts.
+            let same = |old: &Running| JailSpec { epoch: jail.spec.epoch, ..old.staged.spec.clone() } == jail.spec;
+            if !old.is_some_and(same) {
+                changes.push(JailChange::Put(Box::new(jail.spec.clone())));
+            }
+        }
         self.judge.control(JudgeControl::Event(Event::Config(changes)));
         Ok(())
     }
@@ -208,8 +263,8 @@ impl Operator {
             };
             self.jails.push(running);
         }
-        self.aim_log(&stage.settings);
-        self.settings = stage.settings;
+        self.settings = Arc::new(stage.settings);
+        self.waiting = stage.waiting;
         self.off = stage.off;
         let marks = Marks { jails: Some(names), ..Marks::default() };
         self.reach.store.send(StoreJob::Marks(Box::new(marks)));
@@ -222,21 +277,6 @@ impl Operator {
             off.iter().any(|(off, _)| off == name.as_str())
         });
         self.off = off;
-    }
-
-    /// Log level and target, where they changed while we run.
-    fn aim_log(&self, next: &Settings) {
-        let changed = |name: &str| {
-            let text = next.server_text(name);
-            text.filter(|text| self.epoch > 2 && self.settings.server_text(name).as_ref() != Some(text))
-        };
-        if let Some(level) = changed("loglevel").and_then(|text| Level::parse(&text)) {
-            self.reach.log.set_threshold(level);
-        }
-        if let Some(target) = changed("logtarget") {
-            let socket = next.server_text("syslogsocket").unwrap_or_else(|| "auto".to_owned());
-            self.reach.log.set_target(Target::parse(&target, &socket));
-        }
     }
 
     /// A jail that runs gets its new options.
@@ -342,12 +382,20 @@ impl Operator {
     fn post(&self) {
         let jails = self.jails.iter().map(|jail| JailBoard {
             spec: jail.staged.spec.clone(),
+            filter: Arc::clone(&jail.staged.filter),
             actor: Arc::clone(&jail.actor),
             sources: jail.reads.iter().filter_map(|name| self.sources.get(name).cloned()).collect(),
             reads: jail.staged.sources != Sources::Nothing,
             blocks: jail.staged.block.is_some(),
         });
-        self.board.post(Posted { jails: jails.collect(), off: self.off.clone(), loaded: self.loaded });
+        let waiting = self.waiting.iter().map(|(jail, filter)| (jail.name.clone(), Arc::clone(filter)));
+        self.board.post(Posted {
+            jails: jails.collect(),
+            off: self.off.clone(),
+            loaded: self.loaded,
+            waiting: waiting.collect(),
+            settings: Arc::clone(&self.settings),
+        });
     }
 
     /// Opens a source where its readers left off.
@@ -449,6 +497,23 @@ impl Operator {
         self.reach.store.allow(nets.iter().map(entry).collect());
         // Who is told that an address is allowed may rely on it through a crash.
         self.reach.store.sync();
+    }
+
+    /// Are bans lifted when a client says stop? Jails that differ in that are
+    /// dealt with at once; what is left is the answer for all others.
+    pub(crate) fn lift_on_stop(&self) -> bool {
+        let lifts = |jail: &JailSettings| match jail.own("onstop") {
+            Some(word) => word == "lift",
+            None => self.tree.is_foreign(),
+        };
+        let (lift, keep): (Vec<_>, Vec<_>) = self.settings.jails.iter().partition(|jail| lifts(jail));
+        if keep.is_empty() {
+            return !lift.is_empty();
+        }
+        for jail in lift {
+            drop(self.command(Command::Repeal { jail: Some(jail.jail()) }));
+        }
+        false
     }
 
     /// Asks all jails for a snapshot, behind everything that waits now.

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use stockade_core::judge::formula::{Formula, parse_constant};
 use stockade_core::judge::timespec::parse_seconds;
 use stockade_core::judge::{Guard, IgnoreEntry, Increment, JailSpec, UseDns};
-use stockade_core::matcher::{Calendar, DatePattern, Encoding, Filter, FilterSpec, UseDns as FilterDns};
+use stockade_core::matcher::{Calendar, DatePattern, Encoding, Filter, FilterError, FilterSpec, UseDns as FilterDns};
 use stockade_core::{BanTime, FailureId, JailName, Span};
 use stockade_enforce::{JailBlock, Layout, PortSpec, Services, Verdict};
 use stockade_source::{Glob, JournalOptions};
+use stockade_wire::pickle::Exception;
 use stockade_wire::value::Value;
 
-use crate::settings::{ActionSettings, JailSettings, Settings, boolean, words};
+use crate::settings::{ActionSettings, JailSettings, Seconds, Settings, boolean, words};
 
 /// What a jail reads.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +37,10 @@ pub(crate) enum Sources {
 }
 
 /// One jail, ready to be swapped in.
+#[derive(Clone)]
 pub(crate) struct StagedJail {
+    /// What it was made from.
+    pub(crate) from: Arc<JailSettings>,
     pub(crate) spec: JailSpec,
     pub(crate) filter: Arc<Filter>,
     pub(crate) filter_spec: FilterSpec,
@@ -49,8 +53,12 @@ pub(crate) struct StagedJail {
 pub(crate) struct Stage {
     pub(crate) settings: Settings,
     pub(crate) jails: Vec<StagedJail>,
+    /// Jails that were never told to start: their filters, for those who ask.
+    pub(crate) waiting: Vec<(Arc<JailSettings>, Arc<Filter>)>,
     /// Jails that are off, with the reason.
     pub(crate) off: Vec<(String, String)>,
+    /// The same reasons as the original's clients know them.
+    pub(crate) faults: Vec<(String, Exception)>,
 }
 
 impl Stage {
@@ -70,6 +78,7 @@ impl Stage {
             spec.bantime = BanTime::Permanent;
             spec.epoch = epoch;
             self.jails.push(StagedJail {
+                from: Arc::default(),
                 spec,
                 filter: Arc::new(filter),
                 filter_spec,
@@ -97,32 +106,94 @@ pub(crate) struct Ground {
     pub(crate) journal: bool,
 }
 
-/// Stages all started jails.
-pub(crate) fn stage(settings: Settings, ground: &Ground, epoch: u64) -> Result<Stage, String> {
-    let (mut jails, mut off) = (Vec::new(), Vec::new());
-    for jail in settings.jails.iter().filter(|jail| jail.started) {
-        match stage_jail(jail, ground, epoch) {
-            Ok(staged) => jails.push(staged),
-            Err(why) => off.push((jail.name.clone(), why)),
+/// What already runs as a jail's settings say, to be taken over as it is.
+pub(crate) type Standing<'a> = &'a dyn Fn(&Arc<JailSettings>) -> Option<StagedJail>;
+
+/// Stages all started jails. What stands already is not made again.
+pub(crate) fn stage(settings: Settings, ground: &Ground, epoch: u64, standing: Standing<'_>) -> Result<Stage, String> {
+    let mut stage = Stage { settings, jails: Vec::new(), waiting: Vec::new(), off: Vec::new(), faults: Vec::new() };
+    for jail in &stage.settings.jails {
+        let staged = match standing(jail) {
+            Some(staged) => Ok(staged),
+            None if jail.started => stage_jail(jail, ground, epoch),
+            None => match waiting_filter(jail, ground) {
+                Ok(filter) => {
+                    stage.waiting.push((Arc::clone(jail), filter));
+                    continue;
+                }
+                Err(fault) => Err(fault),
+            },
+        };
+        match staged {
+            Ok(staged) => stage.jails.push(staged),
+            Err(fault) => {
+                stage.off.push((jail.name.clone(), fault.to_string()));
+                stage.faults.push((jail.name.clone(), fault.exception()));
+            }
         }
     }
-    let strict = settings.server_text("stockade.strict").is_some_and(|text| boolean(&text));
-    if strict && let Some((name, why)) = off.first() {
+    let strict = stage.settings.server_text("stockade.strict").is_some_and(|text| boolean(&text));
+    if strict && let Some((name, why)) = stage.off.first() {
         return Err(format!("jail '{name}': {why}"));
     }
-    Ok(Stage { settings, jails, off })
+    Ok(stage)
 }
 
-fn stage_jail(jail: &JailSettings, ground: &Ground, epoch: u64) -> Result<StagedJail, String> {
+/// Why a jail can't be staged.
+enum Fault {
+    Filter(FilterError),
+    Other(String),
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fault::Filter(e) => e.fmt(f),
+            Fault::Other(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Self {
+        Fault::Other(why)
+    }
+}
+
+impl Fault {
+    /// As the original's clients know it.
+    fn exception(&self) -> Exception {
+        match self {
+            Fault::Filter(e) => match (e.option, e.position) {
+                ("failregex" | "ignoreregex" | "prefregex", Some(position)) => Exception::regex(format!(
+                    "Unable to compile regular expression '{}':\n{} at position {position}",
+                    e.pattern, e.message
+                )),
+                ("failregex" | "ignoreregex" | "prefregex", None) => Exception::regex(e.message.clone()),
+                _ => Exception::value(e.message.clone()),
+            },
+            Fault::Other(why) => Exception::value(why.clone()),
+        }
+    }
+}
+
+/// The filter of a jail that does not run (yet); what it may still lack is no fault.
+fn waiting_filter(jail: &JailSettings, ground: &Ground) -> Result<Arc<Filter>, Fault> {
+    let spec = filter_spec(jail, jail.reads_journal())?;
+    Filter::compile(&spec, &ground.calendar).map(Arc::new).map_err(Fault::Filter)
+}
+
+fn stage_jail(jail: &Arc<JailSettings>, ground: &Ground, epoch: u64) -> Result<StagedJail, Fault> {
     let sources = sources(jail, ground)?;
     let filter_spec = filter_spec(jail, matches!(sources, Sources::Journal(_)))?;
-    let filter = Filter::compile(&filter_spec, &ground.calendar).map_err(|e| e.to_string())?;
+    let filter = Filter::compile(&filter_spec, &ground.calendar).map_err(Fault::Filter)?;
     Ok(StagedJail {
+        from: Arc::clone(jail),
         spec: jail_spec(jail, epoch)?,
         filter: Arc::new(filter),
         filter_spec,
         block: block(jail, ground)?,
-        sources,
+        sources: if jail.idle { Sources::Nothing } else { sources },
     })
 }
 
@@ -137,11 +208,11 @@ fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSpec, String>
             Some(text) => DatePattern::Text(text.clone()),
             None => DatePattern::Default,
         },
-        maxlines: number("maxlines", jail.maxlines.unwrap_or(1))?,
+        maxlines: number(jail.maxlines.unwrap_or(1)),
         usedns: jail.usedns.as_deref().map_or(FilterDns::Warn, |text| FilterDns::parse(text).unwrap_or(FilterDns::No)),
         logtimezone: jail.logtimezone.clone(),
         encoding: Encoding::parse(encoding).map_err(|e| format!("logencoding: {e}"))?,
-        findtime: Span::from_secs_f64(jail.findtime.unwrap_or(600.0)),
+        findtime: Span::from_secs_f64(jail.findtime.map_or(600.0, Seconds::as_f64)),
     })
 }
 
@@ -150,13 +221,14 @@ fn jail_spec(jail: &JailSettings, epoch: u64) -> Result<JailSpec, String> {
         return Err("ignorecommand is not supported yet; remove it or use ignoreip".to_owned());
     }
     let mut spec = JailSpec::new(jail.jail());
-    spec.maxretry = number("maxretry", jail.maxretry.unwrap_or(3))?;
-    spec.findtime = Span::from_secs_f64(jail.findtime.unwrap_or(600.0));
+    spec.maxretry = number(jail.maxretry.unwrap_or(3));
+    spec.findtime = Span::from_secs_f64(jail.findtime.map_or(600.0, Seconds::as_f64));
     spec.bantime = BanTime::from_secs_f64(jail.bantime.unwrap_or(600.0));
-    spec.maxmatches = number("maxmatches", jail.maxmatches.unwrap_or(5))?;
+    spec.maxmatches = number(jail.maxmatches.unwrap_or(5));
     spec.increment = increment(jail)?;
     spec.ignoreself = jail.ignoreself.unwrap_or(true);
     spec.ignoreip = ignore_entries(&jail.ignoreip)?;
+    spec.ignorecache = jail.ignorecache.clone();
     spec.usedns = match jail.usedns.as_deref().map(str::to_ascii_lowercase).as_deref() {
         Some("yes") => UseDns::Yes,
         Some("raw") => UseDns::Raw,
@@ -330,8 +402,9 @@ pub(crate) fn journal_options(backend: &str, matches: Vec<Vec<String>>) -> Resul
     Ok(options)
 }
 
-fn number(option: &str, value: i64) -> Result<u32, String> {
-    u32::try_from(value).map_err(|_| format!("{option} = {value} is out of range"))
+/// A count; one below nothing is nothing.
+fn number(value: i64) -> u32 {
+    u32::try_from(value.max(0)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -351,7 +424,7 @@ mod tests {
     fn staged(lines: &[&[&str]], dry_run: bool) -> Stage {
         let command = |words: &&[&str]| words.iter().map(|w| Value::from(*w)).collect::<Vec<_>>();
         let stream: Vec<_> = lines.iter().map(command).collect();
-        stage(Settings::default().staged(&stream).unwrap(), &ground(dry_run), 1).unwrap()
+        stage(Settings::default().staged(&stream).unwrap(), &ground(dry_run), 1, &|_| None).unwrap()
     }
 
     const JAIL: &[&[&str]] = &[
@@ -376,7 +449,7 @@ mod tests {
         let loaded = Tree::of(Some(&nothing)).compile().unwrap();
         std::fs::remove_dir(&nothing).unwrap();
         let (settings, broken) = Settings::default().staged_as_far_as_possible(&loaded.stream).unwrap();
-        let stage = stage(settings, &ground(false), 1).unwrap();
+        let stage = stage(settings, &ground(false), 1, &|_| None).unwrap();
         assert_eq!((broken, stage.off.clone()), (Vec::new(), Vec::new()));
         let sshd = stage.jails.iter().find(|jail| jail.spec.name.as_str() == "sshd").unwrap();
         assert!(sshd.block.as_ref().is_some_and(|block| block.ports.is_all()));
@@ -388,8 +461,21 @@ mod tests {
         off_because(&["set", "j", "addfailregex", "("], "missing )");
         off_because(&["set", "j", "addignoreip", "300.1.2.3/99"], "no address, network or host name");
         off_because(&["set", "j", "ignorecommand", "/bin/true"], "ignorecommand is not supported yet");
-        off_because(&["set", "j", "bantime.formula", "__import__('os')"], "bantime.formula");
-        off_because(&["set", "j", "logencoding", "klingon"], "logencoding");
+    }
+
+    #[test]
+    fn a_jail_with_a_command_that_fails_is_left_out() {
+        let without = |more: &[&str]| {
+            let command = |words: &[&str]| words.iter().map(|w| Value::from(*w)).collect::<Vec<_>>();
+            let stream: Vec<_> = JAIL.iter().copied().chain([more]).map(command).collect();
+            let (settings, broken) = Settings::default().staged_as_far_as_possible(&stream).unwrap();
+            assert!(settings.jails.is_empty());
+            broken[0].1.clone()
+        };
+        let why = without(&["set", "j", "bantime.formula", "__import__('os')"]);
+        assert!(why.contains("bantime.formula"), "{why}");
+        let why = without(&["set", "j", "logencoding", "klingon"]);
+        assert!(why.contains("unknown encoding: klingon"), "{why}");
     }
 
     #[test]

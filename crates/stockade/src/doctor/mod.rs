@@ -104,7 +104,7 @@ fn staged(settings: Settings) -> Result<Stage, String> {
         dry_run: true,
         journal: stockade_config::journal_is_there(),
     };
-    stage::stage(settings, &ground, 1)
+    stage::stage(settings, &ground, 1, &|_| None)
 }
 
 /// A small text file; empty if it can't be read.
