@@ -58,6 +58,13 @@ const CHECKS: &[Long] = &[
         ["stockade-core", "matcher_original", ""],
         "25",
     ),
+    of_a_crate(
+        "scan",
+        "12,000 logs through scan and the original's classes: failures and bans",
+        60,
+        ["stockade", "scan", "whole_filters"],
+        "200",
+    ),
     of_a_crate("judge", "50 times the sizes: a million bans, floods, ends", 60, ["stockade-core", "judge", ""], "50"),
     of_a_crate(
         "config",

@@ -53,7 +53,7 @@ pub(crate) fn read(
                 check(row, text).unwrap_or_else(|help| {
                     let problem = Problem::new(format!("{} = '{text}' is not known; '{default}' holds", row.name));
                     let problem = problem.at(entry.origin.spot(text, 0)).help(help);
-                    reader.findings.add(Severity::Error, (scope == Scope::Jail).then_some(section), problem);
+                    reader.findings.add(Severity::Warning, (scope == Scope::Jail).then_some(section), problem);
                     plain(row, default)
                 })
             }

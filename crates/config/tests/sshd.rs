@@ -31,7 +31,9 @@ fn samples() -> Vec<Sample> {
     let mut expected = None;
     for line in text.lines() {
         if let Some(note) = line.strip_prefix("#= ") {
-            expected = Some(note.split_once(' ').map(|(id, user)| (id.to_owned(), user.to_owned())));
+            let mut words = note.splitn(3, ' ');
+            let (id, user) = (words.next().unwrap(), words.nth(1));
+            expected = Some(user.map(|user| (id.to_owned(), user.to_owned())));
         } else if !line.starts_with('#') && !line.is_empty() {
             let expected = expected.take().unwrap_or_else(|| panic!("nothing is expected of: {line}"));
             samples.push(Sample { line: line.to_owned(), expected });

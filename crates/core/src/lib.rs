@@ -17,7 +17,7 @@ pub mod matcher;
 pub mod text;
 pub mod time;
 
-pub use block::{Block, Position, SourceKey, Stamp};
+pub use block::{Block, LineEnd, Position, SourceKey, Stamp};
 pub use decision::{Decision, DecisionKind, Origin, Seq, Turn, Watermark};
 pub use failure::{Batch, Failure, GroupValue, Who};
 pub use id::{FailureId, Net};

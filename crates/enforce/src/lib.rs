@@ -6,6 +6,7 @@
 //! of ours is alive.
 #![forbid(unsafe_code)]
 
+pub mod actions;
 mod backend;
 mod command;
 mod content;
@@ -22,6 +23,7 @@ mod nft;
 mod ops;
 mod owner;
 mod ports;
+pub mod runner;
 
 pub use backend::{Means, Options};
 pub use error::Error;

@@ -107,6 +107,7 @@ mod netset;
 mod output;
 mod parking;
 mod query;
+mod recount;
 mod snapshot;
 mod spec;
 mod table;
@@ -123,6 +124,7 @@ pub use output::{
     About, Ask, Change, Counters, Doubt, Flush, Imported, Outcome, Outputs, Question, Reply, Retry, RetryBy, Subject,
 };
 pub use query::{BanLine, BanState, BanView, Health, JailStatus, JailWhy, TallyView, Why};
+pub use recount::{Enough, Recount};
 pub use snapshot::{SNAPSHOT_DETAIL_BYTES_MAX, SnapshotError};
 pub use spec::{
     Bounds, Guard, IgnoreCache, IgnoreEntry, Increment, JailSpec, ProtectedAs, Protection, ServerSpec, UseDns,

@@ -80,7 +80,7 @@ pub(super) struct Stored {
 }
 
 /// The limits that counting needs to know.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) findtime: Span,
     pub(super) maxmatches: usize,
@@ -267,6 +267,13 @@ impl Tallies {
             }
         }
         self.swept = now;
+    }
+
+    /// As [`Tallies::sweep`], however much there is to do and however soon after the last one.
+    pub(super) fn sweep_all(&mut self, now: Timestamp, findtime: Span) {
+        let mut room = usize::MAX;
+        self.swept = Timestamp::from_micros(i64::MIN);
+        self.sweep(now, findtime, &mut room);
     }
 
     /// Plans all checks anew after findtime changed.

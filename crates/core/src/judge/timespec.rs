@@ -28,6 +28,8 @@ pub fn parse_seconds(text: &str) -> Result<f64, Error> {
 /// # Errors
 /// As [`parse_seconds`].
 pub fn parse_number(text: &str) -> Result<Number, Error> {
+    // To Python, which evaluates the text, the rest of a last line is a comment.
+    let text = text.split_once('#').filter(|(_, comment)| !comment.contains('\n')).map_or(text, |(before, _)| before);
     formula::parse_constant(&spell_out(text))
 }
 
@@ -146,6 +148,7 @@ mod tests {
             ("1 H", 3600.0),
             ("7 / 2", 3.5),
             ("  10m ", 600.0),
+            ("10m # ten minutes", 600.0),
             ("1d/2h", 86_400.0 / 2.0 * 3600.0),
         ] {
             check(text, expected);

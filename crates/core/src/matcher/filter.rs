@@ -224,7 +224,7 @@ impl Filter {
 
     /// What dates are judged by at `now`.
     pub(super) fn clock(&self, now: Timestamp) -> Clock<'_> {
-        Clock { now, zone: self.calendar.zone(), offset: self.offset }
+        Clock { now, wall: now, zone: self.calendar.zone(), offset: self.offset }
     }
 
     /// The expanded failregexes, in order.

@@ -347,7 +347,10 @@ impl Matcher {
         let next = if mode.all { Next::Pattern } else { Next::Line };
         let session = hit.get("mlfid").map(Value::text);
         let (mut data, home) = match &session {
-            Some(id) => self.sessions.merge(id, hit, &matched, now),
+            Some(id) => {
+                let now = if mode.ageless { Timestamp::from_secs(0) } else { now };
+                self.sessions.merge(id, hit, &matched, now)
+            }
             None => {
                 hit.matches = matched;
                 (hit, Home::Nowhere)

@@ -35,15 +35,17 @@ pub struct LineMode {
     pub findtime: bool,
     /// Report hits whose address is not known yet, too.
     pub pending: bool,
+    /// Sessions and date templates don't age, however the clock goes: reading an old log takes no time.
+    pub ageless: bool,
 }
 
 impl LineMode {
     /// As the daemon does.
-    pub const DAEMON: LineMode = LineMode { all: false, findtime: true, pending: false };
+    pub const DAEMON: LineMode = LineMode { all: false, findtime: true, pending: false, ageless: false };
     /// Old logs: the daemon's hits, each at its own time.
-    pub const SCAN: LineMode = LineMode { all: false, findtime: false, pending: false };
+    pub const SCAN: LineMode = LineMode { all: false, findtime: false, pending: false, ageless: true };
     /// Every failregex for itself.
-    pub const ALL: LineMode = LineMode { all: true, findtime: false, pending: true };
+    pub const ALL: LineMode = LineMode { all: true, findtime: false, pending: true, ageless: true };
 }
 
 /// The date found in a line.
@@ -314,7 +316,7 @@ impl Matcher {
         let lent = mode.findtime && in_operation;
         let dated = match stamp {
             Some(time) => Ok(self.stamped(filter, text, time)),
-            None => self.dated(filter, now, text, lent, &mut report),
+            None => self.dated(filter, now, text, lent, mode.ageless, &mut report),
         };
         let (cut, mut when) = match dated {
             Ok(dated) => dated,
@@ -361,13 +363,17 @@ impl Matcher {
         now: Timestamp,
         text: Text<'a>,
         lend_now: bool,
+        ageless: bool,
         report: &mut LineReport,
     ) -> Result<(Cut<'a>, When), &'static str> {
         let line = text.line;
         let mut cut = Cut { before: "", date: Cow::Borrowed(""), behind: line, ended: text.ended };
         let mut time = None;
         let dated = filter.dates.as_ref().and_then(|templates| {
-            let clock = filter.clock(now);
+            let mut clock = filter.clock(now);
+            if ageless {
+                clock.wall = Timestamp::from_secs(0);
+            }
             let (scratch, slots) = (&mut self.scratch, &mut self.slots);
             let lookup = self.choice.look(templates, scratch, slots, line, &clock);
             if let Some(template) = lookup.exhausted {

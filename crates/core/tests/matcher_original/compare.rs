@@ -177,7 +177,7 @@ fn sequence(
         for (line, theirs) in lines.iter().zip(answer["lines"].as_array().unwrap()) {
             past.push(format!("now {now} op {op} findtime {findtime} {stamp:?}: {line:?}"));
             totals.lines += 1;
-            let mode = LineMode { all, findtime, pending: all };
+            let mode = LineMode { all, findtime, pending: all, ageless: false };
             let report = matcher.line(Timestamp::from_secs(now), line, stamp.map(Timestamp::from_secs), op, mode);
             if theirs.get("error").is_some() {
                 totals.errors += 1;

@@ -7,6 +7,7 @@
 
 mod child;
 mod export;
+mod history;
 mod line;
 mod options;
 mod roots;
@@ -25,6 +26,7 @@ use stockade_core::time::{Span, Timestamp};
 
 use self::child::Child;
 use self::export::{Entry, Field};
+pub use self::history::History;
 pub use self::options::JournalOptions;
 use self::roots::Roots;
 use crate::file::BLOCK_BYTES;

@@ -62,6 +62,9 @@ pub(crate) fn export(args: &ExportArgs) -> Result<Exit> {
         bail!("this tree keeps its database in memory (dbfile); there is nothing to export");
     };
     let reader = Reader::open(&database).with_context(|| format!("{} can't be exported", database.display()))?;
+    if let Some(path) = args.output.as_deref().filter(|path| path.symlink_metadata().is_ok()) {
+        bail!("{} exists already and is not overwritten; choose another name", path.display());
+    }
     if args.form == Form::Fail2ban {
         let output = args.output.as_deref().context("--form fail2ban needs --output FILE")?;
         let mut count = 0_u64;

@@ -28,6 +28,9 @@ const REQUEST_BYTES: usize = 512 << 10;
 /// The longest line of a list that is looked at.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
+/// How many bad lines are shown; the rest is counted.
+const BAD_LINES_SHOWN: u64 = 20;
+
 /// How each SQLite database begins.
 const SQLITE: &[u8] = b"SQLite format 3\0";
 
@@ -170,7 +173,9 @@ impl Carrier {
 
     fn bad(&mut self, file: &str, line: u64, why: &str) {
         self.bad_lines += 1;
-        note(format!("stockade: {file}:{line}: {why}; the line is left out"));
+        if self.bad_lines <= BAD_LINES_SHOWN {
+            note(format!("stockade: {file}:{line}: {why}; the line is left out"));
+        }
     }
 
     fn send(&mut self) -> Result<()> {
@@ -204,6 +209,9 @@ impl Carrier {
             })
             .to_string());
         } else {
+            if self.bad_lines > BAD_LINES_SHOWN {
+                note(format!("stockade: {} lines left out in all", self.bad_lines));
+            }
             say(format!("{new} bans imported, {already} stood already, {over} are over"));
             if withheld > 0 {
                 say(term::warn(&format!(

@@ -1,16 +1,19 @@
 //! The command line: one file per subcommand, one place for the words.
 
 mod ban;
-mod client;
+pub(crate) mod client;
 mod demo;
+mod doctor;
 mod dump;
 mod export;
+mod fail2ban;
 mod import;
 mod lift;
+mod logs;
 mod run;
 mod scan;
 mod status;
-mod term;
+pub(crate) mod term;
 mod why;
 
 use std::path::PathBuf;
@@ -99,6 +102,9 @@ enum Word {
     /// Explain why an address is banned, or is not
     #[command(after_help = why::EXAMPLES)]
     Why(why::WhyArgs),
+    /// Find what is wrong with this machine's guard, and what to do
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::DoctorArgs),
     /// Find failures and bans in old logs
     #[command(after_help = scan::EXAMPLES)]
     Scan(Box<scan::ScanArgs>),
@@ -118,6 +124,9 @@ enum Word {
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
+    if let Some(exit) = fail2ban::by_name() {
+        return exit;
+    }
     let cli = Cli::parse();
     let done = match cli.word {
         Word::Run(args) => run::run(&args),
@@ -132,6 +141,7 @@ pub(crate) fn main() -> ExitCode {
         Word::Stop(args) => run::stop(&args),
         Word::Lift(args) => lift::lift(&args),
         Word::Why(args) => why::why(&args),
+        Word::Doctor(args) => doctor::doctor(&args),
         Word::Scan(args) => scan::scan(&args),
         Word::Dump(args) => dump::dump(&args),
         Word::Export(args) => export::export(&args),

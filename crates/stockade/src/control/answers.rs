@@ -93,6 +93,7 @@ impl Answers {
             "pid": std::process::id(),
             "since": self.started.secs(),
             "started": self.started.micros(),
+            "loaded": posted.loaded.as_secs_f64(),
             "dry_run": kernel.dry,
             "firewall": { "what": kernel.means, "why": kernel.why, "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
                 "unsettled": kernel.unsettled, "dropped_packets": dropped.0, "dropped_bytes": dropped.1 },

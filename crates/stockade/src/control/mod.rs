@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use stockade_wire::pickle::{self, Exception};
 
 /// A refusal in the tongue of the one who asked.
-fn refusal(json: bool, text: &str) -> Vec<u8> {
+pub(crate) fn refusal(json: bool, text: &str) -> Vec<u8> {
     if json { line(&json!({ "error": text })) } else { unreadable(text) }
 }
 
@@ -23,7 +23,7 @@ fn line(value: &Value) -> Vec<u8> {
 }
 
 /// An answer in the original's tongue.
-fn pickled(answer: &Result<stockade_wire::Value, Exception>) -> Vec<u8> {
+pub(crate) fn pickled(answer: &Result<stockade_wire::Value, Exception>) -> Vec<u8> {
     marked(match answer {
         Ok(value) => pickle::answer(value),
         Err(exception) => pickle::failure(exception),

@@ -32,6 +32,8 @@ pub(crate) struct Posted {
     pub(crate) jails: Vec<JailBoard>,
     /// Jails that are off, with the reason.
     pub(crate) off: Vec<(String, String)>,
+    /// When the tree was read.
+    pub(crate) loaded: stockade_core::Timestamp,
     /// Filters of jails that were never told to start.
     pub(crate) waiting: Vec<(String, Arc<Filter>)>,
     /// Everything that commands have set.

@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -23,13 +23,16 @@ use stockade_core::{JailName, Net, Position, Seq, SourceKey};
 use stockade_enforce::{Kernel, Means, Services};
 use stockade_source::{Mode, Watcher};
 use stockade_store::{Note, Recovery, Store};
+use stockade_wire::pickle::Exception;
 
 use super::asker::Asker;
 use super::board::Board;
+use super::door::{Door, First};
 use super::flow::Reach;
 use super::guard::GuardHandle;
 use super::judge::{Hands, JudgeControl, JudgeInbox, JudgeThread};
 use super::kernel::KernelHandle;
+use super::launch::{Ended, Launch};
 use super::notify::notify;
 use super::operator::{Left, Operator};
 use super::pool::Pool;
@@ -39,63 +42,75 @@ use super::snapshot;
 use super::stage::Ground;
 use super::store::{ROWS_AT_ONCE, StoreHandle, stored};
 use super::watch::WatchHandle;
-use crate::cli::RunArgs;
 use crate::control::answers::Answers;
 use crate::control::desk::{End, FrontDesk};
-use crate::control::server::{Socket, Waker, serve};
 use crate::log::{Aim, Level, Log, Target};
 use crate::places::{LoadedTree, Places, Tree};
 use crate::settings::Settings;
 
 /// What makes the main thread go on.
-enum Wake {
+pub(super) enum Wake {
     End(End),
     Signal(i32),
+    /// An empty server is told what to run.
+    First(First),
 }
 
-/// Runs the daemon until it is told to stop.
-pub(crate) fn run(args: &RunArgs) -> Result<()> {
-    // Everything that is made here is for its owner alone.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let root = rustix::process::geteuid().is_root();
-    let dry_run = args.dry_run || args.shadow || !root;
-    let tree = Tree::of(args.common.conf.as_deref());
-    let mut places = tree.places()?;
-    if args.shadow {
-        places.in_the_shadow();
+/// What a daemon runs: a tree that was read, or commands that were sent.
+pub(super) struct Content {
+    loaded: LoadedTree,
+    settings: Settings,
+    /// Jails that could not even be set up.
+    broken: Vec<(String, String)>,
+    /// Refuse everything because of one jail that can't run?
+    strict: bool,
+}
+
+impl Content {
+    /// What the tree says.
+    pub(super) fn of_tree(tree: &Tree) -> Result<Content> {
+        let loaded = tree.load()?;
+        let (settings, broken) = Settings::default()
+            .staged_as_far_as_possible(&loaded.stream)
+            .map_err(|e| anyhow!("the configuration can't be used: {e}"))?;
+        Ok(Content { loaded, settings, broken, strict: false })
     }
-    let loaded = tree.load()?;
-    let (settings, broken) = Settings::default()
-        .staged_as_far_as_possible(&loaded.stream)
-        .map_err(|e| anyhow!("the configuration can't be used: {e}"))?;
-    if let Some(target) = settings.server_text("logtarget").filter(|_| !args.shadow && root) {
-        places.logtarget = target;
+
+    /// What was sent, with our own options of the tree laid over it.
+    pub(super) fn of_stream(stream: Vec<stockade_wire::Command>, tree: &Tree) -> Result<Content, Exception> {
+        let loaded = tree.overlaid(stream);
+        let settings = Settings::default().staged(&loaded.stream).map_err(|refusal| refusal.exception)?;
+        let strict = settings.server_text("stockade.strict").is_none_or(|text| crate::settings::boolean(&text));
+        Ok(Content { loaded, settings, broken: Vec::new(), strict })
     }
-    let lock = Lock::take(&places.pidfile)?;
-    let socket = Socket::bind(&places.socket).map_err(|e| in_the_way(&places, &tree, &e))?;
-    lock.write_pid()?;
-    let log = open_log(&places, args)?;
-    let daemon =
-        Daemon::start(Start { args, tree, places, settings, broken, loaded, dry_run, log: log.clone() }, socket)?;
-    let end = daemon.wait(&log);
-    daemon.stop(end, &log)?;
-    log.flush();
-    drop(lock);
-    if end == End::Restart {
-        return Err(again().into());
+
+    /// Puts the places right that only the commands tell.
+    pub(super) fn correct(&self, places: &mut Places, launch: &Launch) {
+        if launch.shadow {
+            return;
+        }
+        if let Some(target) = self.settings.server_text("logtarget").filter(|_| rustix::process::geteuid().is_root()) {
+            places.logtarget = target;
+        }
+        if launch.empty {
+            let database = self.settings.server_text("dbfile").filter(|file| !file.eq_ignore_ascii_case("none"));
+            places.database = database.map(Into::into);
+        }
     }
-    Ok(())
 }
 
 /// Becomes a new process of the same program; returns only if that fails.
 #[expect(clippy::disallowed_methods, reason = "starts this very program anew, with the words it was started with")]
-fn again() -> std::io::Error {
+pub(super) fn again() -> std::io::Error {
     let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
-    std::process::Command::new(program).args(std::env::args_os().skip(1)).exec()
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    // Who came up empty would do so again, with nobody there to send the commands.
+    std::process::Command::new(program).arg0(name).args(words.filter(|word| word != "--async")).exec()
 }
 
 /// Why the socket's place can't be taken.
-fn in_the_way(places: &Places, tree: &Tree, error: &std::io::Error) -> anyhow::Error {
+pub(super) fn in_the_way(places: &Places, tree: &Tree, error: &std::io::Error) -> anyhow::Error {
     let socket = places.socket.display();
     if error.kind() != std::io::ErrorKind::AddrInUse {
         return anyhow!("the control socket {socket} can't be made: {error}");
@@ -111,13 +126,19 @@ fn in_the_way(places: &Places, tree: &Tree, error: &std::io::Error) -> anyhow::E
     anyhow!("a daemon is running already and answers at {socket}; see `stockade status`, or `stockade restart`")
 }
 
-fn open_log(places: &Places, args: &RunArgs) -> Result<Log> {
-    let level = match args.verbose {
+pub(super) fn open_log(places: &Places, launch: &Launch) -> Result<Log> {
+    let level = match launch.verbosity {
         0 => Level::parse(&places.loglevel).unwrap_or(Level::Info),
         1 => Level::Debug,
         _ => Level::Heavydebug,
     };
     let (aim, mut fault) = match Aim::parse(&places.logtarget, &places.syslogsocket) {
+        // They lead nowhere there; until it is ready somebody else reads them.
+        Ok(aim) if launch.detached && matches!(aim.target, Target::Stderr | Target::Stdout | Target::Sysout) => {
+            let mut aim = aim;
+            aim.target = Target::File("/dev/null".into());
+            (aim, String::new())
+        }
         Ok(aim) => (aim, String::new()),
         Err(why) => (Aim::stderr(), why),
     };
@@ -153,13 +174,13 @@ fn own_folder(folder: &Path) -> Result<()> {
 }
 
 /// The file that says who runs, locked while we do.
-struct Lock {
+pub(super) struct Lock {
     file: File,
     path: std::path::PathBuf,
 }
 
 impl Lock {
-    fn take(path: &Path) -> Result<Lock> {
+    pub(super) fn take(path: &Path) -> Result<Lock> {
         if let Some(folder) = path.parent() {
             own_folder(folder)?;
         }
@@ -184,7 +205,7 @@ impl Lock {
         }
     }
 
-    fn write_pid(&self) -> Result<()> {
+    pub(super) fn write_pid(&self) -> Result<()> {
         self.file.set_len(0)?;
         writeln!(&self.file, "{}", std::process::id())?;
         Ok(())
@@ -198,38 +219,32 @@ impl Drop for Lock {
 }
 
 /// What a start begins with.
-struct Start<'a> {
-    args: &'a RunArgs,
-    tree: Tree,
-    places: Places,
-    settings: Settings,
-    /// Jails that could not even be set up.
-    broken: Vec<(String, String)>,
-    loaded: LoadedTree,
-    dry_run: bool,
-    log: Log,
+pub(super) struct Start<'a> {
+    pub(super) launch: &'a Launch,
+    pub(super) tree: Tree,
+    pub(super) places: Places,
+    pub(super) content: Content,
+    pub(super) log: Log,
 }
 
 /// The daemon, running.
-struct Daemon {
+pub(super) struct Daemon {
     operator: Room<Operator>,
-    wake: Mutex<Receiver<Wake>>,
     judge_thread: Mutex<Option<std::thread::JoinHandle<()>>>,
-    control_thread: Mutex<Option<std::thread::JoinHandle<()>>>,
-    control_wake: Waker,
     stopping: Arc<AtomicBool>,
-    ended: Arc<AtomicBool>,
 }
 
 impl Daemon {
-    fn start(start: Start<'_>, socket: Socket) -> Result<Daemon> {
-        let Start { args, tree, places, mut settings, mut broken, loaded, dry_run, log } = start;
+    /// Starts everything but the socket, for which there is the desk.
+    pub(super) fn start(start: Start<'_>, main: &Sender<Wake>) -> Result<(Daemon, FrontDesk)> {
+        let Start { launch, tree, places, content: Content { loaded, mut settings, mut broken, strict }, log } = start;
+        let dry_run = launch.dry_run;
         let started = super::now();
         server_options::settle(&mut settings, &places);
         log.info("-".repeat(50));
         log.info(format!("Starting stockade v{}", env!("CARGO_PKG_VERSION")));
         if dry_run {
-            log.warning(dry_words(args));
+            log.warning(dry_words(launch));
         }
         let zone = jiff::tz::TimeZone::system();
         let (store, recovery, streamed) = open_store(&places, &settings, &log)?;
@@ -270,6 +285,9 @@ impl Daemon {
         operator.left = left(&recovery);
         let mut stage = operator.stage(settings).map_err(|why| anyhow!("the configuration can't be used: {why}"))?;
         broken.append(&mut stage.off);
+        if let Some((jail, why)) = broken.first().filter(|_| strict) {
+            bail!("jail '{jail}' can't run: {why}");
+        }
         stage.off = loaded.off(&broken);
         stage.hold_off_jails(&operator.ground, 2);
         report(&loaded, &stage.off, &log);
@@ -286,8 +304,6 @@ impl Daemon {
         let myself = operator_room.clone();
         operator_room.send(move |operator| operator.introduce(myself));
 
-        let (sender, wake) = channel();
-        signals(sender.clone())?;
         let answers = Answers {
             judge: judge_inbox,
             kernel,
@@ -298,47 +314,31 @@ impl Daemon {
             started,
         };
         let stopping = Arc::new(AtomicBool::new(false));
-        let ended = Arc::new(AtomicBool::new(false));
-        let sender = Mutex::new(sender);
-        let mut desk = FrontDesk {
+        let main = Mutex::new(main.clone());
+        let desk = FrontDesk {
             answers: Room::start("answers", answers)?,
             operator: operator_room.clone(),
             end: Arc::new(move |end| {
-                drop(sender.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::End(end)));
+                drop(main.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::End(end)));
             }),
-            log: log.clone(),
+            log,
             board,
             sleepers: Arc::default(),
             stopping: Arc::clone(&stopping),
         };
-        let control_wake = Waker::new()?;
-        let (wake_there, ended_there) = (control_wake.clone(), Arc::clone(&ended));
-        let control_thread = std::thread::Builder::new().name("control".into()).spawn(move || {
-            let ended = || ended_there.load(Ordering::Relaxed);
-            if let Err(e) = serve(&socket, &wake_there, &mut desk, &ended) {
-                desk.log.error(format!("the control socket failed: {e}"));
-            }
-        })?;
-        notify("READY=1");
-        log.info("ready");
-        Ok(Daemon {
-            operator: operator_room,
-            wake: Mutex::new(wake),
-            judge_thread: Mutex::new(Some(judge_thread)),
-            control_thread: Mutex::new(Some(control_thread)),
-            control_wake,
-            stopping,
-            ended,
-        })
+        let judge_thread = Mutex::new(Some(judge_thread));
+        Ok((Daemon { operator: operator_room, judge_thread, stopping }, desk))
     }
 
     /// Waits for the end; other signals are dealt with.
-    fn wait(&self, log: &Log) -> End {
-        let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn wait(&self, wake: &Receiver<Wake>, launch: &Launch, log: &Log) -> (End, Ended) {
+        const STOP: End = End::Stop { lift: false };
         while let Ok(next) = wake.recv() {
             match next {
-                Wake::End(end) => return end,
+                Wake::End(end) => return (end, Ended::Stopped),
                 Wake::Signal(SIGUSR1) => drop(log.reopen()),
+                Wake::Signal(SIGHUP) if launch.detached => {}
+                Wake::Signal(SIGHUP) if launch.as_fail2ban => return (STOP, Ended::HungUp),
                 Wake::Signal(SIGHUP) => {
                     let log = log.clone();
                     self.operator.send(move |operator| match operator.reload() {
@@ -346,14 +346,15 @@ impl Daemon {
                         Err(why) => log.error(format!("reload refused: {why}")),
                     });
                 }
-                Wake::Signal(_) => return End::Stop { lift: false },
+                Wake::Signal(_) => return (STOP, Ended::Stopped),
+                Wake::First(_) => {}
             }
         }
-        End::Stop { lift: false }
+        (STOP, Ended::Stopped)
     }
 
     /// Ends everything in order.
-    fn stop(&self, end: End, log: &Log) -> Result<()> {
+    pub(super) fn stop(&self, end: End, door: &Door, log: &Log) -> Result<()> {
         notify("STOPPING=1");
         log.info("Shutdown in progress...");
         self.stopping.store(true, Ordering::Relaxed);
@@ -362,11 +363,7 @@ impl Daemon {
         let judge_thread = self.judge_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.operator.send(move |operator| drop(sender.send(operator.stop(lift, judge_thread))));
         let result = receiver.recv().unwrap_or_else(|_| Err("the operator's thread has gone".to_owned()));
-        self.ended.store(true, Ordering::Relaxed);
-        self.control_wake.wake();
-        if let Some(thread) = self.control_thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            drop(thread.join());
-        }
+        door.close();
         match &result {
             Ok(()) => log.info("Exiting stockade"),
             Err(why) => log.error(format!("not everything could be put away: {why}")),
@@ -375,7 +372,7 @@ impl Daemon {
     }
 }
 
-fn dry_words(args: &RunArgs) -> &'static str {
+fn dry_words(args: &Launch) -> &'static str {
     if args.shadow {
         "dry run beside another guard: nobody is banned"
     } else if args.dry_run {
@@ -490,7 +487,7 @@ fn report(loaded: &LoadedTree, off: &[(String, String)], log: &Log) {
     }
 }
 
-fn signals(sender: std::sync::mpsc::Sender<Wake>) -> Result<()> {
+pub(super) fn signals(sender: Sender<Wake>) -> Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {

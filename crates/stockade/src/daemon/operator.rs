@@ -68,6 +68,8 @@ pub(crate) struct Operator {
     off: Vec<(String, String)>,
     sources: HashMap<Arc<str>, Arc<SourceRun>>,
     epoch: u64,
+    /// When the tree was last read.
+    loaded: Timestamp,
     /// For patterns that find new files: back to this very operator.
     myself: Option<super::room::Room<Operator>>,
 }
@@ -99,6 +101,7 @@ impl Operator {
             off: Vec::new(),
             sources: HashMap::new(),
             epoch: 1,
+            loaded: super::now(),
             myself: None,
         }
     }
@@ -160,7 +163,9 @@ impl Operator {
     /// Reads the tree again and commits it as a whole, or changes nothing.
     /// Returns the number of jails that run, and everything that is wrong.
     pub(crate) fn reload(&mut self) -> Result<(usize, Vec<String>), String> {
+        let loaded = super::now();
         let (stage, mut problems) = self.next()?;
+        self.loaded = loaded;
         problems.extend(stage.off.iter().map(|(name, why)| format!("jail '{name}' is off: {why}")));
         let running = stage.jails.len().saturating_sub(stage.off.len());
         self.commit(stage)?;
@@ -390,6 +395,7 @@ impl Operator {
         self.board.post(Posted {
             jails: jails.collect(),
             off: self.off.clone(),
+            loaded: self.loaded,
             waiting: waiting.collect(),
             settings: Arc::clone(&self.settings),
         });

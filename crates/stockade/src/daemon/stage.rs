@@ -377,7 +377,8 @@ fn sources(jail: &JailSettings, ground: &Ground) -> Result<Sources, String> {
             && !jail.journalmatch.is_empty()
             && (jail.own("journalfirst").is_some_and(boolean) && ground.journal || !has_files));
     if wanted {
-        return journal(jail).map(|options| Sources::Journal(Box::new(options)));
+        return journal_options(&jail.backend, jail.journalmatch.clone())
+            .map(|options| Sources::Journal(Box::new(options)));
     }
     let mut paths: Vec<(PathBuf, bool)> =
         jail.logpath.iter().map(|(path, tail)| (PathBuf::from(path), tail == "tail")).collect();
@@ -401,9 +402,9 @@ fn patterns(jail: &JailSettings) -> Result<Vec<(Glob, bool)>, String> {
 }
 
 /// The journal as `backend = systemd[option=value, ...]` and `journalmatch` choose it.
-fn journal(jail: &JailSettings) -> Result<JournalOptions, String> {
-    let mut options = JournalOptions { matches: jail.journalmatch.clone(), ..JournalOptions::default() };
-    let arguments = jail.backend.split_once('[').map_or("", |(_, rest)| rest.trim_end_matches([']', ' ']));
+pub(crate) fn journal_options(backend: &str, matches: Vec<Vec<String>>) -> Result<JournalOptions, String> {
+    let mut options = JournalOptions { matches, ..JournalOptions::default() };
+    let arguments = backend.split_once('[').map_or("", |(_, rest)| rest.trim_end_matches([']', ' ']));
     for argument in arguments.split(',').map(str::trim).filter(|a| !a.is_empty()) {
         let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
         let value = value.trim().trim_matches(['"', '\'']);

@@ -3,6 +3,19 @@
 use super::exception::Exception;
 use crate::value::Value;
 
+/// A request as a pickle (protocol 4, without the end marker): the command's
+/// words in a list. What the original's client would have turned into text, is.
+pub fn request(command: &[Value]) -> Vec<u8> {
+    let mut out = vec![0x80, 4];
+    let words = command.iter().map(|word| match word {
+        Value::None | Value::Tuple(_) | Value::Bytes(_) => Value::Str(word.repr()),
+        other => other.clone(),
+    });
+    push(&mut out, &Value::List(words.collect()));
+    out.push(b'.');
+    out
+}
+
 /// A successful answer as a pickle (protocol 4, without the end marker).
 pub fn answer(result: &Value) -> Vec<u8> {
     let mut out = vec![0x80, 4, b'K', 0];

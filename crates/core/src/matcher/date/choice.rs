@@ -143,7 +143,7 @@ impl Choice {
         let winner = self.winner(&mut searcher);
         let exhausted = searcher.exhausted;
         let Some((place, found)) = winner else { return Lookup { dated: None, exhausted } };
-        let Some(template) = self.settle(templates, line, place, &found, clock.now) else {
+        let Some(template) = self.settle(templates, line, place, &found, clock.wall) else {
             return Lookup { dated: None, exhausted };
         };
         let time = match templates.get(template) {

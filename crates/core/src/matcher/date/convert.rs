@@ -87,8 +87,10 @@ impl Fields {
 
 /// What is known beside the line.
 pub(in super::super) struct Clock<'a> {
-    /// The present.
+    /// The present that dates are judged by.
     pub(in super::super) now: Timestamp,
+    /// The clock on the wall, by which templates come out of use.
+    pub(in super::super) wall: Timestamp,
     /// The local zone.
     pub(in super::super) zone: &'a TimeZone,
     /// Minutes east that `logtimezone` names, for dates without a zone of their own.
