@@ -3,6 +3,7 @@
 
 mod arrows;
 mod ci;
+mod known;
 mod long;
 mod roots;
 mod steps;

@@ -71,7 +71,7 @@ fn stock_jails_give_the_same_commands() {
         fs::remove_dir_all(&tree).unwrap();
     }
     if complete {
-        differences.finish("stock");
+        differences.finish(file!());
     }
 }
 

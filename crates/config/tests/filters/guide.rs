@@ -18,8 +18,7 @@ fn one_line_switches_a_jail_on() {
     std::fs::create_dir_all(&folder).unwrap();
     for name in jails() {
         std::fs::write(folder.join("jail.local"), format!("[{name}]\nenabled = true\n")).unwrap();
-        let options = LoadOptions { journal: true, ..LoadOptions::default() };
-        let loaded = load(&TreeSource::of_folder(&folder), &options);
+        let loaded = load(&TreeSource::of_folder(&folder), &LoadOptions::default());
         assert!(loaded.passes_test(), "{name}: {:?}", loaded.diagnostics);
         // The services themselves need not be there.
         let about_logs = |text: &str| text.starts_with("no file matches") || text.starts_with("none of its log files");

@@ -120,7 +120,13 @@ enum Word {
     /// Watch a ban happen, in namespaces of its own; nothing outside is touched
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
+    /// Carries out actions for the daemon that started it
+    #[command(name = RUNNER_WORD, hide = true)]
+    ActionRunner,
 }
+
+/// The hidden word by which the daemon starts the process that runs commands.
+pub(crate) const RUNNER_WORD: &str = "action-runner";
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
@@ -147,6 +153,7 @@ pub(crate) fn main() -> ExitCode {
         Word::Export(args) => export::export(&args),
         Word::Import(args) => import::import(&args),
         Word::Demo(args) => demo::demo(&args),
+        Word::ActionRunner => run::runner(),
     };
     match done {
         Ok(exit) => exit.into(),

@@ -20,11 +20,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use stockade_core::judge::{Command, Event, Judge, StoredBan};
 use stockade_core::matcher::Calendar;
 use stockade_core::{JailName, Net, Position, Seq, SourceKey};
+use stockade_enforce::runner::{NewsReader, Runner};
 use stockade_enforce::{Kernel, Means, Services};
 use stockade_source::{Mode, Watcher};
 use stockade_store::{Note, Recovery, Store};
 use stockade_wire::pickle::Exception;
 
+use super::actions::ActionsHandle;
 use super::asker::Asker;
 use super::board::Board;
 use super::door::{Door, First};
@@ -42,6 +44,7 @@ use super::snapshot;
 use super::stage::Ground;
 use super::store::{ROWS_AT_ONCE, StoreHandle, stored};
 use super::watch::WatchHandle;
+use crate::cli::RUNNER_WORD;
 use crate::control::answers::Answers;
 use crate::control::desk::{End, FrontDesk};
 use crate::log::{Aim, Level, Log, Target};
@@ -225,6 +228,8 @@ pub(super) struct Start<'a> {
     pub(super) places: Places,
     pub(super) content: Content,
     pub(super) log: Log,
+    /// Who runs commands; nobody in a dry run.
+    pub(super) runner: Option<(Runner, NewsReader)>,
 }
 
 /// The daemon, running.
@@ -237,7 +242,8 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Starts everything but the socket, for which there is the desk.
     pub(super) fn start(start: Start<'_>, main: &Sender<Wake>) -> Result<(Daemon, FrontDesk)> {
-        let Start { launch, tree, places, content: Content { loaded, mut settings, mut broken, strict }, log } = start;
+        let Start { launch, tree, places, content: Content { loaded, mut settings, mut broken, strict }, log, runner } =
+            start;
         let dry_run = launch.dry_run;
         let started = super::now();
         server_options::settle(&mut settings, &places);
@@ -252,10 +258,17 @@ impl Daemon {
         let judge_inbox = super::judge::inbox();
         let store = StoreHandle::start(store, Arc::clone(&judge_inbox), log.clone())?;
         let kernel = KernelHandle::start(kernel, Arc::clone(&judge_inbox), log.clone())?;
-        let asker = Asker::start(Arc::clone(&judge_inbox))?;
+        let actions = start_actions(runner, &places, &judge_inbox, &log)?;
+        let asker = Asker::start(Arc::clone(&judge_inbox), actions.clone())?;
         asker.allow_ipv6(server_options::ipv6(&settings));
         log.set_found_most(server_options::found_most(&settings));
-        let hands = Hands { store: store.clone(), kernel: kernel.clone(), asker: asker.clone(), log: log.clone() };
+        let hands = Hands {
+            store: store.clone(),
+            kernel: kernel.clone(),
+            actions: actions.clone(),
+            asker: asker.clone(),
+            log: log.clone(),
+        };
         let last = Seq(recovery.next.0.saturating_sub(1));
         let thread =
             JudgeThread::new(Judge::new(super::seed(), last), Arc::clone(&judge_inbox), hands, zone.clone(), last);
@@ -280,8 +293,15 @@ impl Daemon {
             journal: stockade_config::journal_is_there(),
         };
         let board = Board::default();
-        let mut operator =
-            Operator::new(tree, ground, Arc::clone(&judge_inbox), kernel.clone(), reach, guard, board.clone());
+        let mut operator = Operator::new(
+            tree,
+            ground,
+            Arc::clone(&judge_inbox),
+            (kernel.clone(), actions.clone()),
+            reach,
+            guard,
+            board.clone(),
+        );
         operator.left = left(&recovery);
         let mut stage = operator.stage(settings).map_err(|why| anyhow!("the configuration can't be used: {why}"))?;
         broken.append(&mut stage.off);
@@ -299,6 +319,7 @@ impl Daemon {
         restore(&streamed, &judge_inbox)?;
         drop(streamed);
         kernel.settle();
+        actions.settle();
         operator.commit_armed(stage);
         let operator_room = Room::start("operator", operator)?;
         let myself = operator_room.clone();
@@ -307,6 +328,7 @@ impl Daemon {
         let answers = Answers {
             judge: judge_inbox,
             kernel,
+            actions,
             store,
             board: board.clone(),
             log: log.clone(),
@@ -411,6 +433,20 @@ fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store,
         log.line(Level::Error, "fail2ban.database", format!("not all stored bans could be read: {e}"));
     }
     Ok((store, recovery, bans))
+}
+
+/// The actions' thread over a runner that waits already.
+fn start_actions(
+    runner: Option<(Runner, NewsReader)>,
+    places: &Places,
+    judge: &Arc<JudgeInbox>,
+    log: &Log,
+) -> Result<ActionsHandle> {
+    let Some(runner) = runner else { return Ok(ActionsHandle::none(Arc::clone(judge))) };
+    let effects = places.database.as_ref().map(|path| path.with_extension("actions"));
+    let spawn = Box::new(|| Runner::spawn(RUNNER_WORD));
+    ActionsHandle::start(runner, spawn, effects, Arc::clone(judge), log.clone())
+        .context("the thread for actions can't be started")
 }
 
 fn open_kernel(dry_run: bool, log: &Log) -> Result<Kernel> {

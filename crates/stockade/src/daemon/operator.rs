@@ -14,6 +14,7 @@ use stockade_source::{FileReader, Glob, Journal, JournalStart, Start};
 use stockade_store::{Allow, Forget, Marks};
 use stockade_wire::pickle::Exception;
 
+use super::actions::{ActionsHandle, How};
 use super::actor::{Actor, Past};
 use super::board::{Board, JailBoard, Posted};
 use super::flow::{Reach, Reader, SourceRun};
@@ -49,12 +50,35 @@ struct Running {
     reads: Vec<Arc<str>>,
 }
 
+/// What is made again even if its settings are the same: files that it names are
+/// read again, its actions reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Anew {
+    /// Nothing: single options were set.
+    Nothing,
+    /// One jail.
+    Jail(String),
+    /// Everything.
+    All,
+}
+
+impl Anew {
+    fn concerns(&self, jail: &str) -> bool {
+        match self {
+            Anew::Nothing => false,
+            Anew::Jail(name) => name == jail,
+            Anew::All => true,
+        }
+    }
+}
+
 /// Owns what is set.
 pub(crate) struct Operator {
     pub(crate) tree: Tree,
     pub(crate) ground: Ground,
     pub(crate) judge: Arc<JudgeInbox>,
     pub(crate) kernel: KernelHandle,
+    pub(crate) actions: ActionsHandle,
     pub(crate) reach: Reach,
     pub(crate) guard: GuardHandle,
     pub(crate) board: Board,
@@ -80,7 +104,7 @@ impl Operator {
         tree: Tree,
         ground: Ground,
         judge: Arc<JudgeInbox>,
-        kernel: KernelHandle,
+        (kernel, actions): (KernelHandle, ActionsHandle),
         reach: Reach,
         guard: GuardHandle,
         board: Board,
@@ -90,6 +114,7 @@ impl Operator {
             ground,
             judge,
             kernel,
+            actions,
             reach,
             guard,
             board,
@@ -120,13 +145,19 @@ impl Operator {
     }
 
     /// Stages what a client has set. A jail whose settings are the same as
-    /// before is not made again, unless `anew`.
-    fn stage_for_client(&self, settings: Settings, anew: bool) -> Stage {
+    /// before is not made again, unless it is to be `anew`.
+    fn stage_for_client(&self, settings: Settings, anew: &Anew) -> Stage {
         let standing = |settings: &Arc<JailSettings>| {
             let running = self.jails.iter().find(|jail| jail.staged.from == *settings)?;
-            (settings.started && !anew).then(|| running.staged.clone())
+            (settings.started && !anew.concerns(&settings.name)).then(|| running.staged.clone())
         };
-        stage::stage(settings, &self.ground, self.epoch + 1, &standing)
+        let mut stage = stage::stage(settings, &self.ground, self.epoch + 1, &standing);
+        match anew {
+            Anew::Nothing => stage.how = How::Set,
+            Anew::Jail(name) => stage.only = Some(JailName::new(name)),
+            Anew::All => {}
+        }
+        stage
     }
 
     /// What is set now.
@@ -138,7 +169,12 @@ impl Operator {
     /// that the stream left out by mistake: they are off, and keep their bans.
     ///
     /// Source: our own; the original changes things one by one.
-    pub(crate) fn apply(&mut self, settings: Settings, held: &[(String, String)], anew: bool) -> Result<(), Exception> {
+    pub(crate) fn apply(
+        &mut self,
+        settings: Settings,
+        held: &[(String, String)],
+        anew: &Anew,
+    ) -> Result<(), Exception> {
         let refused = |why: String| Exception::builtin("RuntimeError", why);
         let mut stage = self.stage_for_client(settings, anew);
         let known = |name: &str| self.off.iter().any(|(off, _)| off == name);
@@ -148,7 +184,7 @@ impl Operator {
         stage.off.extend_from_slice(held);
         let (ground, epoch) = (&self.ground, self.epoch + 1);
         stage.hold_off_jails(ground, epoch);
-        if anew {
+        if *anew == Anew::All {
             self.judge.control(JudgeControl::Event(Event::Config(vec![JailChange::ForgetNames])));
             self.reach.asker.forget();
         }
@@ -234,6 +270,7 @@ impl Operator {
             self.kernel.layout(layout.clone())?;
             self.layout = Some(layout);
         }
+        self.actions.stage(stage.actions());
         let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
         let mut changes: Vec<JailChange> = Vec::new();
         for old in &self.jails {
@@ -389,7 +426,8 @@ impl Operator {
             actor: Arc::clone(&jail.actor),
             sources: jail.reads.iter().filter_map(|name| self.sources.get(name).cloned()).collect(),
             reads: jail.staged.sources != Sources::Nothing,
-            blocks: jail.staged.block.is_some(),
+            native: jail.staged.block.is_some(),
+            blocks: jail.staged.block.is_some() || !jail.staged.actions.actions.is_empty(),
         });
         let waiting = self.waiting.iter().map(|(jail, filter)| (jail.name.clone(), Arc::clone(filter)));
         self.board.post(Posted {
@@ -552,6 +590,7 @@ impl Operator {
         if let Some(judge) = judge {
             drop(judge.join());
         }
+        self.actions.close(lift);
         let saved = self.reach.store.close();
         let kernel = self.kernel.close(if lift { OnClose::Lift } else { OnClose::Keep });
         self.reach.pool.close();

@@ -13,11 +13,13 @@ use stockade_core::judge::timespec::parse_seconds;
 use stockade_core::judge::{Guard, IgnoreEntry, Increment, JailSpec, UseDns};
 use stockade_core::matcher::{Calendar, DatePattern, Encoding, Filter, FilterError, FilterSpec, UseDns as FilterDns};
 use stockade_core::{BanTime, FailureId, JailName, Span};
+use stockade_enforce::actions::ActionSpec;
 use stockade_enforce::{JailBlock, Layout, PortSpec, Services, Verdict};
 use stockade_source::{Glob, JournalOptions};
 use stockade_wire::pickle::Exception;
 use stockade_wire::value::Value;
 
+use super::actions::{How, JailActions, StagedActions};
 use crate::settings::{ActionSettings, JailSettings, Seconds, Settings, boolean, words};
 
 /// What a jail reads.
@@ -45,8 +47,10 @@ pub(crate) struct StagedJail {
     pub(crate) filter: Arc<Filter>,
     pub(crate) filter_spec: FilterSpec,
     pub(crate) sources: Sources,
-    /// What it blocks; `None` if it only counts.
+    /// What it blocks in the kernel; `None` if nothing.
     pub(crate) block: Option<JailBlock>,
+    /// Its actions that run commands.
+    pub(crate) actions: JailActions,
 }
 
 /// All jails, ready to be swapped in.
@@ -59,6 +63,10 @@ pub(crate) struct Stage {
     pub(crate) off: Vec<(String, String)>,
     /// The same reasons as the original's clients know them.
     pub(crate) faults: Vec<(String, Exception)>,
+    /// How it came about.
+    pub(crate) how: How,
+    /// If one jail was read again: which.
+    pub(crate) only: Option<JailName>,
 }
 
 impl Stage {
@@ -110,8 +118,24 @@ impl Stage {
                 filter: Arc::new(filter),
                 filter_spec,
                 sources: Sources::Nothing,
+                actions: JailActions {
+                    name: name.clone(),
+                    bantime: BanTime::Permanent,
+                    strict: true,
+                    actions: Vec::new(),
+                },
                 block: Some(JailBlock { jail: name, ports, verdict: Verdict::Drop }),
             });
+        }
+    }
+
+    /// The commands of all jails' actions.
+    pub(crate) fn actions(&self) -> StagedActions {
+        StagedActions {
+            jails: self.jails.iter().map(|jail| jail.actions.clone()).collect(),
+            off: self.off.iter().map(|(name, _)| name.clone()).collect(),
+            how: self.how,
+            only: self.only.clone(),
         }
     }
 
@@ -138,7 +162,15 @@ pub(crate) type Standing<'a> = &'a dyn Fn(&Arc<JailSettings>) -> Option<StagedJa
 
 /// Stages all started jails. What stands already is not made again.
 pub(crate) fn stage(settings: Settings, ground: &Ground, epoch: u64, standing: Standing<'_>) -> Stage {
-    let mut stage = Stage { settings, jails: Vec::new(), waiting: Vec::new(), off: Vec::new(), faults: Vec::new() };
+    let mut stage = Stage {
+        settings,
+        jails: Vec::new(),
+        waiting: Vec::new(),
+        off: Vec::new(),
+        faults: Vec::new(),
+        how: How::Tree,
+        only: None,
+    };
     for jail in &stage.settings.jails {
         let staged = match standing(jail) {
             Some(staged) => Ok(staged),
@@ -210,14 +242,12 @@ fn stage_jail(jail: &Arc<JailSettings>, ground: &Ground, epoch: u64) -> Result<S
     let sources = sources(jail, ground)?;
     let filter_spec = filter_spec(jail, matches!(sources, Sources::Journal(_)))?;
     let filter = Filter::compile(&filter_spec, &ground.calendar).map_err(Fault::Filter)?;
-    Ok(StagedJail {
-        from: Arc::clone(jail),
-        spec: jail_spec(jail, epoch)?,
-        filter: Arc::new(filter),
-        filter_spec,
-        block: block(jail, ground)?,
-        sources: if jail.idle { Sources::Nothing } else { sources },
-    })
+    let spec = jail_spec(jail, epoch)?;
+    let (block, actions) = actions(jail, ground)?;
+    let strict = jail.own("actionorder") != Some("free");
+    let actions = JailActions { name: spec.name.clone(), bantime: spec.bantime, strict, actions };
+    let sources = if jail.idle { Sources::Nothing } else { sources };
+    Ok(StagedJail { from: Arc::clone(jail), spec, filter: Arc::new(filter), filter_spec, sources, block, actions })
 }
 
 fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSpec, String> {
@@ -240,9 +270,6 @@ fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSpec, String>
 }
 
 fn jail_spec(jail: &JailSettings, epoch: u64) -> Result<JailSpec, String> {
-    if jail.ignorecommand.as_deref().is_some_and(|command| !command.is_empty()) {
-        return Err("ignorecommand is not supported yet; remove it or use ignoreip".to_owned());
-    }
     let mut spec = JailSpec::new(jail.jail());
     spec.maxretry = number(jail.maxretry.unwrap_or(3));
     spec.findtime = Span::from_secs_f64(jail.findtime.map_or(600.0, Seconds::as_f64));
@@ -263,6 +290,7 @@ fn jail_spec(jail: &JailSettings, epoch: u64) -> Result<JailSpec, String> {
         Some("off") => Guard::Off,
         _ => Guard::Warn,
     };
+    spec.ignorecommand = jail.ignorecommand.as_deref().filter(|command| !command.is_empty()).map(Into::into);
     spec.keepcounts = jail.own("keepcounts").is_none_or(boolean);
     spec.epoch = epoch;
     Ok(spec)
@@ -333,22 +361,27 @@ fn could_be_a_name(word: &str) -> bool {
         && word.contains(|c: char| c.is_alphabetic())
 }
 
-/// What the jail's actions mean for the kernel.
-fn block(jail: &JailSettings, ground: &Ground) -> Result<Option<JailBlock>, String> {
-    let mut block = None;
+/// What the jail's actions mean: for the kernel, and for who runs commands.
+fn actions(jail: &JailSettings, ground: &Ground) -> Result<(Option<JailBlock>, Vec<ActionSpec>), String> {
+    let (mut block, mut specs) = (None, Vec::new());
     for action in &jail.actions {
-        if action.property("native").as_deref() != Some("table") {
-            if ground.dry_run {
-                continue;
-            }
-            return Err(format!(
-                "action '{}' runs commands, which this version does not do yet; use banaction = stockade",
-                action.name
-            ));
+        if action.property("native").as_deref() == Some("table") {
+            block = Some(native_block(&jail.jail(), action, ground)?);
+            continue;
         }
-        block = Some(native_block(&jail.jail(), action, ground)?);
+        let spec = ActionSpec {
+            jail: jail.name.as_str().into(),
+            name: action.name.as_str().into(),
+            properties: action.properties.iter().map(|(name, value)| (name.clone(), words(value))).collect(),
+            python: action.python.clone(),
+        };
+        stockade_enforce::runner::check_python(&spec).map_err(|why| format!("action '{}': {why}", action.name))?;
+        // In a dry run nothing is started.
+        if !ground.dry_run {
+            specs.push(spec);
+        }
     }
-    Ok(block)
+    Ok((block, specs))
 }
 
 fn native_block(jail: &JailName, action: &ActionSettings, ground: &Ground) -> Result<JailBlock, String> {
@@ -480,7 +513,6 @@ mod tests {
     fn a_jail_is_off_with_a_reason_and_the_others_run() {
         off_because(&["set", "j", "addfailregex", "("], "missing )");
         off_because(&["set", "j", "addignoreip", "300.1.2.3/99"], "no address, network or host name");
-        off_because(&["set", "j", "ignorecommand", "/bin/true"], "ignorecommand is not supported yet");
     }
 
     #[test]
@@ -499,10 +531,10 @@ mod tests {
     }
 
     #[test]
-    fn actions_with_commands_are_refused_unless_nothing_is_enforced() {
+    fn actions_with_commands_are_staged_unless_nothing_is_enforced() {
         let action: &[&[&str]] = &[&["set", "j", "addaction", "fw"], &["set", "j", "action", "fw", "actionban", "x"]];
         let lines: Vec<&[&str]> = JAIL.iter().copied().chain(action.iter().copied()).collect();
-        assert!(staged(&lines, false).off[0].1.contains("runs commands"));
-        assert!(staged(&lines, true).off.is_empty());
+        let actions = |dry_run| staged(&lines, dry_run).jails[0].actions.actions.len();
+        assert_eq!((actions(false), actions(true)), (1, 0));
     }
 }

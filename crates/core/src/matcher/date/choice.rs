@@ -6,6 +6,7 @@
 //! there; the line itself is cut by bytes.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use stockade_pattern::{Scratch, Slots};
 
@@ -46,7 +47,7 @@ pub(in super::super) struct Choice {
     pub(in super::super) order: Vec<Rank>,
     /// How often each template (by its index) matched at all, taken or not.
     ///
-    /// DIVERGENCE: the original counts this over all jails of the process, so
+    /// DIVERGENCE (dates-per-jail): the original counts this over all jails of the process, so
     /// that one jail's log can change another's dates; here each jail counts for itself.
     pub(in super::super) matched: Vec<u64>,
     /// Place in `order` of the template that won last.
@@ -195,6 +196,27 @@ impl Choice {
     fn new(templates: usize) -> Self {
         let rank = |template| Rank { template, hits: 0, used: None, distance: 0x7fff_ffff };
         Choice { order: (0..templates).map(rank).collect(), matched: vec![0; templates], ..Choice::default() }
+    }
+
+    /// The template that takes every line on which its short way finds a date, whatever
+    /// else the line holds; `None` if there is none at present.
+    ///
+    /// That is the last winner, if it is bound to the line's begin: it is tried first, and taken
+    /// where it matches.
+    pub(in super::super) fn sure<'t>(&self, templates: &'t Templates) -> Option<&'t Arc<Template>> {
+        let rank = self.order.get(self.last?)?;
+        templates.get(rank.template).filter(|template| template.anchored && template.fast().is_some())
+    }
+
+    /// So many lines went by unseen that the sure template would have taken. The
+    /// line behind them sets the rest: where its date is, and what surrounds it.
+    pub(in super::super) fn pass(&mut self, lines: u64, now: Timestamp) {
+        let Some(rank) = self.last.and_then(|place| self.order.get_mut(place)).filter(|_| lines > 0) else { return };
+        rank.hits += lines;
+        rank.used = Some(now);
+        if let Some(count) = self.matched.get_mut(rank.template) {
+            *count += lines;
+        }
     }
 
     /// Searches with the template at a place of the order, in the part of the line or all of it.

@@ -9,6 +9,7 @@ mod digits;
 mod directives;
 mod fast;
 mod sketch;
+mod survey;
 mod template;
 pub(crate) mod zones;
 
@@ -18,9 +19,12 @@ use jiff::tz::TimeZone;
 
 pub(super) use choice::{Choice, Edge, Rank};
 pub(super) use convert::{Bad, Clock};
-use fast::Shape;
+use directives::Years;
+use fast::{Place, Shape};
 use sketch::Need;
-use template::{Fault, Template};
+pub(super) use survey::Survey;
+use template::Fault;
+pub(super) use template::Template;
 
 /// The patterns that are tried when a filter names none, in this order.
 ///
@@ -46,6 +50,9 @@ const DEFAULTS: [&str; 17] = [
     r"TAI64N",
 ];
 
+/// How filters for access logs find dates: behind the line's first bracket.
+const BRACKETED: &str = r"^[^\[]*\[({DATE})";
+
 /// What dates are judged by beside their text: the local zone and the year.
 ///
 /// Made once by the daemon and shared by all filters, so that the default
@@ -53,7 +60,7 @@ const DEFAULTS: [&str; 17] = [
 #[derive(Debug)]
 pub struct Calendar {
     zone: TimeZone,
-    year: i16,
+    years: Years,
     defaults: OnceLock<Arc<[Arc<Template>]>>,
 }
 
@@ -61,7 +68,16 @@ impl Calendar {
     /// `zone` is the local zone, for dates that state none; `year` the current
     /// one: a template accepts years from 2000 to three years ahead of it.
     pub fn new(zone: TimeZone, year: i16) -> Arc<Self> {
-        Arc::new(Calendar { zone, year, defaults: OnceLock::new() })
+        Self::with_years(zone, Years { now: year, any_age: false })
+    }
+
+    /// As [`Self::new`], for logs of any age: years from 1960 on are accepted.
+    pub fn of_any_age(zone: TimeZone, year: i16) -> Arc<Self> {
+        Self::with_years(zone, Years { now: year, any_age: true })
+    }
+
+    fn with_years(zone: TimeZone, years: Years) -> Arc<Self> {
+        Arc::new(Calendar { zone, years, defaults: OnceLock::new() })
     }
 
     /// The local zone.
@@ -71,33 +87,44 @@ impl Calendar {
 
     /// The default templates.
     fn defaults(&self) -> &Arc<[Arc<Template>]> {
-        self.defaults.get_or_init(|| defaults(self.year))
+        self.defaults.get_or_init(|| defaults(self.years))
     }
 }
 
 /// All 31 default templates: first those of [`DEFAULTS`] that are not bound to
 /// the line's begin, bound to it and preferred; then all as they are.
-fn defaults(year: i16) -> Arc<[Arc<Template>]> {
+fn defaults(years: Years) -> Arc<[Arc<Template>]> {
     let anchored = DEFAULTS.iter().filter(|pattern| !pattern.starts_with("{^LN-BEG}") && !pattern.starts_with('^'));
-    let anchored = anchored.filter_map(|pattern| default(&format!("{{^LN-BEG}}{pattern}"), year));
-    let plain = DEFAULTS.iter().filter_map(|pattern| default(pattern, year));
+    let anchored = anchored.filter_map(|pattern| default(&format!("{{^LN-BEG}}{pattern}"), years));
+    let plain = DEFAULTS.iter().filter_map(|pattern| default(pattern, years));
     anchored.map(Template::preferred).chain(plain).map(Arc::new).collect()
 }
 
 /// One default template, with a short way where there is one.
-fn default(pattern: &str, year: i16) -> Option<Template> {
-    let template = Template::make(pattern, year).ok()?;
+fn default(pattern: &str, years: Years) -> Option<Template> {
+    let template = Template::make(pattern, years).ok()?;
+    if years.any_age {
+        return Some(template);
+    }
     let bare = pattern.strip_prefix("{^LN-BEG}").unwrap_or(pattern);
     let index = DEFAULTS.iter().position(|p| *p == bare || *p == pattern)?;
     let begin = template.anchored;
     let template = template.with_need(Need::of(index, begin));
+    let place = if begin { Place::Line } else { Place::Word };
+    Some(with_short_way(template, index, place, years))
+}
+
+/// The template with a short way, if there is one for the default pattern of this index.
+fn with_short_way(template: Template, index: usize, place: Place, years: Years) -> Template {
     let shape = match index {
+        // The short ways know years from 2000 on.
+        _ if years.any_age => return template,
         0 => Shape::Iso,
         1 => Shape::Syslog,
         4 => Shape::Access,
-        _ => return Some(template),
+        _ => return template,
     };
-    Some(template.with_short_way(shape, directives::last_decade(year)))
+    template.with_short_way(shape, place, directives::last_decade(years.now))
 }
 
 /// The date templates of one filter, in their first order.
@@ -107,7 +134,7 @@ pub(super) struct Templates {
 }
 
 /// One template, as reports name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DateTemplate {
     /// In words, such as `Day/MON/ExYear`.
     pub name: Arc<str>,
@@ -115,6 +142,8 @@ pub struct DateTemplate {
     pub pattern: Option<Arc<str>>,
     /// The regular expression in use.
     pub regex: Box<str>,
+    /// What a hit weighs: 100 for defaults that are tried at the line's begin first, else 1.
+    pub weight: f64,
 }
 
 impl Templates {
@@ -146,6 +175,7 @@ impl Templates {
             name: Arc::clone(&t.name),
             pattern: t.pattern.clone(),
             regex: t.regex.clone(),
+            weight: t.weight,
         };
         self.list.iter().map(one).collect()
     }
@@ -200,18 +230,22 @@ fn add(list: &mut Vec<Arc<Template>>, pattern: &str, calendar: &Calendar) -> Res
         return Ok(());
     }
     if upper.contains("{DATE}") || pattern.contains("{DATE}") {
-        for default in DEFAULTS {
+        for (index, default) in DEFAULTS.into_iter().enumerate() {
             // Epoch and TAI64N have no pattern of directives; the original puts their names in the place.
             let inner = match default {
                 "EPOCH" => "Epoch",
                 pattern => template::unbound(pattern),
             };
             let whole = template::replace_tag(pattern, "{DATE}", inner);
-            put(Arc::new(Template::parse(&whole, calendar.year)?), lenient)?;
+            let mut template = Template::parse(&whole, calendar.years)?;
+            if pattern == BRACKETED {
+                template = with_short_way(template, index, Place::Bracket, calendar.years);
+            }
+            put(Arc::new(template), lenient)?;
         }
         return Ok(());
     }
-    put(Arc::new(Template::parse(pattern, calendar.year)?), false)
+    put(Arc::new(Template::parse(pattern, calendar.years)?), false)
 }
 
 #[cfg(test)]

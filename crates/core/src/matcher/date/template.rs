@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 use stockade_pattern::{Flags, Outcome, Regex, Scratch, Slots};
 
 use super::convert::{self, Bad, Clock, Field, Fields};
-use super::directives;
-use super::fast::{Fast, Shape};
+use super::directives::{self, Years};
+use super::fast::{Fast, Place, Shape};
 use super::sketch::{Need, Sketch};
 use super::zones;
 use crate::time::Timestamp;
@@ -39,7 +39,7 @@ enum Begin {
 
 /// A compiled date template; immutable, shared by all jails that use it.
 #[derive(Debug)]
-pub(super) struct Template {
+pub(in super::super) struct Template {
     /// What reports show, unique within a detector.
     pub(super) name: Arc<str>,
     /// The pattern as written, if it was one of `%` directives.
@@ -93,8 +93,8 @@ impl Template {
     ///
     /// # Errors
     /// An unknown directive, or a regular expression that does not compile.
-    pub(super) fn parse(pattern: &str, year: i16) -> Result<Template, Fault> {
-        let template = Self::make(pattern, year)?;
+    pub(super) fn parse(pattern: &str, years: Years) -> Result<Template, Fault> {
+        let template = Self::make(pattern, years)?;
         match Regex::new(&template.regex, Flags::default()) {
             Ok(_) => Ok(template),
             Err(e) => Err(Fault {
@@ -105,7 +105,7 @@ impl Template {
     }
 
     /// As [`Template::parse`], without trying whether the result compiles.
-    pub(super) fn make(pattern: &str, year: i16) -> Result<Template, Fault> {
+    pub(super) fn make(pattern: &str, years: Years) -> Result<Template, Fault> {
         let key = if pattern.contains('%') { pattern.to_owned() } else { pattern.to_uppercase() };
         if key.contains("EPOCH") {
             if let Some((expanded, long)) = epoch_inside(pattern) {
@@ -122,14 +122,14 @@ impl Template {
         match key.as_str() {
             "TAI64N" => return Ok(Self::tai64n(Begin::Free)),
             "{^LN-BEG}TAI64N" | "^TAI64N" => return Ok(Self::tai64n(Begin::Line)),
-            "{NONE}" => return Self::fields("{UNB}^", year),
+            "{NONE}" => return Self::fields("{UNB}^", years),
             _ => {}
         }
-        Self::fields(pattern, year)
+        Self::fields(pattern, years)
     }
 
     /// A template of `%` directives.
-    fn fields(pattern: &str, year: i16) -> Result<Template, Fault> {
+    fn fields(pattern: &str, years: Years) -> Result<Template, Fault> {
         let (body, free) = match pattern.strip_prefix("{UNB}") {
             Some(body) => (body, true),
             None => (pattern, false),
@@ -139,7 +139,7 @@ impl Template {
             Some(body) => (body, Begin::Line),
             None => (body, Begin::Word),
         };
-        let expanded = directives::expand(body, year).map_err(|(what, at)| Fault {
+        let expanded = directives::expand(body, years).map_err(|(what, at)| Fault {
             message: format!("unknown directive %{what} (a plain percent sign is written %%)"),
             position: Some(at + (pattern.len() - body.len())),
         })?;
@@ -220,8 +220,13 @@ impl Template {
     }
 
     /// The same template with a short way for its commonest spelling.
-    pub(super) fn with_short_way(self, shape: Shape, decade: u8) -> Template {
-        Template { fast: Some(Fast { shape, begin: self.anchored, decade }), ..self }
+    pub(super) fn with_short_way(self, shape: Shape, place: Place, decade: u8) -> Template {
+        Template { fast: Some(Fast { shape, place, decade }), ..self }
+    }
+
+    /// The short way, if there is one.
+    pub(super) fn fast(&self) -> Option<Fast> {
+        self.fast
     }
 
     /// The same template, tried only where this is.
@@ -272,7 +277,7 @@ impl Template {
 
     /// What [`Template::search`] finds, if the date is of the commonest spelling; else nothing is said.
     pub(super) fn short_way(&self, line: &str, window: &Range<usize>) -> Option<Found> {
-        self.fast?.find(line, window)
+        self.fast?.find(line.as_bytes(), window)
     }
 
     /// As [`Template::short_way`] on a whole line of which something is known.
@@ -313,7 +318,7 @@ impl Template {
                 fields.set(*field, at.start, at.end);
             }
         }
-        // DIVERGENCE: an upper-case word in front of a syslog date that names no
+        // DIVERGENCE (zone-word-gives-up-line): an upper-case word in front of a syslog date that names no
         // known zone (`ERROR Aug 12 ..`) makes the original give up the line
         // with an exception; here the template does not match.
         if let Some(word) = fields.text(Field::ZoneName, line)

@@ -11,7 +11,7 @@ use stockade_wire::pickle::Exception;
 use stockade_wire::value::{Value, repr_str};
 
 use super::Answer;
-use crate::daemon::operator::Operator;
+use crate::daemon::operator::{Anew, Operator};
 use crate::log::Level;
 use crate::settings::{JailSettings, SERVER, Settings, asked_by_set, items, jail_option, words};
 
@@ -29,7 +29,7 @@ pub(in crate::control) fn change(operator: &mut Operator, command: &[Value]) -> 
         "stop" => {
             if word(1)? == "--all" {
                 let next = Settings { jails: Vec::new(), ..operator.settings().clone() };
-                return operator.apply(next, &[], false).map(|()| Value::None);
+                return operator.apply(next, &[], &Anew::Nothing).map(|()| Value::None);
             }
             settings(operator, command).map(|()| Value::None)
         }
@@ -48,7 +48,7 @@ pub(in crate::control) fn change(operator: &mut Operator, command: &[Value]) -> 
 /// Runs one command that changes settings.
 fn settings(operator: &mut Operator, command: &[Value]) -> Result<(), Exception> {
     let next = operator.settings().staged(&[command.to_vec()]).map_err(|refusal| refusal.exception)?;
-    operator.apply(next, &[], false)
+    operator.apply(next, &[], &Anew::Nothing)
 }
 
 fn set(operator: &mut Operator, command: &[Value]) -> Answer {
@@ -279,7 +279,7 @@ fn put_in_force(operator: &mut Operator, mut next: Settings, only: Option<&str>)
         Some((jail.name.clone(), complaint.clone()))
     });
     let held: Vec<(String, String)> = held.collect();
-    operator.apply(next, &held, true)
+    operator.apply(next, &held, &only.map_or(Anew::All, |name| Anew::Jail(name.to_owned())))
 }
 
 /// A stream of a client that knows nothing of our own options gets those of the
