@@ -46,6 +46,7 @@ fn written(text: &str, writing: Writing) -> String {
     match writing {
         Writing::Any => text.to_owned(),
         Writing::Word => text.replace(char::is_whitespace, "_"),
+        Writing::Cut => text.split(':').next().unwrap_or(text).to_owned(),
         Writing::Quoted => text.replace('\\', "\\\\").replace('"', "\\\""),
         Writing::Hex => text.replace('\\', "\\x5C").replace('"', "\\x22"),
         Writing::Uri => text.replace('%', "%25").replace(' ', "%20").replace('"', "%22").replace('\\', "%5C"),

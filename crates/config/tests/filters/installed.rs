@@ -218,8 +218,7 @@ fn the_originals_samples_are_met_by_our_filters() {
         let known = known(&original.version);
         let (mut total, mut missed, mut wrong) = (0, 0, Vec::new());
         let mut stale: BTreeSet<&String> = known.keys().collect();
-        // FIXME: sshd counts by connection; what that changes is to be listed.
-        for name in filters().iter().filter(|name| *name != "sshd" && logs.join(name).is_file()) {
+        for name in filters().iter().filter(|name| logs.join(name).is_file()) {
             let mut log = Log {
                 name,
                 calendar: &calendar,
@@ -239,8 +238,11 @@ fn the_originals_samples_are_met_by_our_filters() {
                 log.annotations.saturating_sub(log.missed.len()),
                 log.annotations
             );
-            total += log.annotations;
-            missed += log.missed.len();
+            // sshd counts by connection, on purpose: there each difference is listed, whatever their number.
+            if name != "sshd" {
+                total += log.annotations;
+                missed += log.missed.len();
+            }
             for (place, fault) in &log.missed {
                 stale.remove(place);
                 if !known.contains_key(place) {
@@ -248,7 +250,7 @@ fn the_originals_samples_are_met_by_our_filters() {
                 }
             }
         }
-        println!("{}: {} of {total} annotations met", original.version, total - missed);
+        println!("{}: {} of {total} annotations met, without those of sshd", original.version, total - missed);
         crate::stop_at(&wrong);
         if std::env::var_os("STOCKADE_FILTER").is_none() {
             assert!(stale.is_empty(), "listed as a difference, but met: {stale:?}");

@@ -105,7 +105,7 @@ impl Answers {
             "started": self.started.micros(),
             "loaded": posted.loaded.as_secs_f64(),
             "dry_run": kernel.dry,
-            "firewall": { "what": kernel.means, "why": kernel.why, "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
+            "firewall": { "what": kernel.all_means(), "why": kernel.why, "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
                 "unsettled": kernel.unsettled, "dropped_packets": dropped.0, "dropped_bytes": dropped.1 },
             "database": {
                 "what": self.database.as_ref().map_or("memory".to_owned(), |path| path.display().to_string()),
@@ -138,6 +138,9 @@ impl Answers {
         let mut jail = Map::new();
         jail.insert("name".into(), json!(name));
         jail.insert("state".into(), json!(state_of(board)));
+        if board.blocks {
+            jail.insert("means".into(), json!(self.kernel.state().means_of(&board.spec.name)));
+        }
         put_counters(&mut jail, &counters);
         jail.insert(
             "settings".into(),
@@ -268,15 +271,14 @@ impl Answers {
             return Value::Null;
         }
         let state = self.kernel.state();
-        let means = &state.means;
         if state.dry {
             return json!("not asked: this is a dry run, packets are not dropped");
         }
         let parts: Vec<String> = asked
             .iter()
-            .map(|(jail, net)| match self.kernel.verify(jail, *net) {
-                Some(true) => format!("{net} is in {means} for {jail}: its packets are dropped"),
-                _ => format!("{net} is NOT in {means} for {jail}: the ban does not hold"),
+            .map(|(jail, net)| match (self.kernel.verify(jail, *net), state.means_of(jail)) {
+                (Some(true), means) => format!("{net} is in {means} for {jail}: its packets are refused"),
+                (_, means) => format!("{net} is NOT in {means} for {jail}: the ban does not hold"),
             })
             .collect();
         json!(parts.join("; "))

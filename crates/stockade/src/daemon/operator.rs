@@ -9,6 +9,7 @@ use std::sync::mpsc::channel;
 use stockade_core::judge::{Command, Event, JailChange, JailSpec, Judge, Outcome};
 use stockade_core::matcher::{Filter, LineMode, Matcher};
 use stockade_core::{FailureId, JailName, Net, Position, SourceKey, Timestamp};
+use stockade_enforce::stock::StockAction;
 use stockade_enforce::{Layout, OnClose};
 use stockade_source::{FileReader, Glob, Journal, JournalStart, Start};
 use stockade_store::{Allow, Forget, Marks};
@@ -88,7 +89,7 @@ pub(crate) struct Operator {
     jails: Vec<Running>,
     waiting: Vec<(Arc<JailSettings>, Arc<Filter>)>,
     /// How the kernel was told that jails block.
-    layout: Option<Layout>,
+    layout: Option<(Layout, Vec<StockAction>)>,
     off: Vec<(String, String)>,
     sources: HashMap<Arc<str>, Arc<SourceRun>>,
     epoch: u64,
@@ -265,10 +266,10 @@ impl Operator {
 
     /// The first half of a commit: firewall and judge know the new jails.
     pub(crate) fn arm(&mut self, stage: &Stage) -> Result<(), String> {
-        let layout = stage.layout();
-        if self.layout.as_ref() != Some(&layout) {
-            self.kernel.layout(layout.clone())?;
-            self.layout = Some(layout);
+        let (layout, stock) = (stage.layout(), stage.stock());
+        if self.layout.as_ref() != Some(&(layout.clone(), stock.clone())) {
+            self.kernel.layout(layout.clone(), stock.clone())?;
+            self.layout = Some((layout, stock));
         }
         self.actions.stage(stage.actions());
         let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
@@ -427,7 +428,9 @@ impl Operator {
             sources: jail.reads.iter().filter_map(|name| self.sources.get(name).cloned()).collect(),
             reads: jail.staged.sources != Sources::Nothing,
             native: jail.staged.block.is_some(),
-            blocks: jail.staged.block.is_some() || !jail.staged.actions.actions.is_empty(),
+            blocks: jail.staged.block.is_some()
+                || !jail.staged.stock.is_empty()
+                || !jail.staged.actions.actions.is_empty(),
         });
         let waiting = self.waiting.iter().map(|(jail, filter)| (jail.name.clone(), Arc::clone(filter)));
         self.board.post(Posted {

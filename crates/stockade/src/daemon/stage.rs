@@ -14,6 +14,7 @@ use stockade_core::judge::{Guard, IgnoreEntry, Increment, JailSpec, UseDns};
 use stockade_core::matcher::{Calendar, DatePattern, Encoding, Filter, FilterError, FilterSpec, UseDns as FilterDns};
 use stockade_core::{BanTime, FailureId, JailName, Span};
 use stockade_enforce::actions::ActionSpec;
+use stockade_enforce::stock::{Recognised, StockAction, recognise_all};
 use stockade_enforce::{JailBlock, Layout, PortSpec, Services, Verdict};
 use stockade_source::{Glob, JournalOptions};
 use stockade_wire::pickle::Exception;
@@ -51,6 +52,8 @@ pub(crate) struct StagedJail {
     pub(crate) block: Option<JailBlock>,
     /// Its actions that run commands.
     pub(crate) actions: JailActions,
+    /// Its stock firewall actions, carried out without a shell.
+    pub(crate) stock: Vec<StockAction>,
 }
 
 /// All jails, ready to be swapped in.
@@ -125,6 +128,7 @@ impl Stage {
                     actions: Vec::new(),
                 },
                 block: Some(JailBlock { jail: name, ports, verdict: Verdict::Drop }),
+                stock: Vec::new(),
             });
         }
     }
@@ -142,6 +146,11 @@ impl Stage {
     /// How all jails block.
     pub(crate) fn layout(&self) -> Layout {
         Layout::new(self.jails.iter().filter_map(|jail| jail.block.clone()))
+    }
+
+    /// The stock firewall actions of all jails.
+    pub(crate) fn stock(&self) -> Vec<StockAction> {
+        self.jails.iter().flat_map(|jail| jail.stock.iter().cloned()).collect()
     }
 }
 
@@ -171,10 +180,14 @@ pub(crate) fn stage(settings: Settings, ground: &Ground, epoch: u64, standing: S
         how: How::Tree,
         only: None,
     };
+    let stock = stock_actions(&stage.settings);
     for jail in &stage.settings.jails {
-        let staged = match standing(jail) {
+        // What other jails do decides, too, which actions need no commands.
+        let own = |action: &&StockAction| action.jail.as_str() == jail.name && !ground.dry_run;
+        let same = |staged: &StagedJail| stock.iter().filter(own).eq(&staged.stock);
+        let staged = match standing(jail).filter(same) {
             Some(staged) => Ok(staged),
-            None if jail.started => stage_jail(jail, ground, epoch),
+            None if jail.started => stage_jail(jail, &stock, ground, epoch),
             None => match waiting_filter(jail, ground) {
                 Ok(filter) => {
                     stage.waiting.push((Arc::clone(jail), filter));
@@ -238,16 +251,31 @@ fn waiting_filter(jail: &JailSettings, ground: &Ground) -> Result<Arc<Filter>, F
     Filter::compile(&spec, &ground.calendar).map(Arc::new).map_err(Fault::Filter)
 }
 
-fn stage_jail(jail: &Arc<JailSettings>, ground: &Ground, epoch: u64) -> Result<StagedJail, Fault> {
+fn stage_jail(
+    jail: &Arc<JailSettings>,
+    stock: &[StockAction],
+    ground: &Ground,
+    epoch: u64,
+) -> Result<StagedJail, Fault> {
     let sources = sources(jail, ground)?;
     let filter_spec = filter_spec(jail, matches!(sources, Sources::Journal(_)))?;
     let filter = Filter::compile(&filter_spec, &ground.calendar).map_err(Fault::Filter)?;
     let spec = jail_spec(jail, epoch)?;
-    let (block, actions) = actions(jail, ground)?;
+    let (block, actions) = actions(jail, stock, ground)?;
     let strict = jail.own("actionorder") != Some("free");
     let actions = JailActions { name: spec.name.clone(), bantime: spec.bantime, strict, actions };
+    let stock = stock.iter().filter(|action| action.jail == jail.jail() && !ground.dry_run).cloned().collect();
     let sources = if jail.idle { Sources::Nothing } else { sources };
-    Ok(StagedJail { from: Arc::clone(jail), spec, filter: Arc::new(filter), filter_spec, sources, block, actions })
+    Ok(StagedJail {
+        from: Arc::clone(jail),
+        spec,
+        filter: Arc::new(filter),
+        filter_spec,
+        sources,
+        block,
+        actions,
+        stock,
+    })
 }
 
 fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSpec, String> {
@@ -361,20 +389,46 @@ fn could_be_a_name(word: &str) -> bool {
         && word.contains(|c: char| c.is_alphabetic())
 }
 
-/// What the jail's actions mean: for the kernel, and for who runs commands.
-fn actions(jail: &JailSettings, ground: &Ground) -> Result<(Option<JailBlock>, Vec<ActionSpec>), String> {
+/// All actions of jails that run and want no shell where none is needed, as they are written.
+pub(crate) fn action_specs(settings: &Settings) -> Vec<ActionSpec> {
+    let mut all = Vec::new();
+    for jail in settings.jails.iter().filter(|jail| jail.started) {
+        all.extend(jail.actions.iter().map(|action| action.spec(&jail.name)));
+    }
+    all
+}
+
+/// The actions that are carried out without a shell.
+fn stock_actions(settings: &Settings) -> Vec<StockAction> {
+    let specs = action_specs(settings);
+    let wanted = |jail: &str| settings.jails.iter().any(|j| j.name == jail && j.own("native") != Some("off"));
+    let specs: Vec<ActionSpec> = specs.into_iter().filter(|spec| wanted(&spec.jail)).collect();
+    let recognised = recognise_all(&specs);
+    let plan = |(spec, recognised): (&ActionSpec, Recognised)| match recognised {
+        Recognised::Accelerated(plan) => {
+            Some(StockAction { jail: JailName::new(&spec.jail), name: Arc::clone(&spec.name), plan: *plan })
+        }
+        Recognised::Shell(_) => None,
+    };
+    specs.iter().zip(recognised).filter_map(plan).collect()
+}
+
+/// What the jail's other actions mean: for our own table, and for who runs commands.
+fn actions(
+    jail: &JailSettings,
+    stock: &[StockAction],
+    ground: &Ground,
+) -> Result<(Option<JailBlock>, Vec<ActionSpec>), String> {
     let (mut block, mut specs) = (None, Vec::new());
     for action in &jail.actions {
+        if stock.iter().any(|known| known.jail == jail.jail() && *known.name == *action.name) {
+            continue;
+        }
         if action.property("native").as_deref() == Some("table") {
             block = Some(native_block(&jail.jail(), action, ground)?);
             continue;
         }
-        let spec = ActionSpec {
-            jail: jail.name.as_str().into(),
-            name: action.name.as_str().into(),
-            properties: action.properties.iter().map(|(name, value)| (name.clone(), words(value))).collect(),
-            python: action.python.clone(),
-        };
+        let spec = action.spec(&jail.name);
         stockade_enforce::runner::check_python(&spec).map_err(|why| format!("action '{}': {why}", action.name))?;
         // In a dry run nothing is started.
         if !ground.dry_run {
