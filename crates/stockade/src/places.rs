@@ -220,12 +220,16 @@ impl Tree {
     /// wrong in the tree is the client's affair.
     pub(crate) fn overlaid(&self, mut stream: Vec<Command>) -> LoadedTree {
         let text = |command: &Command, n: usize| command.get(n).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+        // Those of the server always come from its own tree.
+        stream.retain(|c| !(text(c, 0) == "set" && text(c, 1).starts_with("stockade.")));
+        let knows = stream.iter().any(|c| stockade_config::is_own(c));
         let made: Vec<String> = stream.iter().filter(|c| text(c, 0) == "add").map(|c| text(c, 1)).collect();
         let own: Vec<Command> = match self.compile() {
             Ok(loaded) if !loaded.refused => loaded.stream.into_iter().filter(|c| stockade_config::is_own(c)).collect(),
             _ => Vec::new(),
         };
-        let meant = own.into_iter().filter(|command| command.len() == 3 || made.contains(&text(command, 1)));
+        let of_server = |command: &Command| text(command, 1).starts_with("stockade.");
+        let meant = own.into_iter().filter(|c| of_server(c) || (!knows && made.contains(&text(c, 1))));
         let starts = stream.iter().position(|c| text(c, 0) == "start").unwrap_or(stream.len());
         stream.splice(starts..starts, meant);
         LoadedTree { stream, broken: Vec::new(), faults: Vec::new(), warnings: Vec::new() }

@@ -18,6 +18,7 @@ use crate::daemon::board::{Board, JailBoard};
 use crate::daemon::judge::{JudgeControl, JudgeInbox};
 use crate::daemon::kernel::KernelHandle;
 use crate::daemon::store::StoreHandle;
+use crate::log::Log;
 
 /// How many problems of one kind `status` shows.
 const PROBLEMS_MAX: usize = 20;
@@ -35,6 +36,7 @@ pub(crate) struct Answers {
     pub(crate) actions: ActionsHandle,
     pub(crate) store: StoreHandle,
     pub(crate) board: Board,
+    pub(crate) log: Log,
     pub(crate) database: Option<PathBuf>,
     /// When the daemon started.
     pub(crate) started: Timestamp,
@@ -42,7 +44,10 @@ pub(crate) struct Answers {
 
 impl Answers {
     /// Looks at the judge between two of its steps.
-    fn look<T: Send + 'static>(&self, look: impl FnOnce(&Judge, Timestamp) -> T + Send + 'static) -> Result<T, String> {
+    pub(super) fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Judge, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, String> {
         let (sender, receiver) = channel();
         self.judge.control(JudgeControl::Look(Box::new(move |judge, now| drop(sender.send(look(judge, now))))));
         receiver.recv().map_err(|_| "the daemon is stopping".to_owned())

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use signal_hook::consts::SIGHUP;
 use stockade_config::Overrides;
 use stockade_enforce::runner::Runner;
+use stockade_wire::pickle::Exception;
 
 use super::boot::{Content, Daemon, Lock, Start, Wake, again, in_the_way, open_log, signals};
 use super::door::{Door, First, Sent};
@@ -18,6 +19,7 @@ use crate::control::desk::End;
 use crate::control::server::Socket;
 use crate::log::Log;
 use crate::places::Tree;
+use crate::settings::words;
 
 /// How long a server whose first commands were refused still answers whoever sent them.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -126,7 +128,7 @@ pub(crate) fn launch(mut launch: Launch) -> Result<Ended> {
     let (daemon, desk) = match Daemon::start(start, &sender) {
         Ok(started) => started,
         Err(why) => match &door {
-            Some(door) => return refused(sent, why, &wake, door, &log),
+            Some(door) => return refused(sent, Exception::plain(format!("{why:#}")), &wake, door, &log),
             None => return Err(why),
         },
     };
@@ -195,10 +197,11 @@ fn first(wake: &Receiver<Wake>, launch: &Launch) -> Option<First> {
 
 /// Tells who sent the commands why they are refused, lets them ask what they
 /// still want to, and ends.
-fn refused(sent: Option<Sent>, why: anyhow::Error, wake: &Receiver<Wake>, door: &Door, log: &Log) -> Result<Ended> {
-    log.error(format!("what was sent is refused, and nothing runs: {why:#}"));
+fn refused(sent: Option<Sent>, why: Exception, wake: &Receiver<Wake>, door: &Door, log: &Log) -> Result<Ended> {
+    let text = why.args.iter().map(words).collect::<Vec<_>>().join(": ");
+    log.error(format!("what was sent is refused, and nothing runs: {text}"));
     if let Some(sent) = sent {
-        sent.refused(&format!("{why:#}"));
+        sent.refused(why);
     }
     let until = std::time::Instant::now() + LAST_WORDS;
     while let Ok(next) = wake.recv_timeout(until.saturating_duration_since(std::time::Instant::now())) {
@@ -208,5 +211,5 @@ fn refused(sent: Option<Sent>, why: anyhow::Error, wake: &Receiver<Wake>, door: 
     }
     door.close();
     log.flush();
-    Err(why)
+    bail!("what was sent is refused: {text}")
 }
