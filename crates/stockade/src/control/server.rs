@@ -17,7 +17,7 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -138,7 +138,7 @@ impl Waker {
 /// The listening socket; its file is removed on drop.
 pub(crate) struct Socket {
     listener: UnixListener,
-    path: PathBuf,
+    place: SocketPlace,
 }
 
 impl Socket {
@@ -158,13 +158,36 @@ impl Socket {
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
         listener.set_nonblocking(true)?;
-        Ok(Socket { listener, path: path.to_owned() })
+        let made = std::fs::symlink_metadata(path)?;
+        Ok(Socket { listener, place: SocketPlace { path: path.to_owned(), file: (made.dev(), made.ino()) } })
+    }
+
+    /// Where it is.
+    pub(crate) fn place(&self) -> SocketPlace {
+        self.place.clone()
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.path));
+        self.place.leave();
+    }
+}
+
+/// A socket's file.
+#[derive(Clone, Debug)]
+pub(crate) struct SocketPlace {
+    path: PathBuf,
+    file: (u64, u64),
+}
+
+impl SocketPlace {
+    /// Removes the file, unless another daemon's is there by now.
+    pub(crate) fn leave(&self) {
+        let now = std::fs::symlink_metadata(&self.path);
+        if now.is_ok_and(|now| (now.dev(), now.ino()) == self.file) {
+            drop(std::fs::remove_file(&self.path));
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::boot::{Content, Daemon, Lock, Start, Wake, again, in_the_way, open_lo
 use super::door::{Door, First, Sent};
 use super::notify::notify;
 use crate::cli::RunArgs;
-use crate::control::desk::End;
+use crate::control::desk::{End, LastWord};
 use crate::control::server::Socket;
 use crate::log::Log;
 use crate::places::Tree;
@@ -105,11 +105,13 @@ pub(crate) fn launch(mut launch: Launch) -> Result<Ended> {
     if launch.empty {
         let open = Door::open(socket.take(), sender.clone(), log.clone())?;
         launch.say_ready();
-        let Some(first) = first(&wake, &launch) else {
-            log.info("stopped before there was anything to run");
-            open.close();
-            log.flush();
-            return Ok(Ended::Stopped);
+        let first = match first(&wake, &launch) {
+            Ok(first) => first,
+            Err(last) => {
+                log.info("stopped before there was anything to run");
+                go(&open, lock, last, &log);
+                return Ok(Ended::Stopped);
+            }
         };
         match Content::of_stream(first.stream, &tree) {
             Ok(got) => {
@@ -140,14 +142,23 @@ pub(crate) fn launch(mut launch: Launch) -> Result<Ended> {
     notify("READY=1");
     log.info("ready");
     launch.say_ready();
-    let (end, ended) = daemon.wait(&wake, &launch, &log);
-    daemon.stop(end, &door, &log)?;
-    log.flush();
-    drop(lock);
+    let (end, ended, last) = daemon.wait(&wake, &launch, &log);
+    let stopped = daemon.stop(end, &log);
+    go(&door, lock, last, &log);
+    stopped?;
     if end == End::Restart {
         return Err(again().into());
     }
     Ok(ended)
+}
+
+/// Leaves: first the places that another daemon may want at once, then whoever waits for that.
+fn go(door: &Door, lock: Lock, last: LastWord, log: &Log) {
+    door.leave();
+    drop(lock);
+    last();
+    door.close();
+    log.flush();
 }
 
 impl Launch {
@@ -175,21 +186,21 @@ impl Launch {
     }
 }
 
-/// What an empty server shall run; `None` if it is to stop before.
+/// What an empty server shall run; or, if it is to stop before, the last word.
 ///
 /// DIVERGENCE: failed-start-ends. What the original's client sends first is
 /// one stream; a server that can't run it ends, instead of staying without jails.
-fn first(wake: &Receiver<Wake>, launch: &Launch) -> Option<First> {
+fn first(wake: &Receiver<Wake>, launch: &Launch) -> Result<First, LastWord> {
     while let Ok(next) = wake.recv() {
         match next {
-            Wake::First(first) => return Some(first),
-            Wake::End(_) => return None,
+            Wake::First(first) => return Ok(first),
+            Wake::End(_, last) => return Err(last),
             Wake::Signal(SIGHUP) if launch.detached => {}
             Wake::Signal(signal_hook::consts::SIGUSR1) => {}
-            Wake::Signal(_) => return None,
+            Wake::Signal(_) => break,
         }
     }
-    None
+    Err(Box::new(|| {}))
 }
 
 /// Tells who sent the commands why they are refused, lets them ask what they
@@ -202,7 +213,7 @@ fn refused(sent: Option<Sent>, why: Exception, wake: &Receiver<Wake>, door: &Doo
     }
     let until = std::time::Instant::now() + LAST_WORDS;
     while let Ok(next) = wake.recv_timeout(until.saturating_duration_since(std::time::Instant::now())) {
-        if matches!(next, Wake::End(_) | Wake::Signal(_)) {
+        if matches!(next, Wake::End(..) | Wake::Signal(_)) {
             break;
         }
     }
