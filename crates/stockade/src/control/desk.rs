@@ -393,12 +393,18 @@ fn unban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
 
 /// Says which banned networks hold an address all the same.
 fn still_held(around: &[(Net, JailName, Net)], net: Option<Net>) -> String {
-    let holds = around.iter().filter(|(inside, ..)| Some(*inside) == net);
-    holds
-        .map(|(_, jail, wide)| {
-            format!("; the network {wide} is banned in {jail} and holds it: unban it, too, if you mean it")
-        })
-        .collect()
+    let mut holds: Vec<(Net, Vec<&str>)> = Vec::new();
+    for (_, jail, wide) in around.iter().filter(|(inside, ..)| Some(*inside) == net) {
+        match holds.iter_mut().find(|(other, _)| other == wide) {
+            Some((_, jails)) => jails.push(jail.as_str()),
+            None => holds.push((*wide, vec![jail.as_str()])),
+        }
+    }
+    let part = |(wide, jails): &(Net, Vec<&str>)| {
+        let jails = jails.join(" and ");
+        format!("; the network {wide} is banned in {jails} and holds it: unban it, too, if you mean it")
+    };
+    holds.iter().map(part).collect()
 }
 
 /// `lift` with the daemon alive: the same as `unban`.
