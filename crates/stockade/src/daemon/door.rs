@@ -64,6 +64,11 @@ impl Door {
         self.place.leave();
     }
 
+    /// Is the socket the service manager's?
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.place.is_handed_over()
+    }
+
     /// Ends the thread as soon as every answer has been sent.
     pub(super) fn close(&self) {
         self.ended.store(true, Ordering::Relaxed);

@@ -95,7 +95,10 @@ pub(crate) fn launch(mut launch: Launch) -> Result<Ended> {
         content.correct(&mut places, &launch);
     }
     let lock = Lock::take(&places.pidfile)?;
-    let socket = Socket::bind(&places.socket).map_err(|e| in_the_way(&places, &tree, &e))?;
+    let socket = match Socket::handed_over().context("the service manager's socket can't be used")? {
+        Some(socket) => socket,
+        None => Socket::bind(&places.socket).map_err(|e| in_the_way(&places, &tree, &e))?,
+    };
     lock.write_pid()?;
     let log = open_log(&places, &launch)?;
     let (sender, wake) = channel();
@@ -146,6 +149,9 @@ pub(crate) fn launch(mut launch: Launch) -> Result<Ended> {
     let stopped = daemon.stop(end, &log);
     go(&door, lock, last, &log);
     stopped?;
+    if end == End::Restart && door.is_handed_over() {
+        bail!("stopped to be started anew by the service manager, whose socket it is");
+    }
     if end == End::Restart {
         return Err(again().into());
     }

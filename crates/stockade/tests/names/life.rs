@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::Said;
 use crate::conversations::{plain, words_for};
-use crate::original::{Original, PATIENCE, Server, all};
+use crate::original::{self, Original, PATIENCE, Server, all};
 use crate::ours::Ours;
 use crate::trees::{good, without_actions};
 
@@ -173,6 +173,42 @@ fn a_container_starts_the_same() {
             assert_eq!((seen[1].2, seen[1].3), (Some(0), (false, false)));
         }
     }
+}
+
+/// Makes a socket as a service manager does, with a second one before it, and becomes the program that it is for.
+const MANAGER: &str = "
+import os, socket, sys
+other = socket.socket(socket.AF_UNIX)
+other.bind(sys.argv[1] + '.other')
+ours = socket.socket(socket.AF_UNIX)
+ours.bind(sys.argv[1])
+for s in (other, ours):
+    s.listen(16)
+a, b = os.dup(other.fileno()), os.dup(ours.fileno())
+os.dup2(a, 3); os.dup2(b, 4)
+os.set_inheritable(3, True); os.set_inheritable(4, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='2', LISTEN_FDNAMES='other:fail2ban')
+os.execv(sys.argv[2], sys.argv[2:])
+";
+
+#[test]
+fn a_service_managers_socket_is_used_and_left_in_its_place() {
+    if original::none("a_service_managers_socket_is_used_and_left_in_its_place") {
+        return;
+    }
+    let ours = Ours::new();
+    let place = Place::new("handed-over");
+    let socket = place.run("f2b.sock");
+    let program = ours.folder().join("fail2ban-server");
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--net", "python3", "-c", MANAGER]).arg(&socket).arg(program);
+    command.arg("-c").arg(&place.tree).args(["-f", "start"]).stdout(Stdio::null());
+    let mut server = Server::when_it_answers(command.spawn().unwrap(), &socket);
+    let status = ours.client(&place.words("status"));
+    assert!(status.out.contains("api, web"), "{status:?}");
+    assert_eq!(ours.client(&place.words("stop")).out, "Shutdown successful\n");
+    assert_eq!(server.ended(), Some(0));
+    assert!(socket.exists() && !place.run("f2b.pid").exists());
 }
 
 /// What happens to whoever is in the way, and to signals in the background.
