@@ -145,7 +145,7 @@ impl Tree {
 
     /// Where this tree's daemon has its things.
     pub(crate) fn places(&self) -> Result<Places> {
-        if !self.folder_is_usable() {
+        if !self.folder_is_usable() && !self.is_all_given() {
             bail!("{} is not a folder; -c takes a folder with jail.conf or jail.local in it", self.folder.display());
         }
         let (daemon, _) = stockade_config::load_daemon_options(&self.source, &self.given);
@@ -169,6 +169,15 @@ impl Tree {
             places.logtarget = "STDERR".to_owned();
         }
         Ok(places)
+    }
+
+    /// Is there nothing that the tree would have to say? The original's client
+    /// starts a server so, without telling where its tree is.
+    fn is_all_given(&self) -> bool {
+        let given = &self.given;
+        [&given.socket, &given.pidfile, &given.loglevel, &given.logtarget, &given.syslogsocket]
+            .iter()
+            .all(|given| given.is_some())
     }
 
     fn folder_is_usable(&self) -> bool {

@@ -29,7 +29,7 @@ use stockade_wire::pickle::Exception;
 use super::actions::ActionsHandle;
 use super::asker::Asker;
 use super::board::Board;
-use super::door::{Door, First};
+use super::door::First;
 use super::flow::Reach;
 use super::guard::GuardHandle;
 use super::judge::{Hands, JudgeControl, JudgeInbox, JudgeThread};
@@ -46,14 +46,14 @@ use super::store::{ROWS_AT_ONCE, StoreHandle, stored};
 use super::watch::WatchHandle;
 use crate::cli::RUNNER_WORD;
 use crate::control::answers::Answers;
-use crate::control::desk::{End, FrontDesk};
+use crate::control::desk::{End, FrontDesk, LastWord};
 use crate::log::{Aim, Level, Log, Target};
 use crate::places::{LoadedTree, Places, Tree};
 use crate::settings::Settings;
 
 /// What makes the main thread go on.
 pub(super) enum Wake {
-    End(End),
+    End(End, LastWord),
     Signal(i32),
     /// An empty server is told what to run.
     First(First),
@@ -341,8 +341,8 @@ impl Daemon {
         let desk = FrontDesk {
             answers: Room::start("answers", answers)?,
             operator: operator_room.clone(),
-            end: Arc::new(move |end| {
-                drop(main.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::End(end)));
+            end: Arc::new(move |end, last| {
+                drop(main.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::End(end, last)));
             }),
             log,
             board,
@@ -354,14 +354,14 @@ impl Daemon {
     }
 
     /// Waits for the end; other signals are dealt with.
-    pub(super) fn wait(&self, wake: &Receiver<Wake>, launch: &Launch, log: &Log) -> (End, Ended) {
+    pub(super) fn wait(&self, wake: &Receiver<Wake>, launch: &Launch, log: &Log) -> (End, Ended, LastWord) {
         const STOP: End = End::Stop { lift: false };
         while let Ok(next) = wake.recv() {
             match next {
-                Wake::End(end) => return (end, Ended::Stopped),
+                Wake::End(end, last) => return (end, Ended::Stopped, last),
                 Wake::Signal(SIGUSR1) => drop(log.reopen()),
                 Wake::Signal(SIGHUP) if launch.detached => {}
-                Wake::Signal(SIGHUP) if launch.as_fail2ban => return (STOP, Ended::HungUp),
+                Wake::Signal(SIGHUP) if launch.as_fail2ban => return (STOP, Ended::HungUp, Box::new(|| {})),
                 Wake::Signal(SIGHUP) => {
                     let log = log.clone();
                     self.operator.send(move |operator| match operator.reload() {
@@ -369,15 +369,15 @@ impl Daemon {
                         Err(why) => log.error(format!("reload refused: {why}")),
                     });
                 }
-                Wake::Signal(_) => return (STOP, Ended::Stopped),
+                Wake::Signal(_) => return (STOP, Ended::Stopped, Box::new(|| {})),
                 Wake::First(_) => {}
             }
         }
-        (STOP, Ended::Stopped)
+        (STOP, Ended::Stopped, Box::new(|| {}))
     }
 
-    /// Ends everything in order.
-    pub(super) fn stop(&self, end: End, door: &Door, log: &Log) -> Result<()> {
+    /// Ends everything but the socket, in order.
+    pub(super) fn stop(&self, end: End, log: &Log) -> Result<()> {
         notify("STOPPING=1");
         log.info("Shutdown in progress...");
         self.stopping.store(true, Ordering::Relaxed);
@@ -386,7 +386,6 @@ impl Daemon {
         let judge_thread = self.judge_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.operator.send(move |operator| drop(sender.send(operator.stop(lift, judge_thread))));
         let result = receiver.recv().unwrap_or_else(|_| Err("the operator's thread has gone".to_owned()));
-        door.close();
         match &result {
             Ok(()) => log.info("Exiting stockade"),
             Err(why) => log.error(format!("not everything could be put away: {why}")),
