@@ -133,6 +133,11 @@ impl Tree {
         self
     }
 
+    /// Where it is read from.
+    pub(crate) fn into_source(self) -> TreeSource {
+        self.source
+    }
+
     /// A complete tree of another making, whose places belong to that.
     pub(crate) fn is_foreign(&self) -> bool {
         matches!(self.source, TreeSource::Disk(_))
