@@ -73,8 +73,12 @@ impl<'c> Trier<'c> {
         }
         let piece = all.get(stopped)?;
         let before = good.as_ref().map_or(head, |(begin, _)| begin.as_str()).to_owned();
-        let here =
-            good.map(|(_, matched)| Near { matched, stopped: word(all.get(stopped..)?), at: piece.at, percent: 0 });
+        let here = good.map(|(_, matched)| Near {
+            matched,
+            stopped: word(all.get(stopped..).unwrap_or_default()),
+            at: piece.at,
+            percent: 0,
+        });
         // Within a group some alternative may have got further.
         let inner = piece.group.as_ref().filter(|_| depth < DEPTH_MAX).and_then(|group| {
             let head = format!("{before}{}", group.open);

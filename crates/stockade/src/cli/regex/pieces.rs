@@ -108,8 +108,10 @@ fn end_of_class(pattern: &str, at: usize) -> usize {
 fn end_of_group(pattern: &str, at: usize) -> usize {
     let bytes = pattern.as_bytes();
     let mut i = at + 1;
-    // `(?P<name>` and `(?<!` hold a bracket that is no tag.
-    if bytes.get(i) == Some(&b'?') {
+    // The condition of `(?(name)a|b)` is no group, and `(?P<name>` and `(?<!` hold a bracket that is no tag.
+    if pattern.get(at..).is_some_and(|rest| rest.starts_with("(?(")) {
+        i = pattern.get(at..).and_then(|rest| rest.find(')')).map_or(pattern.len(), |n| at + n + 1);
+    } else if bytes.get(i) == Some(&b'?') {
         while bytes.get(i).is_some_and(|b| !b":=!>)".contains(b)) {
             i += 1;
         }
@@ -178,7 +180,7 @@ mod tests {
         check(r"^ab+\s*<HOST>$", &["^", "a", "b+", r"\s*", "<HOST>", "$"]);
         check(r"[]\]x](?:a|b){2,3}?(?P<n>[)])c{x", &[r"[]\]x]", "(?:a|b){2,3}?", "(?P<n>[)])", "c", "{", "x"]);
         check("<F-USER>a|<b</F-USER>* <F-ID/><x", &["<F-USER>a|<b</F-USER>*", " ", "<F-ID/>", "<", "x"]);
-        check("(?<!a>)b(?(n)x|y)é", &["(?<!a>)", "b", "(?(n)x|y)", "é"]);
+        check("(?<!a>)b(?(n)x|(?:y))é", &["(?<!a>)", "b", "(?(n)x|(?:y))", "é"]);
     }
 
     #[test]

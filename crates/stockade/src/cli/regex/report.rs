@@ -58,7 +58,7 @@ impl Report<'_> {
         }
         let trial = self.trial;
         say(json!({ "sum": {
-            "lines": trial.lines, "matched": trial.matched, "ignored": trial.ignored, "undated": trial.undated,
+            "lines": trial.lines, "matched": trial.matched, "ignored": trial.ignored, "undated": trial.undated, "told": trial.told,
         } })
         .to_string());
     }
@@ -99,7 +99,8 @@ impl Report<'_> {
         let trial = self.trial;
         let ignored = if trial.ignored > 0 { format!(", {} ignored", trial.ignored) } else { String::new() };
         let undated = if trial.undated > 0 { format!(", {} without a date", trial.undated) } else { String::new() };
-        say(format!("{} lines, {} matched{ignored}{undated}", trial.lines, trial.matched));
+        let told = if trial.told > 0 { format!(", {} tell only more of a session", trial.told) } else { String::new() };
+        say(format!("{} lines, {} matched{told}{ignored}{undated}", trial.lines, trial.matched));
     }
 
     fn matched(&self, matched: &Matched) {

@@ -66,12 +66,16 @@ pub(super) struct Trial<'r> {
     pub(super) matched: u64,
     pub(super) ignored: u64,
     pub(super) undated: u64,
+    /// Lines that a failregex hit, but that are no failure by themselves.
+    pub(super) told: u64,
     pub(super) shown: Vec<Matched>,
     pub(super) missed: Vec<Missed>,
     pub(super) prefregex: Option<Running>,
     pub(super) failregex: Vec<Running>,
     /// Lines of success that a failregex hit: its number, the line, its text.
     pub(super) innocent: Vec<(usize, u64, String)>,
+    /// Failregexes that hit such lines on purpose.
+    gained: Vec<bool>,
 }
 
 impl<'r> Trial<'r> {
@@ -85,11 +89,18 @@ impl<'r> Trial<'r> {
             matched: 0,
             ignored: 0,
             undated: 0,
+            told: 0,
             shown: Vec::new(),
             missed: Vec::new(),
             prefregex: rules.filter.prefregex().map(|text| Running::new(text, false)),
             failregex: rules.filter.failregex().map(|text| Running::new(text, multiline)).collect(),
             innocent: Vec::new(),
+            gained: rules
+                .spec
+                .failregex
+                .iter()
+                .map(|t| t.contains("<F-MLFGAINED>") || t.contains("<F-NOFAIL>"))
+                .collect(),
         }
     }
 
@@ -127,7 +138,12 @@ impl<'r> Trial<'r> {
         let mut spans = Vec::new();
         for (running, n) in self.failregex.iter_mut().zip(0..) {
             let hit = prefixed && running.search(&text);
-            if hit && innocent && self.innocent.iter().filter(|(index, ..)| *index == n).count() < INNOCENT_MAX {
+            let meant = self.gained.get(n).copied().unwrap_or(false);
+            if hit
+                && innocent
+                && !meant
+                && self.innocent.iter().filter(|(index, ..)| *index == n).count() < INNOCENT_MAX
+            {
                 self.innocent.push((n, number, short(line)));
             }
             if let (true, Some(regex), Some(place)) = (hit, &running.regex, &inner) {
@@ -140,6 +156,7 @@ impl<'r> Trial<'r> {
         }
         match report.hits.first() {
             Some(hit) => self.hit(number, line, hit, all, &spans),
+            None if !spans.is_empty() => self.told += 1,
             None if self.missed.len() < CANDIDATES_MAX.max(self.show) => self.missed.push(Missed {
                 line: number,
                 text: short(line),
