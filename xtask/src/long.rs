@@ -68,10 +68,17 @@ const CHECKS: &[Long] = &[
     of_a_crate("judge", "50 times the sizes: a million bans, floods, ends", 60, ["stockade-core", "judge", ""], "50"),
     of_a_crate(
         "config",
-        "20,000 random trees against the original's reader",
-        180,
+        "20,000 random trees, and 16,000 with a mistake, against the original's reader",
+        60,
         ["stockade-config", "random", ""],
         "20000",
+    ),
+    of_a_crate(
+        "config-fuzz",
+        "50,000 damaged, nested and random trees: no panic, bounded time and memory",
+        60,
+        ["stockade-config", "hostile", "damaged_trees"],
+        "50000",
     ),
     of_a_crate(
         "source",

@@ -39,6 +39,7 @@ mod text;
 mod tree;
 mod values;
 
+pub use call::option_list;
 pub use check::CompileCheck;
 pub use daemon::{DaemonOptions, Overrides};
 pub use diagnostic::{Diagnostic, Severity};

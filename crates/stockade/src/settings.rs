@@ -79,6 +79,16 @@ impl ActionSettings {
         self.properties.iter().find(|(n, _)| n == name).map(|(_, v)| words(v))
     }
 
+    /// The action as the other rooms know it.
+    pub(crate) fn spec(&self, jail: &str) -> stockade_enforce::actions::ActionSpec {
+        stockade_enforce::actions::ActionSpec {
+            jail: jail.into(),
+            name: self.name.as_str().into(),
+            properties: self.properties.iter().map(|(name, value)| (name.clone(), words(value))).collect(),
+            python: self.python.clone(),
+        }
+    }
+
     fn set(&mut self, name: &str, value: Value) {
         match self.properties.iter_mut().find(|(n, _)| n == name) {
             Some(slot) => slot.1 = value,

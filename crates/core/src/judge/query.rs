@@ -188,6 +188,12 @@ impl Judge {
         bans
     }
 
+    /// The living ban of an id in a jail.
+    pub fn ban(&self, jail: &JailName, id: &FailureId) -> Option<BanView> {
+        let jail = self.jail(jail)?;
+        Some(self.view(jail, id, jail.bans.get(id)?))
+    }
+
     /// Is this id banned in the jail?
     pub fn is_banned(&self, jail: &JailName, id: &FailureId) -> bool {
         self.jail(jail).is_some_and(|jail| jail.bans.get(id).is_some())

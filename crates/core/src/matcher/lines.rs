@@ -23,7 +23,7 @@ use crate::time::{Span, Timestamp};
 /// A last date older than this is not lent to a line without one.
 const LAST_DATE: Span = Span::from_secs(60);
 /// A date this far from the present is odd for a line that was just written.
-const ODD_DATE: Span = Span::from_secs(61);
+pub(super) const ODD_DATE: Span = Span::from_secs(61);
 
 /// How a line is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +151,30 @@ pub(super) struct Cut<'a> {
     pub(super) ended: Option<&'a str>,
 }
 
+impl Cut<'_> {
+    /// Does each literal that patterns may find in what is left stand in the line, too?
+    ///
+    /// So if nothing was cut from within, or no word was (see [`stockade_pattern::Hole`]).
+    fn keeps_literals(&self) -> bool {
+        let word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_' || !b.is_ascii();
+        match (self.before.as_bytes().last(), self.behind.as_bytes().first()) {
+            (Some(left), Some(right)) => !word(left) && !word(right),
+            _ => true,
+        }
+    }
+}
+
+/// How much of a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Care {
+    /// All of it.
+    Whole,
+    /// All of it; its date is regular (see [`super::skip`]).
+    Regular,
+    /// Its date: it holds no literal that the patterns need.
+    Date,
+}
+
 /// A line without its end, and with it if that is a lone `\n`.
 #[derive(Clone, Copy)]
 struct Text<'a> {
@@ -171,7 +195,7 @@ pub(super) struct When {
 #[derive(Debug)]
 pub struct Matcher {
     pub(super) jail: JailName,
-    filter: Arc<Filter>,
+    pub(super) filter: Arc<Filter>,
     epoch: u64,
     pub(super) choice: Choice,
     pub(super) sessions: Sessions,
@@ -244,43 +268,40 @@ impl Matcher {
         self.epoch = epoch;
     }
 
-    /// Finds the failures of one block.
+    /// Finds the failures of one block, line by line.
     pub fn block(&mut self, now: Timestamp, block: &Block) -> Batch {
         let filter = Arc::clone(&self.filter);
-        let mut failures = Vec::new();
-        let mut count = 0_u32;
+        let mut batch = self.empty_batch(block);
         for line in Lines::new(block) {
-            count = count.saturating_add(1);
-            let report = self.raw_line(&filter, now, block, &line);
-            for mut hit in report.hits {
-                let Some(who) = hit.who else { continue };
-                // These are the id already.
-                hit.groups.retain(|(name, _)| !matches!(&**name, "fid" | "ip4" | "ip6" | "dns"));
-                self.counters.failures += 1;
-                failures.push(Failure {
-                    who,
-                    ip: hit.ip.as_ref().and_then(FailureId::net),
-                    time: hit.time.unwrap_or(now),
-                    regex: hit.regex,
-                    place: line.place(block),
-                    matches: hit.matches,
-                    groups: hit.groups,
-                });
-            }
+            batch.lines = batch.lines.saturating_add(1);
+            self.raw_line(&filter, now, block, &line, Care::Whole, &mut batch.failures);
         }
+        batch
+    }
+
+    /// What a block comes to if nothing is found in it.
+    pub(super) fn empty_batch(&self, block: &Block) -> Batch {
         Batch {
             jail: self.jail.clone(),
             source: block.source.clone(),
             to: block.end.clone(),
-            failures,
-            lines: count,
+            failures: Vec::new(),
+            lines: 0,
             replay: block.replay,
             epoch: self.epoch,
         }
     }
 
-    /// Decodes one line of a block and looks at it as the daemon does.
-    fn raw_line(&mut self, filter: &Filter, now: Timestamp, block: &Block, line: &RawLine<'_>) -> LineReport {
+    /// Decodes one line of a block, looks at it as the daemon does, and adds its failures.
+    pub(super) fn raw_line(
+        &mut self,
+        filter: &Filter,
+        now: Timestamp,
+        block: &Block,
+        line: &RawLine<'_>,
+        care: Care,
+        failures: &mut Vec<Failure>,
+    ) {
         let bytes = line.bytes;
         if bytes.len() > LINE_BYTES_MAX {
             self.counters.long += 1;
@@ -293,7 +314,7 @@ impl Matcher {
                 );
                 self.notes.say(Level::Warning, text);
             }
-            return LineReport::default();
+            return;
         }
         let (text, whole) = filter.encoding.decode(bytes);
         if !whole {
@@ -304,7 +325,22 @@ impl Matcher {
         let ended = text.get(..line_text.len() + 1).filter(|t| t.ends_with('\n'));
         let stamp = line.stamp.map(|stamp| stamp.time);
         let text = Text { line: line_text, ended };
-        self.look(filter, now, text, stamp, block.in_operation, LineMode::DAEMON)
+        let report = self.look(filter, now, text, stamp, block.in_operation, LineMode::DAEMON, care);
+        for mut hit in report.hits {
+            let Some(who) = hit.who else { continue };
+            // These are the id already.
+            hit.groups.retain(|(name, _)| !matches!(&**name, "fid" | "ip4" | "ip6" | "dns"));
+            self.counters.failures += 1;
+            failures.push(Failure {
+                who,
+                ip: hit.ip.as_ref().and_then(FailureId::net),
+                time: hit.time.unwrap_or(now),
+                regex: hit.regex,
+                place: line.place(block),
+                matches: hit.matches,
+                groups: hit.groups,
+            });
+        }
     }
 
     /// Looks at one line of text (without its end).
@@ -321,10 +357,11 @@ impl Matcher {
         mode: LineMode,
     ) -> LineReport {
         let filter = Arc::clone(&self.filter);
-        self.look(&filter, now, Text { line: text, ended: None }, stamp, in_operation, mode)
+        self.look(&filter, now, Text { line: text, ended: None }, stamp, in_operation, mode, Care::Whole)
     }
 
     /// The way of a line through date, judgement of the date, and patterns.
+    #[expect(clippy::too_many_arguments, reason = "the state of one line, passed once")]
     fn look(
         &mut self,
         filter: &Filter,
@@ -333,6 +370,7 @@ impl Matcher {
         stamp: Option<Timestamp>,
         in_operation: bool,
         mode: LineMode,
+        care: Care,
     ) -> LineReport {
         let line = text.line;
         self.counters.lines += 1;
@@ -340,7 +378,7 @@ impl Matcher {
         let lent = mode.findtime && in_operation;
         let dated = match stamp {
             Some(time) => Ok(self.stamped(filter, text, time)),
-            None => self.dated(filter, now, text, lent, mode.ageless, &mut report),
+            None => self.dated(filter, now, text, lent, mode.ageless, care, &mut report),
         };
         let (cut, mut when) = match dated {
             Ok(dated) => dated,
@@ -363,7 +401,9 @@ impl Matcher {
                 return report;
             }
         }
-        self.find(filter, now, &cut, when, mode, &mut report);
+        if care != Care::Date || !cut.keeps_literals() {
+            self.find(filter, now, &cut, when, mode, &mut report);
+        }
         report
     }
 
@@ -381,6 +421,7 @@ impl Matcher {
     ///
     /// # Errors
     /// Why the line is given up.
+    #[expect(clippy::too_many_arguments, reason = "the state of one line, passed once")]
     fn dated<'a>(
         &mut self,
         filter: &Filter,
@@ -388,6 +429,7 @@ impl Matcher {
         text: Text<'a>,
         lend_now: bool,
         ageless: bool,
+        care: Care,
         report: &mut LineReport,
     ) -> Result<(Cut<'a>, When), &'static str> {
         let line = text.line;
@@ -397,6 +439,11 @@ impl Matcher {
             let mut clock = filter.clock(now);
             if ageless {
                 clock.wall = Timestamp::from_secs(0);
+            }
+            if care == Care::Regular
+                && let Some(dated) = self.choice.look_regular(templates, line, &clock)
+            {
+                return Some(dated);
             }
             let (scratch, slots) = (&mut self.scratch, &mut self.slots);
             let lookup = self.choice.look(templates, scratch, slots, line, &clock);
@@ -559,10 +606,6 @@ fn iso(filter: &Filter, time: Timestamp) -> String {
 }
 
 /// The lines of a block, in order.
-///
-/// Each line of the block comes out of here and of nowhere else. So a
-/// selection of candidate lines can take this place, once it also tells which
-/// dates the lines in between would have left behind.
 struct Lines<'a> {
     rest: &'a [u8],
     at: usize,
@@ -570,12 +613,12 @@ struct Lines<'a> {
 }
 
 /// One line of a block.
-struct RawLine<'a> {
+pub(super) struct RawLine<'a> {
     /// With its end.
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
     /// Offset behind it in the block.
-    end: usize,
-    stamp: Option<&'a Stamp>,
+    pub(super) end: usize,
+    pub(super) stamp: Option<&'a Stamp>,
 }
 
 impl<'a> Lines<'a> {

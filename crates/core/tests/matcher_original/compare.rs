@@ -181,7 +181,7 @@ fn sequence(
             let report = matcher.line(Timestamp::from_secs(now), line, stamp.map(Timestamp::from_secs), op, mode);
             if theirs.get("error").is_some() {
                 totals.errors += 1;
-                // DIVERGENCE: it has thrown the line away; from here on both may have seen different dates.
+                // DIVERGENCE (zone-word-gives-up-line): it has thrown the line away; from here on both may have seen different dates.
                 return;
             }
             if report.undecided {

@@ -2,6 +2,7 @@
 
 mod ban;
 pub(crate) mod client;
+mod completion;
 mod demo;
 mod doctor;
 mod dump;
@@ -124,7 +125,16 @@ enum Word {
     /// Watch a ban happen, in namespaces of its own; nothing outside is touched
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
+    /// Print what a shell needs to complete these words
+    #[command(after_help = completion::EXAMPLES)]
+    Completion(completion::CompletionArgs),
+    /// Carries out actions for the daemon that started it
+    #[command(name = RUNNER_WORD, hide = true)]
+    ActionRunner,
 }
+
+/// The hidden word by which the daemon starts the process that runs commands.
+pub(crate) const RUNNER_WORD: &str = "action-runner";
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
@@ -145,6 +155,7 @@ pub(crate) fn main() -> ExitCode {
         Word::Stop(args) => run::stop(&args),
         Word::Lift(args) => lift::lift(&args),
         Word::Why(args) => why::why(&args),
+        Word::Completion(args) => completion::completion(&args),
         Word::Doctor(args) => doctor::doctor(&args),
         Word::Regex(args) => regex::regex(&args),
         Word::Scan(args) => scan::scan(&args),
@@ -152,6 +163,7 @@ pub(crate) fn main() -> ExitCode {
         Word::Export(args) => export::export(&args),
         Word::Import(args) => import::import(&args),
         Word::Demo(args) => demo::demo(&args),
+        Word::ActionRunner => run::runner(),
     };
     match done {
         Ok(exit) => exit.into(),

@@ -105,6 +105,22 @@ fn show_jail(jail: &Value) {
     for source in list(jail, "sources") {
         say(format!("  log:      {} ({})", text(source, "path"), text(source, "state")));
     }
+    for action in list(jail, "actions") {
+        let (commands, failures) = (number(action, "commands"), number(action, "failures"));
+        let mut line = format!("  action:   {}: {commands} commands run", text(action, "name"));
+        if number(action, "waiting") > 0 {
+            line += &format!(", {} steps wait", number(action, "waiting"));
+        }
+        say(line);
+        if failures > 0 {
+            let trouble = text(action, "trouble");
+            let now = if trouble.is_empty() { "not the last time".to_owned() } else { format!("now: {trouble}") };
+            say(term::warn(&format!("            failed {failures} times, {now}")));
+        }
+        if !text(action, "said").is_empty() {
+            say(term::warn(&format!("            ended well but wrote to standard error: {}", text(action, "said"))));
+        }
+    }
     show_withheld(jail);
     let bans = list(jail, "bans");
     if !bans.is_empty() {

@@ -48,6 +48,9 @@ fn show(answer: &Value) {
         }
         say(format!("  because   {}", text(ban, "because")));
         say(format!("  state     {}", text(ban, "state")));
+        for action in list(ban, "actions") {
+            say(format!("  action    {}", action.as_str().unwrap_or_default()));
+        }
         for line in list(ban, "matches") {
             say(format!("  line      {}", line.as_str().unwrap_or_default()));
         }

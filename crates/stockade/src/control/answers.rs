@@ -13,10 +13,17 @@ use stockade_core::judge::{BanView, Judge, TallyView};
 use stockade_core::{DecisionKind, FailureId, JailName, Net, Timestamp};
 use stockade_store::{Reader, Row};
 
+use crate::daemon::actions::{ActionView, ActionsHandle};
 use crate::daemon::board::{Board, JailBoard};
 use crate::daemon::judge::{JudgeControl, JudgeInbox};
 use crate::daemon::kernel::KernelHandle;
 use crate::daemon::store::StoreHandle;
+
+/// How many problems of one kind `status` shows.
+const PROBLEMS_MAX: usize = 20;
+
+/// A command that takes longer than this is worth a word.
+const SLOW_SECS: u64 = 10;
 
 /// How many journal rows `why` shows.
 const HISTORY_MAX: usize = 20;
@@ -25,6 +32,7 @@ const HISTORY_MAX: usize = 20;
 pub(crate) struct Answers {
     pub(crate) judge: Arc<JudgeInbox>,
     pub(crate) kernel: KernelHandle,
+    pub(crate) actions: ActionsHandle,
     pub(crate) store: StoreHandle,
     pub(crate) board: Board,
     pub(crate) database: Option<PathBuf>,
@@ -70,10 +78,12 @@ impl Answers {
         let kernel = self.kernel.state();
         let store = self.store.state();
         let mut problems: Vec<String> = Vec::new();
-        for trouble in health.troubles.iter().take(20) {
+        for trouble in health.troubles.iter().take(PROBLEMS_MAX) {
             let part = trouble.action.as_deref().unwrap_or("kernel");
             problems.push(format!("[{}] {}: {part}: {}", trouble.subject.jail, trouble.subject.id, trouble.why));
         }
+        let actions = self.actions.view();
+        problems.extend(actions.iter().flat_map(action_problems).take(PROBLEMS_MAX));
         let state = match (&kernel, kernel.trouble.is_empty(), kernel.unsettled) {
             (k, _, _) if k.dry => "dry run: nobody is banned".to_owned(),
             (k, false, _) => k.trouble.clone(),
@@ -90,7 +100,7 @@ impl Answers {
             "started": self.started.micros(),
             "loaded": posted.loaded.as_secs_f64(),
             "dry_run": kernel.dry,
-            "firewall": { "what": kernel.means, "why": kernel.why, "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
+            "firewall": { "what": kernel.all_means(), "why": kernel.why, "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
                 "unsettled": kernel.unsettled, "dropped_packets": dropped.0, "dropped_bytes": dropped.1 },
             "database": {
                 "what": self.database.as_ref().map_or("memory".to_owned(), |path| path.display().to_string()),
@@ -99,6 +109,7 @@ impl Answers {
                 "unsaved": store.unsaved,
             },
             "jails": jails,
+            "actions": actions.iter().map(action_json).collect::<Vec<_>>(),
             "withheld": self.withheld(None)?,
             "problems": problems,
         }))
@@ -122,12 +133,18 @@ impl Answers {
         let mut jail = Map::new();
         jail.insert("name".into(), json!(name));
         jail.insert("state".into(), json!(state_of(board)));
+        if board.blocks {
+            jail.insert("means".into(), json!(self.kernel.state().means_of(&board.spec.name)));
+        }
         put_counters(&mut jail, &counters);
         jail.insert(
             "settings".into(),
             json!({ "maxretry": board.spec.maxretry, "findtime": board.spec.findtime.secs(), "bantime": board.spec.bantime.secs() }),
         );
         jail.insert("sources".into(), sources(board));
+        let actions = self.actions.view();
+        let actions = actions.iter().filter(|action| action.jail == name).map(action_json);
+        jail.insert("actions".into(), actions.collect());
         jail.insert("withheld".into(), self.withheld(Some(name))?);
         jail.insert("bans".into(), bans.iter().map(|ban| ban_json(name, ban)).collect());
         Ok(Value::Object(jail))
@@ -182,8 +199,10 @@ impl Answers {
         for jail in &why.jails {
             let name = jail.jail.as_str();
             if let Some(ban) = &jail.ban {
-                bans.push(self.ban_story(name, ban));
-                asked_kernel.extend(ban.ip.or(ban.id.net()).map(|net| (jail.jail.clone(), net)));
+                bans.push(self.ban_story(&jail.jail, ban));
+                let native = posted.jails.iter().any(|board| board.spec.name == jail.jail && board.native);
+                let asked = native.then_some(ban);
+                asked_kernel.extend(asked.and_then(|ban| ban.ip.or(ban.id.net()).map(|net| (jail.jail.clone(), net))));
             }
             if let Some((since, _, reason)) = &jail.withheld {
                 withheld.push(json!({ "jail": name, "since": since.secs(), "why": reason }));
@@ -197,7 +216,7 @@ impl Answers {
             }
         }
         for (jail, ban) in &around {
-            bans.push(self.ban_story(jail.as_str(), ban));
+            bans.push(self.ban_story(jail, ban));
             asked_kernel.extend(ban.ip.or(ban.id.net()).map(|net| (jail.clone(), net)));
         }
         if let Some(reason) = &why.protected {
@@ -218,8 +237,8 @@ impl Answers {
         }))
     }
 
-    fn ban_story(&self, jail: &str, ban: &BanView) -> Value {
-        let mut story = ban_json(jail, ban);
+    fn ban_story(&self, jail: &JailName, ban: &BanView) -> Value {
+        let mut story = ban_json(jail.as_str(), ban);
         if let Some(map) = story.as_object_mut() {
             let mut because = if ban.failures == 0 {
                 "it was banned by hand".to_owned()
@@ -233,6 +252,9 @@ impl Answers {
                 because = format!("{because}; {}", ban.why);
             }
             map.insert("because".into(), json!(because));
+            let held = self.actions.held(jail, &ban.id);
+            let held = held.iter().map(|(action, words)| json!(format!("{action}: {words}")));
+            map.insert("actions".into(), held.collect());
             map.insert("matches".into(), json!(ban.matches.iter().collect::<Vec<_>>()));
         }
         story
@@ -244,15 +266,14 @@ impl Answers {
             return Value::Null;
         }
         let state = self.kernel.state();
-        let means = &state.means;
         if state.dry {
             return json!("not asked: this is a dry run, packets are not dropped");
         }
         let parts: Vec<String> = asked
             .iter()
-            .map(|(jail, net)| match self.kernel.verify(jail, *net) {
-                Some(true) => format!("{net} is in {means} for {jail}: its packets are dropped"),
-                _ => format!("{net} is NOT in {means} for {jail}: the ban does not hold"),
+            .map(|(jail, net)| match (self.kernel.verify(jail, *net), state.means_of(jail)) {
+                (Some(true), means) => format!("{net} is in {means} for {jail}: its packets are refused"),
+                (_, means) => format!("{net} is NOT in {means} for {jail}: the ban does not hold"),
             })
             .collect();
         json!(parts.join("; "))
@@ -288,6 +309,28 @@ fn put_counters(map: &mut Map<String, Value>, counters: &stockade_core::judge::C
     map.insert("ignored_total".into(), json!(counters.ignored_total));
 }
 
+/// What the operator should know of an action.
+fn action_problems(action: &ActionView) -> Vec<String> {
+    let ActionView { jail, name, waiting, running_secs, trouble, said, .. } = action;
+    let mut problems = Vec::new();
+    if !trouble.is_empty() {
+        problems.push(format!("[{jail}] action {name} failed: {trouble}"));
+    }
+    if *running_secs >= SLOW_SECS {
+        problems.push(format!("[{jail}] action {name}: a command runs for {running_secs} s now, {waiting} steps wait"));
+    }
+    if !said.is_empty() {
+        problems.push(format!("[{jail}] action {name} ended well but wrote to standard error: {said}"));
+    }
+    problems
+}
+
+fn action_json(action: &ActionView) -> Value {
+    let ActionView { jail, name, commands, failures, bans, waiting, running_secs, trouble, said } = action;
+    json!({ "jail": jail, "name": name, "commands": commands, "failures": failures, "bans": bans, "waiting": waiting,
+        "running_secs": running_secs, "trouble": trouble, "said": said })
+}
+
 /// How a jail is doing, in words.
 fn state_of(board: &JailBoard) -> String {
     if board.sources.is_empty() {
@@ -314,7 +357,7 @@ fn state_of(board: &JailBoard) -> String {
 }
 
 fn lag(board: &JailBoard) -> u64 {
-    let read: u64 = board.sources.iter().map(|source| source.state().lag_bytes).sum();
+    let read: u64 = board.sources.iter().map(|source| source.state().lag_bytes + source.behind(&board.actor)).sum();
     // A waiting block is at most this large.
     read + (board.actor.waiting() as u64) * (256 << 10)
 }

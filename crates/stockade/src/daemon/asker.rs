@@ -1,4 +1,5 @@
-//! Those who look outside so that nobody else has to wait: host names.
+//! Those who look outside so that nobody else has to wait: host names, and
+//! (through the action runner) ignore commands.
 //!
 //! Four threads share one bounded queue; a question that finds it full is
 //! answered at once with "nothing", as the judge's own bound says. Answers are
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use stockade_core::judge::{Answer, Ask, AskId, Event, Question};
 
+use super::actions::ActionsHandle;
 use super::judge::{JudgeControl, JudgeInbox};
 
 const THREADS: usize = 4;
@@ -32,12 +34,13 @@ struct State {
 pub(crate) struct Asker {
     shared: Arc<(Mutex<State>, Condvar)>,
     judge: Arc<JudgeInbox>,
+    actions: ActionsHandle,
 }
 
 impl Asker {
     /// Starts the threads.
-    pub(crate) fn start(judge: Arc<JudgeInbox>) -> io::Result<Asker> {
-        let asker = Asker { shared: Arc::default(), judge };
+    pub(crate) fn start(judge: Arc<JudgeInbox>, actions: ActionsHandle) -> io::Result<Asker> {
+        let asker = Asker { shared: Arc::default(), judge, actions };
         for n in 0..THREADS {
             let asker = asker.clone();
             std::thread::Builder::new().name(format!("asker {n}")).spawn(move || asker.work())?;
@@ -64,8 +67,8 @@ impl Asker {
                     self.shared.1.notify_one();
                 }
             }
-            // Commands belong to the action runner's child; without it nothing is ignored by command.
-            Question::IgnoreCommand { .. } => self.answer(ask.id, Answer::Ignore(false)),
+            // Commands belong to the action runner.
+            Question::IgnoreCommand { jail, command, about } => self.actions.ask(ask.id, jail, command, about),
         }
     }
 

@@ -17,8 +17,10 @@ pub(crate) struct JailBoard {
     pub(crate) sources: Vec<Arc<SourceRun>>,
     /// Does it read anything at all?
     pub(crate) reads: bool,
-    /// Does it block packets at all?
+    /// Does it do anything about a ban at all?
     pub(crate) blocks: bool,
+    /// Are its bans in the kernel, by our own hand?
+    pub(crate) native: bool,
 }
 
 /// One configuration, as it is in force.

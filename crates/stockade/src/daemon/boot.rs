@@ -20,10 +20,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use stockade_core::judge::{Command, Event, Judge, StoredBan};
 use stockade_core::matcher::Calendar;
 use stockade_core::{JailName, Net, Position, Seq, SourceKey, Span};
+use stockade_enforce::runner::{NewsReader, Runner};
 use stockade_enforce::{Kernel, Means, Services};
 use stockade_source::{Mode, Watcher};
 use stockade_store::{Note, Recovery, Store};
 
+use super::actions::ActionsHandle;
 use super::asker::Asker;
 use super::board::Board;
 use super::door::{Door, First};
@@ -40,6 +42,7 @@ use super::snapshot;
 use super::stage::Ground;
 use super::store::{ROWS_AT_ONCE, StoreHandle, stored};
 use super::watch::WatchHandle;
+use crate::cli::RUNNER_WORD;
 use crate::control::answers::Answers;
 use crate::control::desk::{End, FrontDesk};
 use crate::log::{Level, Log, Target};
@@ -214,6 +217,8 @@ pub(super) struct Start<'a> {
     pub(super) places: Places,
     pub(super) content: Content,
     pub(super) log: Log,
+    /// Who runs commands; nobody in a dry run.
+    pub(super) runner: Option<(Runner, NewsReader)>,
 }
 
 /// The daemon, running.
@@ -226,7 +231,8 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Starts everything but the socket, for which there is the desk.
     pub(super) fn start(start: Start<'_>, main: &Sender<Wake>) -> Result<(Daemon, FrontDesk)> {
-        let Start { launch, tree, places, content: Content { loaded, settings, mut broken, strict }, log } = start;
+        let Start { launch, tree, places, content: Content { loaded, settings, mut broken, strict }, log, runner } =
+            start;
         let dry_run = launch.dry_run;
         let started = super::now();
         log.info("-".repeat(50));
@@ -240,10 +246,12 @@ impl Daemon {
         let judge_inbox = super::judge::inbox();
         let store = StoreHandle::start(store, Arc::clone(&judge_inbox), log.clone())?;
         let kernel = KernelHandle::start(kernel, Arc::clone(&judge_inbox), log.clone())?;
+        let actions = start_actions(runner, &places, &judge_inbox, &log)?;
         let hands = Hands {
             store: store.clone(),
             kernel: kernel.clone(),
-            asker: Asker::start(Arc::clone(&judge_inbox))?,
+            actions: actions.clone(),
+            asker: Asker::start(Arc::clone(&judge_inbox), actions.clone())?,
             log: log.clone(),
         };
         let last = Seq(recovery.next.0.saturating_sub(1));
@@ -251,6 +259,7 @@ impl Daemon {
             JudgeThread::new(Judge::new(super::seed(), last), Arc::clone(&judge_inbox), hands, zone.clone(), last);
         let judge_thread = std::thread::Builder::new().name("judge".into()).spawn(move || thread.run())?;
 
+        super::notify::keep_watchdog(Arc::clone(&judge_inbox))?;
         let guard = GuardHandle::new(Arc::clone(&judge_inbox), purge_age(&settings));
         guard.refresh();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -269,8 +278,15 @@ impl Daemon {
             journal: stockade_config::journal_is_there(),
         };
         let board = Board::default();
-        let mut operator =
-            Operator::new(tree, ground, Arc::clone(&judge_inbox), kernel.clone(), reach, guard, board.clone());
+        let mut operator = Operator::new(
+            tree,
+            ground,
+            Arc::clone(&judge_inbox),
+            (kernel.clone(), actions.clone()),
+            reach,
+            guard,
+            board.clone(),
+        );
         operator.left = left(&recovery);
         let mut stage = operator.stage(settings).map_err(|why| anyhow!("the configuration can't be used: {why}"))?;
         broken.append(&mut stage.off);
@@ -288,12 +304,14 @@ impl Daemon {
         restore(&streamed, &judge_inbox)?;
         drop(streamed);
         kernel.settle();
+        actions.settle();
         operator.commit_armed(stage);
         let operator_room = Room::start("operator", operator)?;
         let myself = operator_room.clone();
         operator_room.send(move |operator| operator.introduce(myself));
 
-        let answers = Answers { judge: judge_inbox, kernel, store, board, database: places.database.clone(), started };
+        let answers =
+            Answers { judge: judge_inbox, kernel, actions, store, board, database: places.database.clone(), started };
         let stopping = Arc::new(AtomicBool::new(false));
         let main = Mutex::new(main.clone());
         let desk = FrontDesk {
@@ -398,6 +416,20 @@ fn purge_age(settings: &Settings) -> Span {
     let text = settings.server_text("dbpurgeage");
     let secs = text.and_then(|text| stockade_core::judge::timespec::parse_seconds(&text).ok());
     Span::from_secs_f64(secs.unwrap_or(86_400.0))
+}
+
+/// The actions' thread over a runner that waits already.
+fn start_actions(
+    runner: Option<(Runner, NewsReader)>,
+    places: &Places,
+    judge: &Arc<JudgeInbox>,
+    log: &Log,
+) -> Result<ActionsHandle> {
+    let Some(runner) = runner else { return Ok(ActionsHandle::none(Arc::clone(judge))) };
+    let effects = places.database.as_ref().map(|path| path.with_extension("actions"));
+    let spawn = Box::new(|| Runner::spawn(RUNNER_WORD));
+    ActionsHandle::start(runner, spawn, effects, Arc::clone(judge), log.clone())
+        .context("the thread for actions can't be started")
 }
 
 fn open_kernel(dry_run: bool, log: &Log) -> Result<Kernel> {

@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use signal_hook::consts::SIGHUP;
 use stockade_config::Overrides;
+use stockade_enforce::runner::Runner;
 
 use super::boot::{Content, Daemon, Lock, Start, Wake, again, in_the_way, open_log, signals};
 use super::door::{Door, First, Sent};
 use super::notify::notify;
-use crate::cli::RunArgs;
+use crate::cli::{RUNNER_WORD, RunArgs};
 use crate::control::desk::End;
 use crate::control::server::Socket;
 use crate::log::Log;
@@ -77,6 +78,8 @@ pub(crate) fn launch(mut launch: Launch) -> Result<Ended> {
     // Everything that is made here is for its owner alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     launch.dry_run |= launch.shadow || !rustix::process::geteuid().is_root();
+    // Before anything is opened that its commands could inherit.
+    let runner = if launch.dry_run { None } else { Some(Runner::spawn(RUNNER_WORD)?) };
     if launch.detached {
         launch.stand_at_the_root()?;
     }
@@ -119,7 +122,7 @@ pub(crate) fn launch(mut launch: Launch) -> Result<Ended> {
         (door, sent) = (Some(open), first.sent);
     }
     let content = content.context("there is nothing to run")?;
-    let start = Start { launch: &launch, tree, places, content, log: log.clone() };
+    let start = Start { launch: &launch, tree, places, content, log: log.clone(), runner };
     let (daemon, desk) = match Daemon::start(start, &sender) {
         Ok(started) => started,
         Err(why) => match &door {

@@ -1,6 +1,8 @@
 //! The daemon: who runs beside whom, and the order of start and stop.
 
+pub(crate) mod actions;
 pub(crate) mod actor;
+mod apart;
 mod asker;
 pub(crate) mod board;
 mod boot;

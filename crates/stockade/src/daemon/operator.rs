@@ -13,6 +13,7 @@ use stockade_enforce::OnClose;
 use stockade_source::{FileReader, Glob, Journal, JournalStart, Start};
 use stockade_store::{Allow, Forget, Marks};
 
+use super::actions::{ActionsHandle, How};
 use super::actor::{Actor, Past};
 use super::board::{Board, JailBoard, Posted};
 use super::flow::{Reach, Reader, SourceRun};
@@ -54,6 +55,7 @@ pub(crate) struct Operator {
     pub(crate) ground: Ground,
     pub(crate) judge: Arc<JudgeInbox>,
     pub(crate) kernel: KernelHandle,
+    pub(crate) actions: ActionsHandle,
     pub(crate) reach: Reach,
     pub(crate) guard: GuardHandle,
     pub(crate) board: Board,
@@ -76,7 +78,7 @@ impl Operator {
         tree: Tree,
         ground: Ground,
         judge: Arc<JudgeInbox>,
-        kernel: KernelHandle,
+        (kernel, actions): (KernelHandle, ActionsHandle),
         reach: Reach,
         guard: GuardHandle,
         board: Board,
@@ -86,6 +88,7 @@ impl Operator {
             ground,
             judge,
             kernel,
+            actions,
             reach,
             guard,
             board,
@@ -182,7 +185,8 @@ impl Operator {
 
     /// The first half of a commit: firewall and judge know the new jails.
     pub(crate) fn arm(&mut self, stage: &Stage) -> Result<(), String> {
-        self.kernel.layout(stage.layout())?;
+        self.kernel.layout(stage.layout(), stage.stock())?;
+        self.actions.stage(stage.actions(How::Tree));
         let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
         let mut changes: Vec<JailChange> = Vec::new();
         for old in &self.jails {
@@ -345,7 +349,10 @@ impl Operator {
             actor: Arc::clone(&jail.actor),
             sources: jail.reads.iter().filter_map(|name| self.sources.get(name).cloned()).collect(),
             reads: jail.staged.sources != Sources::Nothing,
-            blocks: jail.staged.block.is_some(),
+            native: jail.staged.block.is_some(),
+            blocks: jail.staged.block.is_some()
+                || !jail.staged.stock.is_empty()
+                || !jail.staged.actions.actions.is_empty(),
         });
         self.board.post(Posted { jails: jails.collect(), off: self.off.clone(), loaded: self.loaded });
     }
@@ -484,6 +491,7 @@ impl Operator {
         if let Some(judge) = judge {
             drop(judge.join());
         }
+        self.actions.close(lift);
         let saved = self.reach.store.close();
         let kernel = self.kernel.close(if lift { OnClose::Lift } else { OnClose::Keep });
         self.reach.pool.close();

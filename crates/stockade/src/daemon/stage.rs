@@ -10,13 +10,16 @@ use std::sync::Arc;
 
 use stockade_core::judge::formula::{Formula, parse_constant};
 use stockade_core::judge::timespec::parse_seconds;
-use stockade_core::judge::{Guard, IgnoreEntry, Increment, JailSpec, UseDns};
+use stockade_core::judge::{Guard, IgnoreCache, IgnoreEntry, Increment, JailSpec, UseDns};
 use stockade_core::matcher::{Calendar, DatePattern, Encoding, Filter, FilterSpec, UseDns as FilterDns};
 use stockade_core::{BanTime, FailureId, JailName, Span};
+use stockade_enforce::actions::ActionSpec;
+use stockade_enforce::stock::{Recognised, StockAction, recognise_all};
 use stockade_enforce::{JailBlock, Layout, PortSpec, Services, Verdict};
 use stockade_source::{Glob, JournalOptions};
 use stockade_wire::value::Value;
 
+use super::actions::{How, JailActions, StagedActions};
 use crate::settings::{ActionSettings, JailSettings, Settings, boolean, words};
 
 /// What a jail reads.
@@ -41,8 +44,12 @@ pub(crate) struct StagedJail {
     pub(crate) filter: Arc<Filter>,
     pub(crate) filter_spec: FilterSpec,
     pub(crate) sources: Sources,
-    /// What it blocks; `None` if it only counts.
+    /// What it blocks in the kernel; `None` if nothing.
     pub(crate) block: Option<JailBlock>,
+    /// Its actions that run commands.
+    pub(crate) actions: JailActions,
+    /// Its stock firewall actions, carried out without a shell.
+    pub(crate) stock: Vec<StockAction>,
 }
 
 /// All jails, ready to be swapped in.
@@ -74,14 +81,35 @@ impl Stage {
                 filter: Arc::new(filter),
                 filter_spec,
                 sources: Sources::Nothing,
+                actions: JailActions {
+                    name: name.clone(),
+                    bantime: BanTime::Permanent,
+                    strict: true,
+                    actions: Vec::new(),
+                },
                 block: Some(JailBlock { jail: name, ports, verdict: Verdict::Drop }),
+                stock: Vec::new(),
             });
+        }
+    }
+
+    /// The commands of all jails' actions.
+    pub(crate) fn actions(&self, how: How) -> StagedActions {
+        StagedActions {
+            jails: self.jails.iter().map(|jail| jail.actions.clone()).collect(),
+            off: self.off.iter().map(|(name, _)| name.clone()).collect(),
+            how,
         }
     }
 
     /// How all jails block.
     pub(crate) fn layout(&self) -> Layout {
         Layout::new(self.jails.iter().filter_map(|jail| jail.block.clone()))
+    }
+
+    /// The stock firewall actions of all jails.
+    pub(crate) fn stock(&self) -> Vec<StockAction> {
+        self.jails.iter().flat_map(|jail| jail.stock.iter().cloned()).collect()
     }
 }
 
@@ -100,8 +128,9 @@ pub(crate) struct Ground {
 /// Stages all started jails.
 pub(crate) fn stage(settings: Settings, ground: &Ground, epoch: u64) -> Result<Stage, String> {
     let (mut jails, mut off) = (Vec::new(), Vec::new());
+    let stock = stock_actions(&settings);
     for jail in settings.jails.iter().filter(|jail| jail.started) {
-        match stage_jail(jail, ground, epoch) {
+        match stage_jail(jail, &stock, ground, epoch) {
             Ok(staged) => jails.push(staged),
             Err(why) => off.push((jail.name.clone(), why)),
         }
@@ -113,17 +142,16 @@ pub(crate) fn stage(settings: Settings, ground: &Ground, epoch: u64) -> Result<S
     Ok(Stage { settings, jails, off })
 }
 
-fn stage_jail(jail: &JailSettings, ground: &Ground, epoch: u64) -> Result<StagedJail, String> {
+fn stage_jail(jail: &JailSettings, stock: &[StockAction], ground: &Ground, epoch: u64) -> Result<StagedJail, String> {
     let sources = sources(jail, ground)?;
     let filter_spec = filter_spec(jail, matches!(sources, Sources::Journal(_)))?;
     let filter = Filter::compile(&filter_spec, &ground.calendar).map_err(|e| e.to_string())?;
-    Ok(StagedJail {
-        spec: jail_spec(jail, epoch)?,
-        filter: Arc::new(filter),
-        filter_spec,
-        block: block(jail, ground)?,
-        sources,
-    })
+    let spec = jail_spec(jail, epoch)?;
+    let (block, actions) = actions(jail, stock, ground)?;
+    let strict = jail.own("actionorder") != Some("free");
+    let actions = JailActions { name: spec.name.clone(), bantime: spec.bantime, strict, actions };
+    let stock = stock.iter().filter(|action| action.jail == jail.jail() && !ground.dry_run).cloned().collect();
+    Ok(StagedJail { spec, filter: Arc::new(filter), filter_spec, sources, block, actions, stock })
 }
 
 fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSpec, String> {
@@ -146,9 +174,6 @@ fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSpec, String>
 }
 
 fn jail_spec(jail: &JailSettings, epoch: u64) -> Result<JailSpec, String> {
-    if jail.ignorecommand.as_deref().is_some_and(|command| !command.is_empty()) {
-        return Err("ignorecommand is not supported yet; remove it or use ignoreip".to_owned());
-    }
     let mut spec = JailSpec::new(jail.jail());
     spec.maxretry = number("maxretry", jail.maxretry.unwrap_or(3))?;
     spec.findtime = Span::from_secs_f64(jail.findtime.unwrap_or(600.0));
@@ -168,9 +193,31 @@ fn jail_spec(jail: &JailSettings, epoch: u64) -> Result<JailSpec, String> {
         Some("off") => Guard::Off,
         _ => Guard::Warn,
     };
+    spec.ignorecommand = jail.ignorecommand.as_deref().filter(|command| !command.is_empty()).map(Into::into);
+    spec.ignorecache = ignorecache(jail)?;
     spec.keepcounts = jail.own("keepcounts").is_none_or(boolean);
     spec.epoch = epoch;
     Ok(spec)
+}
+
+/// `ignorecache`: `key="<ip>", max-count=100, max-time=5m`.
+///
+/// Source: fail2ban `server/filter.py`, `ignoreCache`.
+fn ignorecache(jail: &JailSettings) -> Result<Option<IgnoreCache>, String> {
+    let Some(text) = jail.ignorecache.as_deref().filter(|text| !text.trim().is_empty()) else { return Ok(None) };
+    let fail = |why: String| format!("ignorecache = {text}: {why}");
+    let options = stockade_config::option_list(text).map_err(fail)?;
+    let option = |name: &str| options.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+    let key = option("key").ok_or_else(|| fail("it needs a key, such as key=\"<ip>\"".to_owned()))?;
+    let count_max = match option("max-count") {
+        None => 100,
+        Some(count) => count.trim().parse().map_err(|_| fail(format!("max-count = {count} is not a whole number")))?,
+    };
+    let time_max = match option("max-time") {
+        None => 300.0,
+        Some(time) => parse_seconds(time).map_err(|e| fail(format!("max-time = {time}: {e}")))?,
+    };
+    Ok(Some(IgnoreCache { key: key.into(), count_max, time_max: Span::from_secs_f64(time_max) }))
 }
 
 fn increment(jail: &JailSettings) -> Result<Increment, String> {
@@ -238,22 +285,55 @@ fn could_be_a_name(word: &str) -> bool {
         && word.contains(|c: char| c.is_alphabetic())
 }
 
-/// What the jail's actions mean for the kernel.
-fn block(jail: &JailSettings, ground: &Ground) -> Result<Option<JailBlock>, String> {
-    let mut block = None;
-    for action in &jail.actions {
-        if action.property("native").as_deref() != Some("table") {
-            if ground.dry_run {
-                continue;
-            }
-            return Err(format!(
-                "action '{}' runs commands, which this version does not do yet; use banaction = stockade",
-                action.name
-            ));
+/// All actions of jails that run, and how each is carried out.
+pub(crate) fn recognised(settings: &Settings) -> Vec<(ActionSpec, Recognised)> {
+    let mut off: Vec<(ActionSpec, Recognised)> = Vec::new();
+    let mut specs: Vec<ActionSpec> = Vec::new();
+    for jail in settings.jails.iter().filter(|jail| jail.started) {
+        let all = jail.actions.iter().map(|action| action.spec(&jail.name));
+        match jail.own("native") {
+            Some("off") => off.extend(all.map(|spec| (spec, Recognised::Shell("stockade.native = off".to_owned())))),
+            _ => specs.extend(all),
         }
-        block = Some(native_block(&jail.jail(), action, ground)?);
     }
-    Ok(block)
+    let recognised = recognise_all(&specs);
+    specs.into_iter().zip(recognised).chain(off).collect()
+}
+
+/// The actions that are carried out without a shell.
+fn stock_actions(settings: &Settings) -> Vec<StockAction> {
+    let plan = |(spec, recognised): (ActionSpec, Recognised)| match recognised {
+        Recognised::Accelerated(plan) => {
+            Some(StockAction { jail: JailName::new(&spec.jail), name: spec.name, plan: *plan })
+        }
+        Recognised::Shell(_) => None,
+    };
+    recognised(settings).into_iter().filter_map(plan).collect()
+}
+
+/// What the jail's other actions mean: for our own table, and for who runs commands.
+fn actions(
+    jail: &JailSettings,
+    stock: &[StockAction],
+    ground: &Ground,
+) -> Result<(Option<JailBlock>, Vec<ActionSpec>), String> {
+    let (mut block, mut specs) = (None, Vec::new());
+    for action in &jail.actions {
+        if stock.iter().any(|known| known.jail == jail.jail() && *known.name == *action.name) {
+            continue;
+        }
+        if action.property("native").as_deref() == Some("table") {
+            block = Some(native_block(&jail.jail(), action, ground)?);
+            continue;
+        }
+        let spec = action.spec(&jail.name);
+        stockade_enforce::runner::check_python(&spec).map_err(|why| format!("action '{}': {why}", action.name))?;
+        // In a dry run nothing is started.
+        if !ground.dry_run {
+            specs.push(spec);
+        }
+    }
+    Ok((block, specs))
 }
 
 fn native_block(jail: &JailName, action: &ActionSettings, ground: &Ground) -> Result<JailBlock, String> {

@@ -31,11 +31,6 @@ pub(crate) fn all(test: &str) -> Vec<Original> {
     ["STOCKADE_F2B_ROOT_110", "STOCKADE_F2B_ROOT_102"].iter().filter_map(|name| open(name, test)).collect()
 }
 
-/// The newer of the two.
-pub(crate) fn newest(test: &str) -> Option<Original> {
-    open("STOCKADE_F2B_ROOT_110", test)
-}
-
 fn open(variable: &str, test: &str) -> Option<Original> {
     match std::env::var_os(variable) {
         Some(root) => Some(Original::start(Path::new(&root))),

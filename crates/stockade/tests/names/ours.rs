@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::Said;
@@ -20,11 +20,6 @@ impl Ours {
             symlink(env!("CARGO_BIN_EXE_stockade"), folder.join(name)).unwrap();
         }
         Ours { folder }
-    }
-
-    /// Where the links are.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// One of the programs, `client` or `server`, not started yet.

@@ -78,10 +78,16 @@ impl Fields {
         }
     }
 
+    /// Where a field stands, if the line has it.
+    pub(super) fn extent(&self, field: Field) -> Option<(usize, usize)> {
+        let (start, end) = (*self.0.get(field as usize)?)?;
+        Some((usize::try_from(start).ok()?, usize::try_from(end).ok()?))
+    }
+
     /// The text of a field, if the line has it.
     pub(super) fn text<'t>(&self, field: Field, line: &'t str) -> Option<&'t str> {
-        let (start, end) = (*self.0.get(field as usize)?)?;
-        line.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
+        let (start, end) = self.extent(field)?;
+        line.get(start..end)
     }
 }
 
