@@ -21,6 +21,15 @@ pub(crate) struct Call {
     pub(crate) arguments: Ordered<Arc<str>>,
 }
 
+/// The options of a text like `key="<ip>", max-count=100`, in order.
+///
+/// # Errors
+/// If it has another shape; in words for the operator.
+pub fn option_list(text: &str) -> Result<Vec<(String, String)>, String> {
+    let call = parse(&format!("@[{text}]"))?;
+    Ok(call.arguments.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect())
+}
+
 fn is_key(c: char) -> bool {
     is_word(c) || c == '-' || c == '.'
 }

@@ -164,7 +164,7 @@ fn random_trees_give_the_same_commands() {
     assert!(sum.wrong.is_empty(), "{}", sum.wrong.join("\n\n"));
     fs::remove_dir_all(&root).unwrap();
     if only.is_none() && count >= 2_000 {
-        sum.differences.finish("random");
+        sum.differences.finish(file!());
         let rare: Vec<_> = sum.constructs.iter().filter(|(_, n)| **n < 100).collect();
         assert!(rare.is_empty(), "made less than 100 times: {rare:?}");
         println!("{} constructs, the rarest {:?}", sum.constructs.len(), sum.constructs.values().min());

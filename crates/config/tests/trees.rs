@@ -81,6 +81,6 @@ fn the_original_ends_the_same_way() {
     }
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
     if complete {
-        differences.finish("trees");
+        differences.finish(file!());
     }
 }

@@ -66,7 +66,7 @@ pub fn write_repr_bytes(out: &mut String, bytes: &[u8]) {
 /// the direction of writing escaped, so that nobody can write whole lines into
 /// a log (which a jail may read itself) or steer a terminal.
 ///
-/// DIVERGENCE: the original writes captured text as it is.
+/// DIVERGENCE (captured-text-escaped): the original writes captured text as it is.
 pub fn push_escaped(out: &mut String, text: &str) {
     for c in text.chars() {
         if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {

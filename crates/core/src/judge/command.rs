@@ -276,7 +276,8 @@ impl Judge {
             .then(|| std::mem::replace(&mut jail.history, History::new(desk.seeded.clone())));
         jail.withheld.clear();
         if !bans.is_empty() {
-            out.flushes.push(Flush { jail: name.clone(), kind, count: bans.len() as u64 });
+            let after = desk.announcer.last;
+            out.flushes.push(Flush { jail: name.clone(), kind, count: bans.len() as u64, after });
         }
         let jail_bantime = jail.spec.bantime;
         let ending = Ending { jail: name.clone(), jail_bantime, bans, history, kind, origin, reply, removed };

@@ -265,6 +265,8 @@ pub struct Flush {
     pub kind: DecisionKind,
     /// How many single decisions follow.
     pub count: u64,
+    /// The last decision made before: the ends that follow have later numbers.
+    pub after: Seq,
 }
 
 /// Which decision something is about.

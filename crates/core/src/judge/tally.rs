@@ -138,7 +138,7 @@ impl Tallies {
     /// even: with findtime 600, failures at 0, 300 and 601 count 3, where a
     /// window would say 2. Out-of-order failures count without any adjustment.
     ///
-    /// DIVERGENCE (profiles.md, "cleanup of old counts"): a tally whose last
+    /// DIVERGENCE (old-counts-at-once): a tally whose last
     /// failure is findtime old or older is absent at once; the original forgets
     /// it at the next cleanup, up to 5 seconds later.
     pub(super) fn count(&mut self, now: Timestamp, id: &FailureId, added: &Added<'_>, limits: Limits) -> f64 {

@@ -9,7 +9,7 @@ use stockade_pattern::Outcome;
 use super::buffer::{Line, join, match_text, split};
 use super::data::{Data, Value};
 use super::filter::{Filter, UseDns};
-use super::lines::{Cut, Hit, LineMode, LineReport, Matcher, When};
+use super::lines::{Cut, Hit, LineMode, LineReport, Matcher, Seen, When};
 use super::notes::{Daily, Level};
 use super::pattern::Pattern;
 use super::sessions::Home;
@@ -69,6 +69,7 @@ impl Matcher {
         if filter.maxlines > 1 {
             self.keep(filter, cut);
             join(&self.buffer, &mut text);
+            report.show(mode, cut, &text);
             self.find_in_lines(filter, now, cut, when, mode, &text, &mut content, report);
         } else {
             let whole = match cut.ended {
@@ -81,6 +82,7 @@ impl Matcher {
                     &text
                 }
             };
+            report.show(mode, cut, whole);
             self.find_in_line(filter, now, cut, when, mode, whole, &mut content, report);
         }
         (self.text, self.content) = (text, content);
@@ -394,6 +396,16 @@ impl Matcher {
         });
         self.sessions.put_back(home, data);
         next
+    }
+}
+
+impl LineReport {
+    /// Keeps what the patterns see, if wanted.
+    fn show(&mut self, mode: LineMode, cut: &Cut<'_>, text: &str) {
+        if mode.show {
+            let parts = [cut.before.into(), (&*cut.date).into(), cut.behind.into()];
+            self.seen = Some(Box::new(Seen { parts, text: text.into() }));
+        }
     }
 }
 

@@ -37,15 +37,17 @@ pub struct LineMode {
     pub pending: bool,
     /// Sessions and date templates don't age, however the clock goes: reading an old log takes no time.
     pub ageless: bool,
+    /// Keep what the patterns saw, in [`LineReport::seen`].
+    pub show: bool,
 }
 
 impl LineMode {
     /// As the daemon does.
-    pub const DAEMON: LineMode = LineMode { all: false, findtime: true, pending: false, ageless: false };
+    pub const DAEMON: LineMode = LineMode { all: false, findtime: true, pending: false, ageless: false, show: false };
     /// Old logs: the daemon's hits, each at its own time.
-    pub const SCAN: LineMode = LineMode { all: false, findtime: false, pending: false, ageless: true };
+    pub const SCAN: LineMode = LineMode { all: false, findtime: false, pending: false, ageless: true, show: false };
     /// Every failregex for itself.
-    pub const ALL: LineMode = LineMode { all: true, findtime: false, pending: true, ageless: true };
+    pub const ALL: LineMode = LineMode { all: true, findtime: false, pending: true, ageless: true, show: false };
 }
 
 /// The date found in a line.
@@ -93,6 +95,28 @@ pub struct LineReport {
     pub ignored: Vec<u32>,
     /// A pattern ran out of steps; whether it would have hit is not known.
     pub undecided: bool,
+    /// What the patterns saw (only with [`LineMode::show`]).
+    pub seen: Option<Box<Seen>>,
+}
+
+/// A line as the patterns saw it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Before the date, the date (its own or a lent one), behind the date.
+    pub parts: [Box<str>; 3],
+    /// What the prefregex saw, or the failregexes if there is none: with `maxlines` several lines.
+    pub text: Box<str>,
+}
+
+/// How often and where one date template was found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DateRank {
+    /// Index into [`Filter::date_templates`].
+    pub template: usize,
+    /// How often it was taken.
+    pub hits: u64,
+    /// Where its last date began, in characters; `i32::MAX` before the first.
+    pub distance: u32,
 }
 
 /// What a matcher has done since it was made.
@@ -549,10 +573,15 @@ impl Matcher {
         self.sessions.len()
     }
 
-    /// How often each date template (by its index in [`Filter::date_templates`])
-    /// was taken, in their present order.
-    pub fn date_hits(&self) -> Vec<(usize, u64)> {
-        self.choice.order.iter().map(|rank| (rank.template, rank.hits)).collect()
+    /// How often each date template was taken, in their present order. Empty before the first line.
+    pub fn date_ranks(&self) -> Vec<DateRank> {
+        let ranks = self.choice.order.iter();
+        ranks.map(|r| DateRank { template: r.template, hits: r.hits, distance: r.distance }).collect()
+    }
+
+    /// The lines that wait for others, for `maxlines` over 1, oldest first: without and with their date.
+    pub fn waiting(&self) -> Vec<(Box<str>, Box<str>)> {
+        self.buffer.iter().map(|line| (line.text.clone(), line.full.clone())).collect()
     }
 }
 

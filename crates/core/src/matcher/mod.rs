@@ -31,7 +31,7 @@ mod tags;
 pub use date::{Calendar, DateTemplate};
 pub use decode::{Encoding, LINE_BYTES_MAX};
 pub use filter::{DatePattern, Filter, FilterError, FilterSpec, MAXLINES_MAX, UseDns};
-pub use lines::{Counters, DateSeen, Hit, LineMode, LineReport, Matcher};
+pub use lines::{Counters, DateRank, DateSeen, Hit, LineMode, LineReport, Matcher, Seen};
 pub use notes::{Level, NOTES_MAX, Note};
 pub use scanner::{Needles, Scan, Scanner};
 pub use snapshot::{SNAPSHOT_BYTES_MAX, SnapshotError};

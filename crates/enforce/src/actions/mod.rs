@@ -8,6 +8,7 @@
 mod expand;
 pub mod tags;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use expand::{ExpandError, Expansion, expand};
@@ -81,6 +82,26 @@ impl ActionSpec {
             None if self.is_conditional() => vec!["inet4"],
             None => vec![""],
         }
+    }
+
+    /// The tags that are left in any of its commands, for whoever has their values.
+    ///
+    /// Empty for an action whose texts can't be expanded.
+    pub fn wanted_tags(&self) -> BTreeSet<String> {
+        if let Some((_, arguments)) = &self.python {
+            let lines = ["ipmatches", "ipjailmatches", "matches"].into_iter().filter(|name| arguments.contains(name));
+            return lines.chain(["failures", "restored", "bantime"]).map(str::to_owned).collect();
+        }
+        let mut wanted = BTreeSet::new();
+        let families = self.properties.iter().filter_map(|(name, _)| name.split_once("?family=")).map(|(_, f)| Some(f));
+        for family in families.chain([None]).collect::<BTreeSet<_>>() {
+            let Ok(expansion) = Expansion::new(self, family) else { return BTreeSet::new() };
+            for property in COMMANDS.iter().chain(&["actionprolong"]) {
+                let Ok(text) = expansion.text(property) else { continue };
+                wanted.extend(tags::names(&text).map(str::to_owned));
+            }
+        }
+        wanted
     }
 
     /// How many seconds one command may take.

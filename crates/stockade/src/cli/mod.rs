@@ -2,6 +2,7 @@
 
 mod ban;
 pub(crate) mod client;
+mod completion;
 mod demo;
 mod doctor;
 mod dump;
@@ -120,14 +121,33 @@ enum Word {
     /// Watch a ban happen, in namespaces of its own; nothing outside is touched
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
+    /// Print what a shell needs to complete these words
+    #[command(after_help = completion::EXAMPLES)]
+    Completion(completion::CompletionArgs),
+    /// Carries out actions for the daemon that started it
+    #[command(name = RUNNER_WORD, hide = true)]
+    ActionRunner,
 }
+
+/// The hidden word by which the daemon starts the process that runs commands.
+pub(crate) const RUNNER_WORD: &str = "action-runner";
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
     if let Some(exit) = fail2ban::by_name() {
         return exit;
     }
-    let cli = Cli::parse();
+    let json = wants_json();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if json && error.use_stderr() => {
+            let text = error.render().to_string();
+            let text = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
+            term::say(serde_json::json!({ "error": text.trim_start_matches("error: ") }).to_string());
+            return Exit::Usage.into();
+        }
+        Err(error) => error.exit(),
+    };
     let done = match cli.word {
         Word::Run(args) => run::run(&args),
         Word::Status(args) => status::status(&args),
@@ -141,12 +161,14 @@ pub(crate) fn main() -> ExitCode {
         Word::Stop(args) => run::stop(&args),
         Word::Lift(args) => lift::lift(&args),
         Word::Why(args) => why::why(&args),
+        Word::Completion(args) => completion::completion(&args),
         Word::Doctor(args) => doctor::doctor(&args),
         Word::Scan(args) => scan::scan(&args),
         Word::Dump(args) => dump::dump(&args),
         Word::Export(args) => export::export(&args),
         Word::Import(args) => import::import(&args),
         Word::Demo(args) => demo::demo(&args),
+        Word::ActionRunner => run::runner(),
     };
     match done {
         Ok(exit) => exit.into(),
@@ -158,8 +180,18 @@ pub(crate) fn main() -> ExitCode {
             } else {
                 Exit::Refused
             };
-            term::complain(&error);
+            if json {
+                term::say(serde_json::json!({ "error": format!("{error:#}") }).to_string());
+            } else {
+                term::complain(&error);
+            }
             exit.into()
         }
     }
+}
+
+/// Did they ask for JSON? Known before the words are understood, since what is
+/// wrong with them is said in JSON, too.
+fn wants_json() -> bool {
+    std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
 }

@@ -69,6 +69,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Carries out actions until the daemon at the other end is gone.
+pub(crate) fn runner() -> Result<Exit> {
+    stockade_enforce::runner::serve_stdin()?;
+    Ok(Exit::Done)
+}
+
 /// Reads the configuration again.
 pub(crate) fn reload(args: &PlainArgs) -> Result<Exit> {
     let answer = Client::connect(&args.common)?.ask("reload", &json!({}))?;

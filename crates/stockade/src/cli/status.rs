@@ -105,6 +105,22 @@ fn show_jail(jail: &Value) {
     for source in list(jail, "sources") {
         say(format!("  log:      {} ({})", text(source, "path"), text(source, "state")));
     }
+    for action in list(jail, "actions") {
+        let (commands, failures) = (number(action, "commands"), number(action, "failures"));
+        let mut line = format!("  action:   {}: {commands} commands run", text(action, "name"));
+        if number(action, "waiting") > 0 {
+            line += &format!(", {} steps wait", number(action, "waiting"));
+        }
+        say(line);
+        if failures > 0 {
+            let trouble = text(action, "trouble");
+            let now = if trouble.is_empty() { "not the last time".to_owned() } else { format!("now: {trouble}") };
+            say(term::warn(&format!("            failed {failures} times, {now}")));
+        }
+        if !text(action, "said").is_empty() {
+            say(term::warn(&format!("            ended well but wrote to standard error: {}", text(action, "said"))));
+        }
+    }
     show_withheld(jail);
     let bans = list(jail, "bans");
     if !bans.is_empty() {
@@ -145,6 +161,9 @@ pub(crate) fn banned(args: &BannedArgs) -> Result<Exit> {
 }
 
 fn ban_table(bans: &[Value], with_jail: bool) {
+    let width = term::width();
+    let compact = width.is_some_and(|width| width < FULL_WIDTH);
+    let clock = if compact { term::short_clock } else { term::clock };
     let mut head = vec!["ADDRESS", "SINCE", "UNTIL", "FAILURES", "BANS", "HOLDS"];
     if with_jail {
         head.insert(1, "JAIL");
@@ -153,12 +172,12 @@ fn ban_table(bans: &[Value], with_jail: bool) {
         .iter()
         .map(|ban| {
             let until = match ban.get("end").and_then(Value::as_i64) {
-                Some(end) => term::clock(end),
-                None => "lifted by hand".to_owned(),
+                Some(end) => clock(end),
+                None => if compact { "by hand" } else { "lifted by hand" }.to_owned(),
             };
             let mut row = vec![
                 text(ban, "id").to_owned(),
-                term::clock(number(ban, "time")),
+                clock(number(ban, "time")),
                 until,
                 number(ban, "failures").to_string(),
                 number(ban, "count").to_string(),
@@ -171,8 +190,18 @@ fn ban_table(bans: &[Value], with_jail: bool) {
         })
         .collect();
     let right = if with_jail { [4, 5] } else { [3, 4] };
-    term::table(&head, &right, &rows);
+    if compact {
+        term::table_below(&head, &right, &rows, ADDRESS_WIDTH);
+    } else {
+        term::table(&head, &right, &rows);
+    }
 }
+
+/// From this width on a terminal takes the widest table of bans as it is.
+const FULL_WIDTH: usize = 112;
+
+/// On narrower ones longer addresses have a line of their own.
+const ADDRESS_WIDTH: usize = 18;
 
 /// A ban time in words.
 pub(crate) fn bantime(secs: i64) -> String {

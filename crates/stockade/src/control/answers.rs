@@ -13,10 +13,18 @@ use stockade_core::judge::{BanView, Judge, TallyView};
 use stockade_core::{DecisionKind, FailureId, JailName, Net, Timestamp};
 use stockade_store::{Reader, Row};
 
+use crate::daemon::actions::{ActionView, ActionsHandle};
 use crate::daemon::board::{Board, JailBoard};
 use crate::daemon::judge::{JudgeControl, JudgeInbox};
 use crate::daemon::kernel::KernelHandle;
 use crate::daemon::store::StoreHandle;
+use crate::log::Log;
+
+/// How many problems of one kind `status` shows.
+const PROBLEMS_MAX: usize = 20;
+
+/// A command that takes longer than this is worth a word.
+const SLOW_SECS: u64 = 10;
 
 /// How many journal rows `why` shows.
 const HISTORY_MAX: usize = 20;
@@ -25,8 +33,10 @@ const HISTORY_MAX: usize = 20;
 pub(crate) struct Answers {
     pub(crate) judge: Arc<JudgeInbox>,
     pub(crate) kernel: KernelHandle,
+    pub(crate) actions: ActionsHandle,
     pub(crate) store: StoreHandle,
     pub(crate) board: Board,
+    pub(crate) log: Log,
     pub(crate) database: Option<PathBuf>,
     /// When the daemon started.
     pub(crate) started: Timestamp,
@@ -34,7 +44,10 @@ pub(crate) struct Answers {
 
 impl Answers {
     /// Looks at the judge between two of its steps.
-    fn look<T: Send + 'static>(&self, look: impl FnOnce(&Judge, Timestamp) -> T + Send + 'static) -> Result<T, String> {
+    pub(super) fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Judge, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, String> {
         let (sender, receiver) = channel();
         self.judge.control(JudgeControl::Look(Box::new(move |judge, now| drop(sender.send(look(judge, now))))));
         receiver.recv().map_err(|_| "the daemon is stopping".to_owned())
@@ -70,10 +83,12 @@ impl Answers {
         let kernel = self.kernel.state();
         let store = self.store.state();
         let mut problems: Vec<String> = Vec::new();
-        for trouble in health.troubles.iter().take(20) {
+        for trouble in health.troubles.iter().take(PROBLEMS_MAX) {
             let part = trouble.action.as_deref().unwrap_or("kernel");
             problems.push(format!("[{}] {}: {part}: {}", trouble.subject.jail, trouble.subject.id, trouble.why));
         }
+        let actions = self.actions.view();
+        problems.extend(actions.iter().flat_map(action_problems).take(PROBLEMS_MAX));
         let state = match (&kernel, kernel.trouble.is_empty(), kernel.unsettled) {
             (k, _, _) if k.dry => "dry run: nobody is banned".to_owned(),
             (k, false, _) => k.trouble.clone(),
@@ -90,7 +105,7 @@ impl Answers {
             "started": self.started.micros(),
             "loaded": posted.loaded.as_secs_f64(),
             "dry_run": kernel.dry,
-            "firewall": { "what": kernel.means, "why": kernel.why, "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
+            "firewall": { "what": kernel.all_means(), "why": kernel.why, "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
                 "unsettled": kernel.unsettled, "dropped_packets": dropped.0, "dropped_bytes": dropped.1 },
             "database": {
                 "what": self.database.as_ref().map_or("memory".to_owned(), |path| path.display().to_string()),
@@ -99,6 +114,7 @@ impl Answers {
                 "unsaved": store.unsaved,
             },
             "jails": jails,
+            "actions": actions.iter().map(action_json).collect::<Vec<_>>(),
             "withheld": self.withheld(None)?,
             "problems": problems,
         }))
@@ -122,12 +138,18 @@ impl Answers {
         let mut jail = Map::new();
         jail.insert("name".into(), json!(name));
         jail.insert("state".into(), json!(state_of(board)));
+        if board.blocks {
+            jail.insert("means".into(), json!(self.kernel.state().means_of(&board.spec.name)));
+        }
         put_counters(&mut jail, &counters);
         jail.insert(
             "settings".into(),
             json!({ "maxretry": board.spec.maxretry, "findtime": board.spec.findtime.secs(), "bantime": board.spec.bantime.secs() }),
         );
         jail.insert("sources".into(), sources(board));
+        let actions = self.actions.view();
+        let actions = actions.iter().filter(|action| action.jail == name).map(action_json);
+        jail.insert("actions".into(), actions.collect());
         jail.insert("withheld".into(), self.withheld(Some(name))?);
         jail.insert("bans".into(), bans.iter().map(|ban| ban_json(name, ban)).collect());
         Ok(Value::Object(jail))
@@ -182,8 +204,10 @@ impl Answers {
         for jail in &why.jails {
             let name = jail.jail.as_str();
             if let Some(ban) = &jail.ban {
-                bans.push(self.ban_story(name, ban));
-                asked_kernel.extend(ban.ip.or(ban.id.net()).map(|net| (jail.jail.clone(), net)));
+                bans.push(self.ban_story(&jail.jail, ban));
+                let native = posted.jails.iter().any(|board| board.spec.name == jail.jail && board.native);
+                let asked = native.then_some(ban);
+                asked_kernel.extend(asked.and_then(|ban| ban.ip.or(ban.id.net()).map(|net| (jail.jail.clone(), net))));
             }
             if let Some((since, _, reason)) = &jail.withheld {
                 withheld.push(json!({ "jail": name, "since": since.secs(), "why": reason }));
@@ -197,7 +221,7 @@ impl Answers {
             }
         }
         for (jail, ban) in &around {
-            bans.push(self.ban_story(jail.as_str(), ban));
+            bans.push(self.ban_story(jail, ban));
             asked_kernel.extend(ban.ip.or(ban.id.net()).map(|net| (jail.clone(), net)));
         }
         if let Some(reason) = &why.protected {
@@ -218,8 +242,8 @@ impl Answers {
         }))
     }
 
-    fn ban_story(&self, jail: &str, ban: &BanView) -> Value {
-        let mut story = ban_json(jail, ban);
+    fn ban_story(&self, jail: &JailName, ban: &BanView) -> Value {
+        let mut story = ban_json(jail.as_str(), ban);
         if let Some(map) = story.as_object_mut() {
             let mut because = if ban.failures == 0 {
                 "it was banned by hand".to_owned()
@@ -233,6 +257,9 @@ impl Answers {
                 because = format!("{because}; {}", ban.why);
             }
             map.insert("because".into(), json!(because));
+            let held = self.actions.held(jail, &ban.id);
+            let held = held.iter().map(|(action, words)| json!(format!("{action}: {words}")));
+            map.insert("actions".into(), held.collect());
             map.insert("matches".into(), json!(ban.matches.iter().collect::<Vec<_>>()));
         }
         story
@@ -244,18 +271,27 @@ impl Answers {
             return Value::Null;
         }
         let state = self.kernel.state();
-        let means = &state.means;
         if state.dry {
             return json!("not asked: this is a dry run, packets are not dropped");
         }
-        let parts: Vec<String> = asked
-            .iter()
-            .map(|(jail, net)| match self.kernel.verify(jail, *net) {
-                Some(true) => format!("{net} is in {means} for {jail}: its packets are dropped"),
-                _ => format!("{net} is NOT in {means} for {jail}: the ban does not hold"),
-            })
-            .collect();
-        json!(parts.join("; "))
+        // Each network once, with all jails for which the same is true.
+        let mut found: Vec<(Net, bool, &str, Vec<&str>)> = Vec::new();
+        for (jail, net) in asked {
+            let (holds, means) = (self.kernel.verify(jail, *net) == Some(true), state.means_of(jail));
+            match found.iter_mut().find(|(other, held, by, _)| (other, *held, *by) == (net, holds, means)) {
+                Some((.., jails)) => jails.push(jail.as_str()),
+                None => found.push((*net, holds, means, vec![jail.as_str()])),
+            }
+        }
+        let parts = found.iter().map(|(net, holds, means, jails)| {
+            let jails = jails.join(" and ");
+            if *holds {
+                format!("{net} is in {means} for {jails}: its packets are refused")
+            } else {
+                format!("{net} is NOT in {means} for {jails}: the ban does not hold")
+            }
+        });
+        json!(parts.collect::<Vec<_>>().join("; "))
     }
 
     /// The newest journal rows about an id.
@@ -286,6 +322,28 @@ fn put_counters(map: &mut Map<String, Value>, counters: &stockade_core::judge::C
     map.insert("banned_total".into(), json!(counters.banned_total));
     map.insert("withheld_now".into(), json!(counters.withheld));
     map.insert("ignored_total".into(), json!(counters.ignored_total));
+}
+
+/// What the operator should know of an action.
+fn action_problems(action: &ActionView) -> Vec<String> {
+    let ActionView { jail, name, waiting, running_secs, trouble, said, .. } = action;
+    let mut problems = Vec::new();
+    if !trouble.is_empty() {
+        problems.push(format!("[{jail}] action {name} failed: {trouble}"));
+    }
+    if *running_secs >= SLOW_SECS {
+        problems.push(format!("[{jail}] action {name}: a command runs for {running_secs} s now, {waiting} steps wait"));
+    }
+    if !said.is_empty() {
+        problems.push(format!("[{jail}] action {name} ended well but wrote to standard error: {said}"));
+    }
+    problems
+}
+
+fn action_json(action: &ActionView) -> Value {
+    let ActionView { jail, name, commands, failures, bans, waiting, running_secs, trouble, said } = action;
+    json!({ "jail": jail, "name": name, "commands": commands, "failures": failures, "bans": bans, "waiting": waiting,
+        "running_secs": running_secs, "trouble": trouble, "said": said })
 }
 
 /// How a jail is doing, in words.
@@ -378,6 +436,28 @@ fn row_json(row: &Row) -> Value {
         "matches": decision.matches.iter().collect::<Vec<_>>() })
 }
 
+/// Jails that ban an id, each once, with the networks that hold it.
+fn banned_by(id: &FailureId, bans: &[Value]) -> String {
+    let asked = id.to_string();
+    let text = |ban: &'_ Value, key: &str| ban.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut jails: Vec<(String, Vec<String>)> = Vec::new();
+    for ban in bans {
+        let (jail, net) = (text(ban, "jail"), text(ban, "id"));
+        let at = jails.iter().position(|(name, _)| *name == jail).unwrap_or(jails.len());
+        if at == jails.len() {
+            jails.push((jail, Vec::new()));
+        }
+        if let Some((_, nets)) = jails.get_mut(at).filter(|_| net != asked) {
+            nets.push(net);
+        }
+    }
+    let parts = jails.into_iter().map(|(jail, nets)| match nets.as_slice() {
+        [] => jail,
+        nets => format!("{jail} (as part of {})", nets.join(" and ")),
+    });
+    parts.collect::<Vec<_>>().join(" and ")
+}
+
 /// One sentence that says it all.
 fn summary(
     id: &FailureId,
@@ -391,7 +471,7 @@ fn summary(
         list.iter().filter_map(|v| v.get("jail").and_then(Value::as_str)).collect::<Vec<_>>().join(" and ")
     };
     if !bans.is_empty() {
-        return format!("banned by {}", names(bans));
+        return format!("banned by {}", banned_by(id, bans));
     }
     if let Some(one) = withheld.first() {
         let why = one.get("why").and_then(Value::as_str).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Those who look outside so that nobody else has to wait: host names.
+//! Those who look outside so that nobody else has to wait: host names, and
+//! (through the action runner) ignore commands.
 //!
 //! Four threads share one bounded queue; a question that finds it full is
 //! answered at once with "nothing", as the judge's own bound says. Answers are
@@ -9,11 +10,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use stockade_core::judge::{Answer, Ask, AskId, Event, Question};
 
+use super::actions::ActionsHandle;
 use super::judge::{JudgeControl, JudgeInbox};
 
 const THREADS: usize = 4;
@@ -31,18 +34,33 @@ struct State {
 #[derive(Clone)]
 pub(crate) struct Asker {
     shared: Arc<(Mutex<State>, Condvar)>,
+    /// Option `allowipv6`: do names have IPv6 addresses at all?
+    ipv6: Arc<AtomicBool>,
     judge: Arc<JudgeInbox>,
+    actions: ActionsHandle,
 }
 
 impl Asker {
     /// Starts the threads.
-    pub(crate) fn start(judge: Arc<JudgeInbox>) -> io::Result<Asker> {
-        let asker = Asker { shared: Arc::default(), judge };
+    pub(crate) fn start(judge: Arc<JudgeInbox>, actions: ActionsHandle) -> io::Result<Asker> {
+        let asker = Asker { shared: Arc::default(), ipv6: Arc::new(true.into()), judge, actions };
         for n in 0..THREADS {
             let asker = asker.clone();
             std::thread::Builder::new().name(format!("asker {n}")).spawn(move || asker.work())?;
         }
         Ok(asker)
+    }
+
+    /// Option `allowipv6`.
+    pub(crate) fn allow_ipv6(&self, on: bool) {
+        if self.ipv6.swap(on, Ordering::Relaxed) != on {
+            self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
+        }
+    }
+
+    /// Forgets the names that were looked up.
+    pub(crate) fn forget(&self) {
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
     }
 
     /// Takes one question; the answer comes as an event.
@@ -64,8 +82,8 @@ impl Asker {
                     self.shared.1.notify_one();
                 }
             }
-            // Commands belong to the action runner's child; without it nothing is ignored by command.
-            Question::IgnoreCommand { .. } => self.answer(ask.id, Answer::Ignore(false)),
+            // Commands belong to the action runner.
+            Question::IgnoreCommand { jail, command, about } => self.actions.ask(ask.id, jail, command, about),
         }
     }
 
@@ -84,7 +102,10 @@ impl Asker {
                     state = self.shared.1.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
             };
-            let addresses = look_up(&name);
+            let mut addresses = look_up(&name);
+            if !self.ipv6.load(Ordering::Relaxed) {
+                addresses.retain(IpAddr::is_ipv4);
+            }
             let mut state = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
             if state.known.len() >= CACHE_MAX {
                 state.known.retain(|_, (at, _)| at.elapsed() < CACHE_FOR);

@@ -3,22 +3,28 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stockade_core::judge::JailSpec;
+use stockade_core::matcher::Filter;
 
 use super::actor::Actor;
 use super::flow::SourceRun;
+use crate::settings::Settings;
 
 /// One jail that runs.
 pub(crate) struct JailBoard {
     /// Its options.
     pub(crate) spec: JailSpec,
+    /// What it looks for.
+    pub(crate) filter: Arc<Filter>,
     /// Its matcher.
     pub(crate) actor: Arc<Actor>,
     /// What it reads.
     pub(crate) sources: Vec<Arc<SourceRun>>,
     /// Does it read anything at all?
     pub(crate) reads: bool,
-    /// Does it block packets at all?
+    /// Does it do anything about a ban at all?
     pub(crate) blocks: bool,
+    /// Are its bans in the kernel, by our own hand?
+    pub(crate) native: bool,
 }
 
 /// One configuration, as it is in force.
@@ -30,6 +36,25 @@ pub(crate) struct Posted {
     pub(crate) off: Vec<(String, String)>,
     /// When the tree was read.
     pub(crate) loaded: stockade_core::Timestamp,
+    /// Filters of jails that were never told to start.
+    pub(crate) waiting: Vec<(String, Arc<Filter>)>,
+    /// Everything that commands have set.
+    pub(crate) settings: Arc<Settings>,
+}
+
+impl Posted {
+    /// The jail of that name, if it runs.
+    pub(crate) fn running(&self, name: &str) -> Option<&JailBoard> {
+        self.jails.iter().find(|jail| jail.spec.name.as_str() == name)
+    }
+
+    /// What the jail of that name looks for; `None` while it is off.
+    pub(crate) fn filter(&self, name: &str) -> Option<&Filter> {
+        let off = self.off.iter().any(|(off, _)| off == name);
+        let running = self.running(name).filter(|_| !off).map(|jail| &jail.filter);
+        let waiting = || self.waiting.iter().find(|(waiting, _)| waiting == name).map(|(_, filter)| filter);
+        running.or_else(waiting).map(Arc::as_ref)
+    }
 }
 
 /// Where the present configuration is posted. Readers keep what they took.

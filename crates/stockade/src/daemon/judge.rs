@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use stockade_core::judge::{Change, CommandId, Event, Judge, Outcome, Outputs};
+use stockade_core::judge::{Change, CommandId, Event, Judge, LogText, Outcome, Outputs, RetryBy};
 use stockade_core::{Batch, JailName, Seq, Timestamp, Watermark};
 use stockade_store::Snapshot;
 
+use super::actions::ActionsHandle;
 use super::asker::Asker;
 use super::inbox::{Inbox, Taken};
 use super::kernel::KernelHandle;
@@ -71,6 +72,7 @@ pub(crate) fn inbox() -> Arc<JudgeInbox> {
 pub(crate) struct Hands {
     pub(crate) store: StoreHandle,
     pub(crate) kernel: KernelHandle,
+    pub(crate) actions: ActionsHandle,
     pub(crate) asker: Asker,
     pub(crate) log: Log,
 }
@@ -228,36 +230,44 @@ impl JudgeThread {
     fn hand_out(&mut self) {
         self.remember_turn();
         let out = &mut self.outputs;
+        let mut decided = None;
         if !out.turn.decisions.is_empty() || !out.turn.watermarks.is_empty() {
             let turn = Arc::new(std::mem::take(&mut out.turn));
             if let Some(last) = turn.decisions.last() {
                 self.last_seq = last.seq;
                 self.hands.kernel.turn(Arc::clone(&turn));
+                decided = Some(Arc::clone(&turn));
             }
             self.hands.store.send(StoreJob::Turn(turn));
         }
+        self.hands.actions.outputs(out, decided);
         for ask in out.asks.drain(..) {
             self.hands.asker.ask(ask);
         }
         for line in out.log.drain(..) {
             let (level, logger, text) = super::say(&line, &self.zone);
-            self.hands.log.line(level, logger, text);
+            match (&line.text, &line.jail) {
+                (LogText::Found { .. }, Some(jail)) => self.hands.log.found(level, logger, jail.as_str(), text),
+                _ => self.hands.log.line(level, logger, text),
+            }
         }
         for retry in out.retries.drain(..) {
-            self.hands.kernel.retry(retry);
+            match retry.by {
+                RetryBy::Kernel => self.hands.kernel.retry(retry),
+                RetryBy::Action(_) => self.hands.actions.retry(retry),
+            }
         }
         for doubt in out.doubts.drain(..) {
             if let Some(net) = doubt.id.net().filter(|_| doubt.check) {
-                self.hands.kernel.doubt(doubt.jail, net);
+                self.hands.kernel.doubt(doubt.jail.clone(), net);
             }
+            self.hands.actions.doubt(doubt);
         }
         if let Some(seq) = newest_announced(&out.changes).filter(|seq| *seq > self.last_announced) {
             self.last_announced = seq;
             self.hands.store.announced(seq);
         }
         out.changes.clear();
-        out.flushes.clear();
-        out.release = None;
         for reply in out.replies.drain(..) {
             if let Some(way) = self.replies.remove(&reply.id) {
                 way(reply.outcome);

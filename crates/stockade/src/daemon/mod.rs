@@ -1,5 +1,6 @@
 //! The daemon: who runs beside whom, and the order of start and stop.
 
+pub(crate) mod actions;
 pub(crate) mod actor;
 mod apart;
 mod asker;
@@ -16,6 +17,7 @@ mod notify;
 pub(crate) mod operator;
 mod pool;
 pub(crate) mod room;
+mod server_options;
 mod snapshot;
 pub(crate) mod stage;
 pub(crate) mod store;

@@ -47,7 +47,7 @@ pub(in super::super) struct Choice {
     pub(in super::super) order: Vec<Rank>,
     /// How often each template (by its index) matched at all, taken or not.
     ///
-    /// DIVERGENCE: the original counts this over all jails of the process, so
+    /// DIVERGENCE (dates-per-jail): the original counts this over all jails of the process, so
     /// that one jail's log can change another's dates; here each jail counts for itself.
     pub(in super::super) matched: Vec<u64>,
     /// Place in `order` of the template that won last.

@@ -119,7 +119,7 @@ pub(super) struct Templates {
 }
 
 /// One template, as reports name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DateTemplate {
     /// In words, such as `Day/MON/ExYear`.
     pub name: Arc<str>,
@@ -127,6 +127,8 @@ pub struct DateTemplate {
     pub pattern: Option<Arc<str>>,
     /// The regular expression in use.
     pub regex: Box<str>,
+    /// What a hit weighs: 100 for defaults that are tried at the line's begin first, else 1.
+    pub weight: f64,
 }
 
 impl Templates {
@@ -158,6 +160,7 @@ impl Templates {
             name: Arc::clone(&t.name),
             pattern: t.pattern.clone(),
             regex: t.regex.clone(),
+            weight: t.weight,
         };
         self.list.iter().map(one).collect()
     }

@@ -318,7 +318,7 @@ impl Template {
                 fields.set(*field, at.start, at.end);
             }
         }
-        // DIVERGENCE: an upper-case word in front of a syslog date that names no
+        // DIVERGENCE (zone-word-gives-up-line): an upper-case word in front of a syslog date that names no
         // known zone (`ERROR Aug 12 ..`) makes the original give up the line
         // with an exception; here the template does not match.
         if let Some(word) = fields.text(Field::ZoneName, line)

@@ -173,7 +173,7 @@ fn dates_with_a_zone_before_them() {
     check(None, "webserver Aug 12 10:11:12 x", Some((15, Some(1_754_986_272), "webserver  x")));
     check(None, "a Aug 12 10:11:12 x", Some((15, Some(1_754_986_272), "a  x")));
     check(None, "[warn] Aug 12 10:11:12 x", Some((15, Some(1_754_986_272), "[warn]  x")));
-    // DIVERGENCE: the original gives up these lines.
+    // DIVERGENCE (zone-word-gives-up-line): the original gives up these lines.
     check(None, "ERROR Aug 12 10:11:12 x", Some((15, Some(1_754_986_272), "ERROR  x")));
     check(None, "BST Aug 12 10:11:12 x", Some((15, Some(1_754_986_272), "BST  x")));
 }

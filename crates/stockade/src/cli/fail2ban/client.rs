@@ -51,8 +51,9 @@ impl Client {
             ["ping", time, ..] => {
                 let secs: f64 =
                     time.trim().parse().map_err(|_| Failed(format!("could not convert string to float: '{time}'")))?;
-                let patience = patience(secs).ok_or_else(|| Failed("Timeout value out of range".to_owned()))?;
-                Ok(self.send(&[typed(words)], true, Some(patience)))
+                // -1 means that there is none.
+                let patience = if secs == -1.0 { None } else { Some(patience(secs)?) };
+                Ok(self.send(&[typed(words)], true, patience))
             }
             _ => Ok(self.send(&[typed(words)], true, None)),
         }
@@ -154,7 +155,9 @@ impl Client {
         if !read.good {
             return None;
         }
-        if !self.options.force && self.socket().exists() {
+        // The service manager's socket is there before its server.
+        let handed_over = std::env::var_os("LISTEN_FDS").is_some();
+        if !self.options.force && !handed_over && self.socket().exists() {
             let text = "Fail2ban seems to be in unexpected state (not running but the socket exists)";
             self.voice.say(Level::Error, text);
             return None;
@@ -249,9 +252,9 @@ impl Client {
     }
 }
 
-/// A number of seconds as a time-out; `None` where Python refuses it.
-fn patience(secs: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(secs).ok()
+/// A number of seconds as a time-out, as far as Python takes it.
+fn patience(secs: f64) -> Result<Duration, Failed> {
+    Duration::try_from_secs_f64(secs).map_err(|_| Failed("Timeout value out of range".to_owned()))
 }
 
 fn typed(words: &[String]) -> Command {

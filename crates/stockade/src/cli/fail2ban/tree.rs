@@ -5,6 +5,7 @@ use stockade_config::{
 };
 use stockade_core::matcher::Calendar;
 use stockade_wire::Command;
+use stockade_wire::value::repr_str;
 
 use super::options::Options;
 use super::voice::{Level, Voice};
@@ -94,13 +95,21 @@ pub(super) fn read(
             ..LoadOptions::default()
         },
     );
+    let mut refusal = None;
     for finding in &loaded.diagnostics {
-        voice.line(level(finding), "fail2ban.configreader", &in_words(finding));
+        if loaded.refused && finding.severity == Severity::Error && refusal.is_none() {
+            refusal = Some(finding);
+            let text = match jail.filter(|jail| finding.message == format!("there is no jail '{jail}'")) {
+                Some(jail) => format!("No section: {}", repr_str(jail)),
+                None => in_words(finding),
+            };
+            voice.say(Level::Error, format!("Failed during configuration: {text}"));
+        // The last one only says that there were others.
+        } else if !finding.message.starts_with("nothing of this configuration is used") {
+            voice.line(level(finding), "fail2ban.configreader", &in_words(finding));
+        }
     }
     if loaded.refused {
-        let errors = loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error);
-        let first = errors.map(in_words).next().unwrap_or_default();
-        voice.say(Level::Error, format!("Failed during configuration: {first}"));
         return nothing;
     }
     let good = match purpose {

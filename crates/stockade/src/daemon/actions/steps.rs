@@ -1,0 +1,351 @@
+//! Tasks and their steps: what each action of a jail is told, and what follows
+//! from how it ended.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use stockade_core::judge::AskId;
+use stockade_core::{FailureId, Seq};
+use stockade_enforce::actions::ActionSpec;
+use stockade_enforce::runner::{ActionId, Order, Values, Verb};
+
+use super::lanes::{Running, TaskId};
+use super::ticket::{self, Surroundings, Ticket};
+use super::{LANE_MAX, Thread, UNBAN_TRIES, UNBANS_MAX};
+use crate::log::Level;
+
+/// One thing that happens to a jail, with a step for each of its actions.
+pub(super) struct Task {
+    /// Number of the jail's entry.
+    pub(super) jail: u64,
+    pub(super) what: What,
+    /// Steps that have not been put into their lanes yet.
+    pub(super) steps: VecDeque<ActionId>,
+    /// Steps in lanes.
+    pub(super) open: usize,
+    pub(super) failed: bool,
+}
+
+/// What happens.
+#[derive(Clone)]
+pub(super) enum What {
+    Start,
+    Ban {
+        ticket: Arc<Ticket>,
+        /// The same failed before; failures are told quietly.
+        quiet: bool,
+    },
+    Reban {
+        ticket: Arc<Ticket>,
+    },
+    Prolong {
+        ticket: Arc<Ticket>,
+    },
+    Unban {
+        ticket: Arc<Ticket>,
+        /// A flush has done it where the action has one.
+        flushed: bool,
+    },
+    Flush {
+        stopping: bool,
+    },
+    /// All actions stop, then are forgotten.
+    Stop,
+    Renew {
+        spec: Box<ActionSpec>,
+        reload: bool,
+    },
+    Check {
+        /// Who raised the doubt.
+        doubted: FailureId,
+    },
+    Probe,
+    Ask {
+        id: AskId,
+        values: Values,
+    },
+}
+
+impl Thread {
+    /// Begins a task: all steps at once, or in strict order one after the other.
+    pub(super) fn begin(&mut self, jail: u64, what: What, steps: Vec<ActionId>) {
+        let task = self.number();
+        self.tasks.insert(task, Task { jail, what, steps: steps.into(), open: 0, failed: false });
+        let strict = self.jails.get(&jail).is_none_or(|jail| jail.strict);
+        while self.next_step(task) && !strict {}
+        self.finish_if_done(task);
+    }
+
+    /// Puts the next step of a task into its lane; false if there was none left.
+    fn next_step(&mut self, number: TaskId) -> bool {
+        let Some(task) = self.tasks.get_mut(&number) else { return false };
+        let Some(action) = task.steps.pop_front() else { return false };
+        let Some(entry) = self.actions.get(&action) else { return true };
+        if let What::Ban { ticket, .. } = &task.what
+            && self.lanes.waiting(entry.lane) >= LANE_MAX
+        {
+            let (subject, name) = (ticket.subject(), Arc::clone(&entry.effect.spec.name));
+            self.acted(&subject, &name, Err(format!("{LANE_MAX} commands of this action wait already")));
+            return true;
+        }
+        task.open += 1;
+        self.lanes.push(entry.lane, number, action);
+        true
+    }
+
+    /// Begins every step that may begin.
+    pub(super) fn advance(&mut self) {
+        while let Some((lane, task, action)) = self.lanes.next() {
+            let Some((verb, values, quiet)) = self.verb(task, action) else {
+                self.step_done(task, action, false);
+                continue;
+            };
+            let id = self.lanes.begin(lane, task, action);
+            if !self.order(&Order::Run { id, lane, action, verb, values, quiet })
+                && let Some(running) = self.lanes.end(id)
+            {
+                self.ended(running, Err("the process that runs actions is not there".to_owned()), "", false);
+            }
+        }
+    }
+
+    /// What a step tells the runner; `None` if it has nothing to do.
+    fn verb(&self, task: TaskId, action: ActionId) -> Option<(Verb, Values, bool)> {
+        let (task, action) = (self.tasks.get(&task)?, self.actions.get(&action)?);
+        let counters = self.jails.get(&task.jail).map(|jail| jail.counters).unwrap_or_default();
+        let around = Surroundings { counters, merged: None };
+        let of = |ticket: &Ticket| ticket.values(&action.wants, &around);
+        Some(match &task.what {
+            What::Start => (Verb::Start, Values::default(), false),
+            What::Ban { ticket, quiet } => {
+                if ticket.restored && (action.norestored || action.effect.bans.contains_key(&ticket.id)) {
+                    return None;
+                }
+                (Verb::Ban, of(ticket), *quiet)
+            }
+            What::Reban { .. } if task.failed => return None,
+            What::Reban { ticket } => (Verb::Reban, of(ticket), false),
+            What::Prolong { ticket } if action.prolongs && !(ticket.restored && action.norestored) => {
+                (Verb::Prolong, of(ticket), false)
+            }
+            What::Prolong { .. } => return None,
+            What::Unban { flushed, .. } if *flushed && action.flushes => return None,
+            What::Unban { ticket, .. } => (Verb::Unban, of(ticket), false),
+            What::Flush { stopping } => {
+                self.say(
+                    Level::Notice,
+                    format!("[{0}] Flush ticket(s) with {1}", action.effect.spec.jail, action.effect.spec.name),
+                );
+                let mut values = Values::default();
+                if *stopping {
+                    values.tag("stopping", "1");
+                }
+                (Verb::Flush, values, false)
+            }
+            What::Stop => (Verb::Stop, Values::default(), false),
+            What::Renew { spec, reload } => {
+                (Verb::Renew { spec: (**spec).clone(), reload: *reload }, Values::default(), false)
+            }
+            What::Check { .. } => (Verb::Check, Values::default(), false),
+            What::Probe => (Verb::Probe, Values::default(), false),
+            What::Ask { values, .. } => (Verb::Ask, values.clone(), false),
+        })
+    }
+
+    /// A step ended.
+    pub(super) fn ended(&mut self, running: Running, result: Result<(), String>, said: &str, broken: bool) {
+        let Running { task, action, .. } = running;
+        let what = self.tasks.get(&task).map(|task| task.what.clone());
+        let (Some(what), Some(entry)) = (what, self.actions.get_mut(&action)) else {
+            return self.step_done(task, action, true);
+        };
+        let spec = entry.effect.spec.clone();
+        let complains = entry.complains(said);
+        if !entry.asks {
+            match &result {
+                Ok(()) => entry.trouble.clear(),
+                Err(why) => {
+                    entry.failures += 1;
+                    entry.trouble.clone_from(why);
+                }
+            }
+        }
+        if broken && let Some(jail) = self.jails.get_mut(&entry.jail) {
+            jail.epoch += 1;
+            entry.epoch = jail.epoch;
+        }
+        if complains {
+            let text = format!("[{}] action '{}' ended well but wrote to standard error: {said}", spec.jail, spec.name);
+            self.say(Level::Warning, text);
+        }
+        let failed = result.is_err();
+        self.follow(action, &spec, &what, result);
+        self.step_done(task, action, failed);
+    }
+
+    /// What follows from how a step ended: for the judge, the log, and what is kept.
+    fn follow(&mut self, action: ActionId, spec: &ActionSpec, what: &What, result: Result<(), String>) {
+        let (jail, name) = (&spec.jail, &spec.name);
+        let failed = |doing: &str, info: &str, why: &str| {
+            format!("Failed to execute {doing} jail '{jail}' action '{name}' info '{info}': {why}")
+        };
+        match what {
+            What::Ban { ticket, .. } | What::Reban { ticket } | What::Prolong { ticket } => {
+                let doing = if matches!(what, What::Reban { .. }) { "reban" } else { "ban" };
+                match &result {
+                    Ok(()) => self.ban_stands(action, ticket),
+                    Err(why) => {
+                        let quiet = matches!(what, What::Ban { quiet: true, .. });
+                        let level = if quiet { Level::Debug } else { Level::Error };
+                        self.say(level, failed(doing, &info(ticket), why));
+                    }
+                }
+                self.acted(&ticket.subject(), name, result);
+            }
+            What::Unban { ticket, .. } => self.unban_ended(action, spec, ticket, result),
+            What::Start => {
+                if let Err(why) = result {
+                    self.say(Level::Error, format!("Failed to start jail '{jail}' action '{name}': {why}"));
+                }
+            }
+            What::Flush { .. } => {
+                if let Err(why) = &result {
+                    self.say(Level::Error, format!("Failed to flush bans in jail '{jail}' action '{name}': {why}"));
+                }
+                self.bans_gone(action);
+            }
+            What::Stop => {
+                if let Err(why) = result {
+                    self.say(Level::Error, format!("Failed to stop jail '{jail}' action '{name}': {why}"));
+                }
+                self.bans_gone(action);
+            }
+            What::Renew { .. } => {
+                if let Err(why) = result {
+                    self.say(Level::Error, format!("Failed to reload jail '{jail}' action '{name}': {why}"));
+                }
+            }
+            What::Probe if result.is_err() => {
+                let text = format!("[{jail}] what action '{name}' did is gone; its bans are carried out again");
+                self.say(Level::Info, text);
+                self.bans_gone(action);
+            }
+            What::Check { .. } => {
+                if let Err(why) = result {
+                    self.say(Level::Error, format!("Failed to check jail '{jail}' action '{name}': {why}"));
+                }
+            }
+            What::Probe => {}
+            What::Ask { id, .. } => self.answer(*id, result.is_ok()),
+        }
+    }
+
+    fn ban_stands(&mut self, action: ActionId, ticket: &Ticket) {
+        let Some(entry) = self.actions.get_mut(&action) else { return };
+        if entry.effect.bans.insert(ticket.id.clone(), ticket.ip).is_none() {
+            self.effects.ban(action, &ticket.id, ticket.ip);
+        }
+    }
+
+    fn unban_ended(&mut self, action: ActionId, spec: &ActionSpec, ticket: &Arc<Ticket>, result: Result<(), String>) {
+        let (jail, name) = (&spec.jail, &spec.name);
+        let key = (ticket.jail.clone(), ticket.id.clone(), Arc::clone(name));
+        if let Err(why) = &result {
+            let text = format!("Failed to execute unban jail '{jail}' action '{name}' info '{}': {why}", info(ticket));
+            self.say(Level::Error, text);
+            let tries = self.unbans.get(&key).map_or(0, |(tries, _)| *tries);
+            if ticket.seq != Seq(0) && tries < UNBAN_TRIES && (tries > 0 || self.unbans.len() < UNBANS_MAX) {
+                self.unbans.insert(key, (tries + 1, Arc::clone(ticket)));
+                return self.acted(&ticket.subject(), name, result);
+            }
+            let text = format!("[{jail}] action '{name}' can't undo the ban of {}; it is not tried again", ticket.id);
+            self.say(Level::Warning, text);
+        }
+        self.unbans.remove(&key);
+        if let Some(entry) = self.actions.get_mut(&action)
+            && entry.effect.bans.remove(&ticket.id).is_some()
+        {
+            self.effects.unban(action, &ticket.id);
+        }
+        self.acted(&ticket.subject(), name, Ok(()));
+    }
+
+    /// None of an action's bans stands any more.
+    fn bans_gone(&mut self, action: ActionId) {
+        if let Some(entry) = self.actions.get_mut(&action)
+            && !entry.effect.bans.is_empty()
+        {
+            entry.effect.bans.clear();
+            self.effects.gone(action, true);
+        }
+    }
+
+    /// A step is over, whether or not it had anything to do.
+    fn step_done(&mut self, number: TaskId, action: ActionId, failed: bool) {
+        if let Some(task) = self.tasks.get_mut(&number) {
+            task.open = task.open.saturating_sub(1);
+            task.failed |= failed;
+            if matches!(task.what, What::Stop) {
+                self.forget(action);
+            }
+        }
+        self.next_step(number);
+        self.finish_if_done(number);
+    }
+
+    fn finish_if_done(&mut self, number: TaskId) {
+        while let Some(task) = self.tasks.get(&number) {
+            if task.open > 0 {
+                return;
+            }
+            if !task.steps.is_empty() {
+                self.next_step(number);
+                continue;
+            }
+            if let Some(task) = self.tasks.remove(&number) {
+                self.finished(task);
+            }
+            return;
+        }
+    }
+
+    fn finished(&mut self, task: Task) {
+        let Some(jail) = self.jails.get_mut(&task.jail) else { return };
+        match task.what {
+            What::Ban { ticket, .. } if jail.epoch > 0 => drop(jail.epochs.insert(ticket.id.clone(), jail.epoch)),
+            What::Reban { ticket } => {
+                jail.rebanning.remove(&ticket.id);
+                if !task.failed {
+                    jail.epochs.insert(ticket.id.clone(), jail.epoch);
+                }
+            }
+            What::Check { doubted } => self.reban(task.jail, &doubted),
+            What::Stop => {
+                self.jails.remove(&task.jail);
+            }
+            _ => {}
+        }
+    }
+
+    /// What tags stand for where there is no ban.
+    pub(super) fn idle(&self, action: ActionId) -> Values {
+        let Some(action) = self.actions.get(&action) else { return Values::default() };
+        let Some(jail) = self.jails.get(&action.jail) else { return Values::default() };
+        let around = Surroundings { counters: jail.counters, merged: None };
+        ticket::idle_values(&jail.name, jail.bantime, &action.wants, &around, crate::daemon::now())
+    }
+}
+
+/// A ban as the original's messages show it.
+fn info(ticket: &Ticket) -> String {
+    let quoted = |text: &str| stockade_wire::value::repr_str(text);
+    let family = match ticket.family() {
+        "None" => "None".to_owned(),
+        family => quoted(family),
+    };
+    format!(
+        "ActionInfo({{'ip': {}, 'family': {family}, 'fid': {}}})",
+        quoted(&ticket.ip_text()),
+        quoted(&ticket.id.to_string())
+    )
+}
