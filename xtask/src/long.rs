@@ -68,10 +68,17 @@ const CHECKS: &[Long] = &[
     of_a_crate("judge", "50 times the sizes: a million bans, floods, ends", 60, ["stockade-core", "judge", ""], "50"),
     of_a_crate(
         "config",
-        "20,000 random trees against the original's reader",
-        180,
+        "20,000 random trees, and 16,000 with a mistake, against the original's reader",
+        60,
         ["stockade-config", "random", ""],
         "20000",
+    ),
+    of_a_crate(
+        "config-fuzz",
+        "50,000 damaged, nested and random trees: no panic, bounded time and memory",
+        60,
+        ["stockade-config", "hostile", "damaged_trees"],
+        "50000",
     ),
     of_a_crate(
         "source",
@@ -93,6 +100,20 @@ const CHECKS: &[Long] = &[
         120,
         ["stockade-enforce", "stream", "killed_in_a_storm"],
         "1000",
+    ),
+    of_a_crate(
+        "enforce-mutation",
+        "10 changes of one character at each place of stock actions, those recognised run by a shell",
+        180,
+        ["stockade-enforce", "lib", "an_action_with_one_character"],
+        "10",
+    ),
+    of_a_crate(
+        "enforce-stock",
+        "all stock actions of both versions beside the original's commands",
+        60,
+        ["stockade-enforce", "stock", "leaves_what_the_original"],
+        "1",
     ),
     of_a_crate("store-crash", "killed at every step of 500 random runs", 120, ["stockade-store", "crash", ""], "500"),
     of_a_crate("store-damage", "1,000 damaged databases", 60, ["stockade-store", "damage", "damage_neither"], "1000"),
@@ -122,7 +143,10 @@ pub(crate) fn run(name: &str) -> Result<bool> {
     let environment = roots::ensure()?;
     let mut command = match check.test {
         Some([package, program, filter]) => {
-            let mut command = steps::cargo(&["test", "--release", "--package", package, "--test", program, "--"]);
+            // Tests that stand beside the code are in the library.
+            let target: &[&str] = if program == "lib" { &["--lib"] } else { &["--test", program] };
+            let words = [&["test", "--release", "--package", package], target, &["--"]].concat();
+            let mut command = steps::cargo(&words);
             command.args(["--nocapture", filter]);
             command
         }

@@ -144,9 +144,10 @@ impl JailReader {
         }
         if text.is_empty() {
             let problem = Problem::new("no filter is set, so only manual bans will happen").at(spot);
-            let others = jail.sections.iter().filter(|(other, table)| *other != name && table.contains("filter"));
-            let near =
-                nearest(name, others.map(|(other, _)| other.as_ref()).filter(|other| !other.starts_with("KNOWN/")));
+            let others = jail.sections.iter().take(5_000).filter(|(other, _)| !other.starts_with("KNOWN/"));
+            let others = others.filter(|(other, table)| *other != name && table.contains("filter"));
+            let names = others.map(|(other, _)| other.as_ref());
+            let near = if reader.findings.worth_a_search() { nearest(name, names) } else { None };
             let problem = problem.help(match near {
                 Some(near) => format!("set filter = NAME; or is the jail [{near}] meant?"),
                 None => "set filter = NAME".to_owned(),

@@ -9,14 +9,14 @@ use crate::options::{FILTER, JAIL, OLD_JAILS};
 use crate::resource::{Reader, Resource};
 use crate::text::{lower, nearest, truth};
 
-/// More sections than this are not compared with each other.
-const MAX_SECTIONS: usize = 2_000;
+/// No more sections than this are looked at as what may have been meant.
+const MAX_SECTIONS: usize = 5_000;
 
 /// Findings about sections under a name that no jail has.
 pub(crate) fn check(jails: &Resource, reader: &mut Reader) {
     let mentioned = mentioned_sections(jails);
     let names: Vec<&Arc<str>> = jails.section_names().filter(|name| &***name != "INCLUDES").collect();
-    for name in names.iter().take(MAX_SECTIONS) {
+    for name in names {
         let Some(table) = jails.sections.get(name) else { continue };
         if !renamed(name, table, jails, reader) {
             without_jail(name, table, jails, &mentioned, reader);
@@ -53,7 +53,8 @@ fn without_jail(name: &str, table: &Table, jails: &Resource, mentioned: &HashSet
         let table = jails.sections.get(other);
         table.is_some_and(|table| ["enabled", "filter", "logpath"].iter().any(|key| table.contains(key)))
     };
-    let near = nearest(name, jails.section_names().filter(jail).map(AsRef::as_ref));
+    let jails = jails.section_names().take(MAX_SECTIONS).filter(jail).map(AsRef::as_ref);
+    let near = if reader.findings.worth_a_search() { nearest(name, jails) } else { None };
     let problem = Problem::new(format!("there is no jail '{name}', so what [{name}] sets has no effect"));
     let problem = problem.at(first.origin.name_spot()).help(match near {
         Some(near) => format!("did you mean [{near}]?"),

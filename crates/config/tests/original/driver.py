@@ -7,6 +7,7 @@ Requests, each with one JSON line as its answer:
   {"op": "match", "dir": D, "filter": F, "lines": [..]}   what the engine makes of log lines
   {"op": "seconds", "text": T}       a length of time
   {"op": "show", "command": [..]}    a command as -d and as --dp print it
+  {"op": "own_trees", "stock": D, "to": D}   copies of the trees that its own tests read
   {"op": "ends", "dir": D}           how "fail2ban-client -t" and a start end, and what they say
 """
 import json, logging, os, re, signal, sys, tempfile, time, calendar
@@ -183,6 +184,39 @@ def start(folder):
     return 255
 
 
+def own_trees(request):
+    """Runs the original's own tests of its reader, and keeps a copy of each tree that they have it read."""
+    import shutil, unittest
+
+    os.environ["FAIL2BAN_CONFIG_DIR"] = request["stock"]
+
+    def work():
+        import fail2ban.tests.utils as utils
+        from fail2ban.client.jailsreader import JailsReader
+
+        options = utils.DefaultTestOptions()
+        options.log_level, options.no_network = "CRITICAL", True
+        utils.initProcess(options)
+        utils.initTests(options)
+        from fail2ban.tests import clientreadertestcase
+
+        copied, read = [], JailsReader.read
+
+        def keeping(self):
+            folder = self.getBaseDir()
+            if os.path.isdir(folder) and len(copied) < 100:
+                copied.append("%s/%03d" % (request["to"], len(copied)))
+                shutil.copytree(folder, copied[-1])
+            return read(self)
+
+        JailsReader.read = keeping
+        tests = unittest.defaultTestLoader.loadTestsFromModule(clientreadertestcase)
+        unittest.TextTestRunner(verbosity=0).run(tests)
+        return 0
+
+    return apart(work)
+
+
 def ends(request):
     return {"test": apart(lambda: test(request["dir"])), "start": apart(lambda: start(request["dir"]))}
 
@@ -191,6 +225,6 @@ sys.stdout.write(json.dumps({"version": version.version, "python": "%d.%d" % sys
 sys.stdout.flush()
 for line in sys.stdin:
     request = json.loads(line)
-    answer = {"load": load, "match": match, "seconds": seconds, "show": show, "ends": ends}[request["op"]](request)
+    answer = {"load": load, "match": match, "seconds": seconds, "show": show, "ends": ends, "own_trees": own_trees}[request["op"]](request)
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()

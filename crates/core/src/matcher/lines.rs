@@ -169,6 +169,8 @@ impl Cut<'_> {
 pub(super) enum Care {
     /// All of it.
     Whole,
+    /// All of it; its date is regular (see [`super::skip`]).
+    Regular,
     /// Its date: it holds no literal that the patterns need.
     Date,
 }
@@ -376,7 +378,7 @@ impl Matcher {
         let lent = mode.findtime && in_operation;
         let dated = match stamp {
             Some(time) => Ok(self.stamped(filter, text, time)),
-            None => self.dated(filter, now, text, lent, mode.ageless, &mut report),
+            None => self.dated(filter, now, text, lent, mode.ageless, care, &mut report),
         };
         let (cut, mut when) = match dated {
             Ok(dated) => dated,
@@ -399,7 +401,7 @@ impl Matcher {
                 return report;
             }
         }
-        if care == Care::Whole || !cut.keeps_literals() {
+        if care != Care::Date || !cut.keeps_literals() {
             self.find(filter, now, &cut, when, mode, &mut report);
         }
         report
@@ -419,6 +421,7 @@ impl Matcher {
     ///
     /// # Errors
     /// Why the line is given up.
+    #[expect(clippy::too_many_arguments, reason = "the state of one line, passed once")]
     fn dated<'a>(
         &mut self,
         filter: &Filter,
@@ -426,6 +429,7 @@ impl Matcher {
         text: Text<'a>,
         lend_now: bool,
         ageless: bool,
+        care: Care,
         report: &mut LineReport,
     ) -> Result<(Cut<'a>, When), &'static str> {
         let line = text.line;
@@ -435,6 +439,11 @@ impl Matcher {
             let mut clock = filter.clock(now);
             if ageless {
                 clock.wall = Timestamp::from_secs(0);
+            }
+            if care == Care::Regular
+                && let Some(dated) = self.choice.look_regular(templates, line, &clock)
+            {
+                return Some(dated);
             }
             let (scratch, slots) = (&mut self.scratch, &mut self.slots);
             let lookup = self.choice.look(templates, scratch, slots, line, &clock);

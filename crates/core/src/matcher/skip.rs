@@ -49,8 +49,19 @@ struct Walk<'w> {
     /// Up to here lines that were passed over are counted, and those looked at since.
     counted: usize,
     looked_at_since: u32,
-    /// Was the last line passed over?
-    owing: bool,
+    /// What the last line still has to leave behind.
+    owing: Owing,
+}
+
+/// What the last line before a place has not left behind yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Owing {
+    #[default]
+    Nothing,
+    /// It was passed over.
+    All,
+    /// It was looked at, but not where its date stands.
+    Place,
 }
 
 impl Matcher {
@@ -75,7 +86,7 @@ impl Matcher {
             at: 0,
             counted: 0,
             looked_at_since: 0,
-            owing: false,
+            owing: Owing::Nothing,
         };
         match filter.dates {
             Some(_) => self.walk_file(&mut walk, scan, candidates),
@@ -117,20 +128,27 @@ impl Matcher {
                 next = stops.partition_point(|stop| (stop.line.0 as usize) < here);
             }
             let Some(stop) = stops.get(next) else {
-                walk.owing = true;
+                if here < text.len() {
+                    walk.owing = Owing::All;
+                }
                 walk.at = text.len();
                 break;
             };
             next += 1;
             let from = stop.line.0 as usize;
             if from > here {
-                walk.owing = true;
+                walk.owing = Owing::All;
                 walk.at = from;
             }
             if stop.odd {
                 self.settle(walk, survey);
             }
-            self.look_at(walk, from, if stop.candidate { Care::Whole } else { Care::Date });
+            let care = match (stop.candidate, stop.odd) {
+                (true, false) => Care::Regular,
+                (true, true) => Care::Whole,
+                (false, _) => Care::Date,
+            };
+            self.look_at(walk, from, care);
         }
         if let Some((survey, _)) = &survey {
             self.settle(walk, survey);
@@ -151,7 +169,7 @@ impl Matcher {
         let lines = if whole { survey.lines } else { lines() };
         let mut passed = lines.saturating_sub(walk.looked_at_since);
         let owing = std::mem::take(&mut walk.owing);
-        if owing {
+        if owing == Owing::All {
             passed = passed.saturating_sub(1);
         }
         self.choice.pass(u64::from(passed), walk.now);
@@ -162,10 +180,16 @@ impl Matcher {
             // Then all of them are.
             self.counters.too_old += u64::from(passed);
         }
-        if owing {
+        if owing != Owing::Nothing {
             let head = text.get(..to.saturating_sub(1)).unwrap_or_default();
-            let last = memchr::memrchr(b'\n', head).map_or(0, |at| at + 1);
-            self.look_at(walk, last, Care::Date);
+            let from = memchr::memrchr(b'\n', head).map_or(0, |at| at + 1);
+            if owing == Owing::All {
+                self.look_at(walk, from, Care::Date);
+            } else if let (Ok(line), Some(templates)) =
+                (std::str::from_utf8(text.get(from..to).unwrap_or_default()), &walk.filter.dates)
+            {
+                self.choice.note_place(templates, line.trim_end_matches(['\r', '\n']));
+            }
         }
         (walk.counted, walk.looked_at_since) = (walk.at, 0);
     }
@@ -200,7 +224,7 @@ impl Matcher {
             walk.at = stop.line.0 as usize;
             self.look_at(walk, walk.at, if stop.candidate { Care::Whole } else { Care::Date });
         }
-        walk.owing = walk.at < block.text.len();
+        walk.owing = if walk.at < block.text.len() { Owing::All } else { Owing::Nothing };
         walk.at = block.text.len();
         self.settle(walk, &survey);
     }
@@ -217,7 +241,7 @@ impl Matcher {
         self.raw_line(walk.filter, walk.now, walk.block, &line, care, &mut walk.failures);
         walk.lines += 1;
         walk.looked_at_since += 1;
-        walk.owing = false;
+        walk.owing = if care == Care::Regular { Owing::Place } else { Owing::Nothing };
         walk.at = walk.at.max(end);
     }
 }
