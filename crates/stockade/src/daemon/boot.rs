@@ -262,7 +262,8 @@ impl Daemon {
         let judge_inbox = super::judge::inbox();
         let store = StoreHandle::start(store, Arc::clone(&judge_inbox), log.clone())?;
         let kernel = KernelHandle::start(kernel, Arc::clone(&judge_inbox), log.clone())?;
-        let actions = start_actions(runner, &places, &judge_inbox, &log)?;
+        let last = Seq(recovery.next.0.saturating_sub(1));
+        let actions = start_actions(runner, &places, (&judge_inbox, last), &log)?;
         let asker = Asker::start(Arc::clone(&judge_inbox), actions.clone())?;
         asker.allow_ipv6(server_options::ipv6(&settings));
         log.set_found_most(server_options::found_most(&settings));
@@ -273,7 +274,6 @@ impl Daemon {
             asker: asker.clone(),
             log: log.clone(),
         };
-        let last = Seq(recovery.next.0.saturating_sub(1));
         let thread =
             JudgeThread::new(Judge::new(super::seed(), last), Arc::clone(&judge_inbox), hands, zone.clone(), last);
         let judge_thread = std::thread::Builder::new().name("judge".into()).spawn(move || thread.run())?;
@@ -449,13 +449,13 @@ fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store,
 fn start_actions(
     runner: Option<(Runner, NewsReader)>,
     places: &Places,
-    judge: &Arc<JudgeInbox>,
+    (judge, last): (&Arc<JudgeInbox>, Seq),
     log: &Log,
 ) -> Result<ActionsHandle> {
     let Some(runner) = runner else { return Ok(ActionsHandle::none(Arc::clone(judge))) };
     let effects = places.database.as_ref().map(|path| path.with_extension("actions"));
     let spawn = Box::new(|| Runner::spawn(RUNNER_WORD));
-    ActionsHandle::start(runner, spawn, effects, Arc::clone(judge), log.clone())
+    ActionsHandle::start(runner, spawn, effects, (Arc::clone(judge), last), log.clone())
         .context("the thread for actions can't be started")
 }
 
