@@ -78,5 +78,7 @@ pub(super) fn say_ready() {
 
 #[expect(clippy::disallowed_methods, reason = "starts this very program anew")]
 fn ourselves() -> io::Result<Command> {
-    Ok(Command::new(std::env::current_exe()?))
+    // Without /proc only the name that we were called by is left.
+    let program = std::env::current_exe().or_else(|e| std::env::args_os().next().map(Into::into).ok_or(e))?;
+    Ok(Command::new(program))
 }
