@@ -16,7 +16,9 @@ use stockade_core::{FailureId, JailName, Timestamp, Who};
 
 use self::names::Names;
 use self::report::Report;
+pub(crate) use self::report::epoch;
 use self::rules::Rules;
+pub(crate) use self::rules::{first_jail, spec_of};
 use super::logs::{self, LogReader, Manner, Progress};
 use super::term::{self, Usage};
 use super::{Common, Exit};
