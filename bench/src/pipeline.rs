@@ -66,7 +66,16 @@ impl Pipeline {
             judge.step(now, Event::Config(vec![JailChange::Put(Box::new(spec))]), &mut outputs);
             matchers.push(Matcher::new(name, Arc::clone(filter), 0));
         }
-        Pipeline { matchers, scanner: Scanner::new(filters.to_vec()), judge, outputs, way, now, sums: Sums::default(), banned: Vec::new() }
+        Pipeline {
+            matchers,
+            scanner: Scanner::new(filters.to_vec()),
+            judge,
+            outputs,
+            way,
+            now,
+            sums: Sums::default(),
+            banned: Vec::new(),
+        }
     }
 
     /// What its scanner looks for.

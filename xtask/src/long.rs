@@ -115,6 +115,20 @@ const CHECKS: &[Long] = &[
         ["stockade-enforce", "stock", "leaves_what_the_original"],
         "1",
     ),
+    of_a_crate(
+        "protocol-hostile",
+        "1 GB of each kind of endless request at the control socket",
+        20,
+        ["stockade", "protocol", "hostile"],
+        "16",
+    ),
+    of_a_crate(
+        "protocol-load",
+        "200 clients with 2,000 commands each while 10,000 lines a second arrive",
+        30,
+        ["stockade", "protocol", "two_hundred"],
+        "20",
+    ),
     of_a_crate("store-crash", "killed at every step of 500 random runs", 120, ["stockade-store", "crash", ""], "500"),
     of_a_crate("store-damage", "1,000 damaged databases", 60, ["stockade-store", "damage", "damage_neither"], "1000"),
     Long {

@@ -46,7 +46,8 @@ use super::store::{ROWS_AT_ONCE, StoreHandle, stored};
 use super::watch::WatchHandle;
 use crate::cli::RUNNER_WORD;
 use crate::control::answers::Answers;
-use crate::control::desk::{End, FrontDesk, LastWord};
+use crate::control::desk::{BANS_AT_ONCE, End, FrontDesk, LastWord};
+use crate::control::fail2ban::Bans;
 use crate::log::{Aim, Level, Log, Target};
 use crate::places::{LoadedTree, Places, Tree};
 use crate::settings::Settings;
@@ -246,7 +247,10 @@ impl Daemon {
             start;
         let dry_run = launch.dry_run;
         let started = super::now();
-        server_options::settle(&mut settings, &places);
+        let pinned = server_options::settle(&mut settings, &places);
+        if let Err(why) = server_options::let_readers_in(&settings) {
+            log.error(why);
+        }
         log.info("-".repeat(50));
         log.info(format!("Starting stockade v{}", env!("CARGO_PKG_VERSION")));
         if dry_run {
@@ -304,6 +308,7 @@ impl Daemon {
             board.clone(),
         );
         operator.left = left(&recovery);
+        operator.pinned = pinned;
         let mut stage = operator.stage(settings).map_err(|why| anyhow!("the configuration can't be used: {why}"))?;
         broken.append(&mut stage.off);
         if let Some((jail, why)) = broken.first().filter(|_| strict) {
@@ -326,6 +331,10 @@ impl Daemon {
         let myself = operator_room.clone();
         operator_room.send(move |operator| operator.introduce(myself));
 
+        let bans =
+            Bans { judge: Arc::clone(&judge_inbox), store: store.clone(), board: board.clone(), log: log.clone() };
+        let bans = (0..BANS_AT_ONCE).map(|n| Room::start(&format!("bans {n}"), bans.clone()));
+        let bans = bans.collect::<std::io::Result<Vec<_>>>()?;
         let answers = Answers {
             judge: judge_inbox,
             kernel,
@@ -341,6 +350,7 @@ impl Daemon {
         let desk = FrontDesk {
             answers: Room::start("answers", answers)?,
             operator: operator_room.clone(),
+            bans,
             end: Arc::new(move |end, last| {
                 drop(main.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::End(end, last)));
             }),
