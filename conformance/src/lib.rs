@@ -9,6 +9,7 @@
 
 mod bounded;
 mod guard;
+pub mod known;
 mod machine;
 pub mod packet;
 mod programs;

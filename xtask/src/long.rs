@@ -58,13 +58,27 @@ const CHECKS: &[Long] = &[
         ["stockade-core", "matcher_original", ""],
         "25",
     ),
+    of_a_crate(
+        "scan",
+        "12,000 logs through scan and the original's classes: failures and bans",
+        60,
+        ["stockade", "scan", "whole_filters"],
+        "200",
+    ),
     of_a_crate("judge", "50 times the sizes: a million bans, floods, ends", 60, ["stockade-core", "judge", ""], "50"),
     of_a_crate(
         "config",
-        "20,000 random trees against the original's reader",
-        180,
+        "20,000 random trees, and 16,000 with a mistake, against the original's reader",
+        60,
         ["stockade-config", "random", ""],
         "20000",
+    ),
+    of_a_crate(
+        "config-fuzz",
+        "50,000 damaged, nested and random trees: no panic, bounded time and memory",
+        60,
+        ["stockade-config", "hostile", "damaged_trees"],
+        "50000",
     ),
     of_a_crate(
         "source",
@@ -86,6 +100,34 @@ const CHECKS: &[Long] = &[
         120,
         ["stockade-enforce", "stream", "killed_in_a_storm"],
         "1000",
+    ),
+    of_a_crate(
+        "enforce-mutation",
+        "10 changes of one character at each place of stock actions, those recognised run by a shell",
+        180,
+        ["stockade-enforce", "lib", "an_action_with_one_character"],
+        "10",
+    ),
+    of_a_crate(
+        "enforce-stock",
+        "all stock actions of both versions beside the original's commands",
+        60,
+        ["stockade-enforce", "stock", "leaves_what_the_original"],
+        "1",
+    ),
+    of_a_crate(
+        "protocol-hostile",
+        "1 GB of each kind of endless request at the control socket",
+        20,
+        ["stockade", "protocol", "hostile"],
+        "16",
+    ),
+    of_a_crate(
+        "protocol-load",
+        "200 clients with 2,000 commands each while 10,000 lines a second arrive",
+        30,
+        ["stockade", "protocol", "two_hundred"],
+        "20",
     ),
     of_a_crate("store-crash", "killed at every step of 500 random runs", 120, ["stockade-store", "crash", ""], "500"),
     of_a_crate("store-damage", "1,000 damaged databases", 60, ["stockade-store", "damage", "damage_neither"], "1000"),
@@ -115,7 +157,10 @@ pub(crate) fn run(name: &str) -> Result<bool> {
     let environment = roots::ensure()?;
     let mut command = match check.test {
         Some([package, program, filter]) => {
-            let mut command = steps::cargo(&["test", "--release", "--package", package, "--test", program, "--"]);
+            // Tests that stand beside the code are in the library.
+            let target: &[&str] = if program == "lib" { &["--lib"] } else { &["--test", program] };
+            let words = [&["test", "--release", "--package", package], target, &["--"]].concat();
+            let mut command = steps::cargo(&words);
             command.args(["--nocapture", filter]);
             command
         }

@@ -4,7 +4,7 @@ use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use anyhow::{Result, ensure};
 
-use crate::steps;
+use crate::{known, steps};
 
 /// More lines than this in a source file mean that it is two things.
 const LINES_MAX: usize = 900;
@@ -56,6 +56,7 @@ pub(crate) fn check() -> Result<()> {
         }
     }
     wrong.extend(copied(&top, &list)?);
+    wrong.extend(known::check(&list.split('\0').collect::<Vec<&str>>())?);
     let ci = top.join(".ci/run");
     if ci.symlink_metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o100 == 0) {
         wrong.push(".ci/run: cannot be executed".to_owned());

@@ -29,6 +29,7 @@ impl FilterCheck for CompileCheck {
             ignoreregex: owned(&texts.ignoreregex),
             datepattern: texts.datepattern.map_or(DatePattern::Default, |t| DatePattern::Text(t.to_owned())),
             maxlines: texts.maxlines.unwrap_or(1),
+            logtimezone: texts.logtimezone.map(str::to_owned),
             usedns: texts.usedns.map_or(UseDns::Warn, |t| UseDns::parse(t).unwrap_or(UseDns::No)),
             ..FilterSpec::default()
         };
@@ -70,6 +71,7 @@ fn take_out(spec: &mut FilterSpec, error: &FilterError) -> bool {
             true
         }
         "datepattern" => std::mem::take(&mut spec.datepattern) != DatePattern::Default,
+        "logtimezone" => spec.logtimezone.take().is_some(),
         "maxlines" => std::mem::replace(&mut spec.maxlines, 1) != 1,
         _ => false,
     }

@@ -16,7 +16,7 @@ use crate::options::{Kind, OptionRow};
 use crate::ordered::Ordered;
 use crate::resource::{Reader, Resource, split_condition};
 use crate::tags::substitute;
-use crate::text::{int, is_space, is_word, lower, truth};
+use crate::text::{int, is_space, is_word, lower, nearest, truth};
 
 /// One call of a filter or an action by a jail.
 #[derive(Debug)]
@@ -64,7 +64,13 @@ impl Definition {
         if !self.resource.sections.contains("Definition") {
             let file = self.resource.files.first().map(|f| crate::diagnostic::Spot::file(f));
             let problem = Problem::new("has no section [Definition], so nothing in it is used").at(file);
-            reader.findings.add(Severity::Error, None, problem.help("put the options below a line [Definition]"));
+            let near = nearest("Definition", self.resource.sections.keys().map(AsRef::as_ref));
+            let problem = problem.help(match near {
+                Some(near) => format!("[{near}] is meant as [Definition]?"),
+                None => "put the options below a line [Definition]".to_owned(),
+            });
+            // The original goes on with a filter that finds nothing, or an action that does nothing.
+            reader.findings.add(Severity::Warning, None, problem);
         }
         self.vars = vars;
         self.read_init(&reader.budget)?;

@@ -137,6 +137,11 @@ impl Findings {
         errors.find(|d| d.jail.as_deref() == Some(jail)).map(|d| d.message.as_str())
     }
 
+    /// Is it worth to look for near spellings? After many findings nobody reads them.
+    pub(crate) fn worth_a_search(&self) -> bool {
+        self.list.len() < 100
+    }
+
     pub(crate) fn into_list(self) -> Vec<Diagnostic> {
         self.list
     }

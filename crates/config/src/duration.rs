@@ -55,7 +55,7 @@ pub fn seconds(text: &str) -> Result<Seconds, String> {
     if text.len() > MAX_LENGTH {
         return Err("it is too long".to_owned());
     }
-    let tokens = tokens(text)?;
+    let tokens = tokens(without_comment(text))?;
     if tokens.is_empty() {
         return Err("it is empty".to_owned());
     }
@@ -64,6 +64,15 @@ pub fn seconds(text: &str) -> Result<Seconds, String> {
     match parser.tokens.get(parser.at) {
         None => Ok(value),
         Some(token) => Err(format!("'{token}' is not expected there")),
+    }
+}
+
+/// What stands before a `#`: to Python, which evaluates the text, the rest of
+/// that line is a comment. More lines behind it are an error there and here.
+fn without_comment(text: &str) -> &str {
+    match text.split_once('#') {
+        Some((before, comment)) if !comment.contains('\n') => before,
+        _ => text,
     }
 }
 

@@ -75,6 +75,13 @@ impl Origin {
         Some(Spot { file: Arc::clone(&self.file), line, column })
     }
 
+    /// Where line `nth` of a value begins. Nothing if `value` has not as many
+    /// lines as were written, because references brought more of them.
+    pub(crate) fn line_spot(&self, value: &str, nth: usize) -> Option<Spot> {
+        let (line, column) = self.parts.get(nth).copied().filter(|_| value.split('\n').count() == self.parts.len())?;
+        (!self.file.is_empty()).then(|| Spot { file: Arc::clone(&self.file), line, column })
+    }
+
     /// The place of the option's name.
     pub(crate) fn name_spot(&self) -> Option<Spot> {
         let known = !self.file.is_empty();

@@ -22,7 +22,7 @@ use crate::load::{Context, MissingLogs};
 use crate::options::{FILTER, JAIL, OptionRow};
 use crate::ordered::Ordered;
 use crate::resource::{Reader, Resource};
-use crate::text::{json_texts, words};
+use crate::text::{json_texts, nearest, words};
 use crate::tree::join;
 
 /// Our own options of a jail, converted.
@@ -144,7 +144,15 @@ impl JailReader {
         }
         if text.is_empty() {
             let problem = Problem::new("no filter is set, so only manual bans will happen").at(spot);
-            reader.findings.add(Severity::Warning, Some(name), problem.help("set filter = NAME"));
+            let others = jail.sections.iter().take(5_000).filter(|(other, _)| !other.starts_with("KNOWN/"));
+            let others = others.filter(|(other, table)| *other != name && table.contains("filter"));
+            let names = others.map(|(other, _)| other.as_ref());
+            let near = if reader.findings.worth_a_search() { nearest(name, names) } else { None };
+            let problem = problem.help(match near {
+                Some(near) => format!("set filter = NAME; or is the jail [{near}] meant?"),
+                None => "set filter = NAME".to_owned(),
+            });
+            reader.findings.add(Severity::Warning, Some(name), problem);
             return Ok(None);
         }
         let call = call::parse(text).map_err(|what| {

@@ -31,10 +31,13 @@ mod ordered;
 mod origin;
 mod own;
 mod resource;
+mod sections;
 mod shell;
+mod single;
 mod tags;
 mod text;
 mod tree;
+mod values;
 
 pub use call::option_list;
 pub use check::CompileCheck;
@@ -42,8 +45,10 @@ pub use daemon::{DaemonOptions, Overrides};
 pub use diagnostic::{Diagnostic, Severity};
 pub use embedded::embedded_files;
 pub use load::{
-    FilterCheck, FilterFault, FilterTexts, LoadOptions, Loaded, MissingLogs, load, load_daemon_options, load_filter,
+    FilterCheck, FilterFault, FilterTexts, LoadOptions, Loaded, MissingLogs, VERSION, load, load_daemon_options,
 };
 pub use origin::OriginRow;
 pub use own::{Profile, is_own};
+pub use single::{load_filter, load_jail, parse_call, unknown_jail};
+pub use text::shell_words;
 pub use tree::{MAX_FILE, MAX_TOTAL, TreeSource, journal_is_there};

@@ -10,6 +10,12 @@ use crate::ordered::Ordered;
 use crate::resource::{Reader, Resource};
 use crate::text::{lower, nearest};
 
+/// Is it a known word for true or false? An empty value is meant as false.
+pub(crate) fn is_switch(value: &str) -> bool {
+    let known = ["1", "on", "true", "yes", "0", "off", "false", "no", ""];
+    known.contains(&value.to_lowercase().as_str())
+}
+
 /// Findings about one value of a known option.
 pub(crate) fn check_option(row: &OptionRow, entry: &Entry, section: &str, findings: &mut Findings) {
     let Some(value) = entry.value.as_text() else { return };
@@ -17,15 +23,18 @@ pub(crate) fn check_option(row: &OptionRow, entry: &Entry, section: &str, findin
     let spot = || entry.origin.spot(value, 0);
     match row.kind {
         Kind::Bool => {
-            let known = ["1", "on", "true", "yes", "0", "off", "false", "no", ""];
-            if known.contains(&value.to_lowercase().as_str()) {
+            if is_switch(value) {
                 return;
             }
-            let mut problem = Problem::new(format!("{} = '{}' counts as false", row.name, crate::ini::shorten(value)));
-            problem = if value.contains('\n') {
-                problem.help("the lines below it are indented, so they became part of the value")
-            } else {
-                problem.help("write true or false")
+            let off = if row.name == "enabled" { ": the jail is off" } else { "" };
+            let shown = crate::ini::shorten(value);
+            let problem = Problem::new(format!("{} = '{shown}' counts as false{off}", row.name));
+            let problem = match nearest(value, ["true", "false", "yes", "no", "on", "off"]) {
+                _ if value.contains('\n') => {
+                    problem.help("the lines below it are indented, so they became part of the value")
+                }
+                Some(near) => problem.help(format!("did you mean {near}?")),
+                None => problem.help("write true or false"),
             };
             findings.add(Severity::Warning, jail, problem.at(spot()));
         }
@@ -45,9 +54,20 @@ pub(crate) fn check_option(row: &OptionRow, entry: &Entry, section: &str, findin
                     false => "write for example 90, 10m or 1d 12h",
                 });
                 findings.add(Severity::Error, jail, problem.at(spot()));
+            } else if let Some(at) = value.find('#') {
+                let shown = crate::ini::shorten(value.get(at..).unwrap_or(""));
+                let problem =
+                    Problem::new(format!("{}: '{shown}' is a comment here, but would not be elsewhere", row.name));
+                let help = "put a comment on a line of its own";
+                findings.add(Severity::Note, jail, problem.at(entry.origin.spot(value, at)).help(help));
             }
         }
         _ => {}
+    }
+    if let Some((what, help)) = crate::values::refused(row.name, value).filter(|_| jail.is_some()) {
+        let shown = crate::ini::shorten(value);
+        let problem = Problem::new(format!("{} = '{shown}': {what}; the jail cannot start", row.name));
+        findings.add(Severity::Error, jail, problem.at(spot()).help(help));
     }
     if row.kind != Kind::Command && value.contains('&') {
         check_entities(row.name, entry, jail, findings);
@@ -124,6 +144,11 @@ impl NameCheck {
 pub(crate) fn no_such_file(what: &str, name: &str, reader: &Reader) -> Problem {
     let folder = format!("{what}.d");
     let names = reader.tree.names_in(&folder);
+    if !reader.tree.files_of(&format!("{folder}/{name}")).is_empty() {
+        return Problem::new(format!(
+            "the {what} '{name}' cannot be read because of the errors above; the jail is left out"
+        ));
+    }
     let problem = Problem::new(format!("there is no {what} '{name}' in {folder}; the jail is left out"));
     let trimmed = crate::text::strip(name);
     if trimmed != name && names.iter().any(|n| n == trimmed) {
@@ -168,18 +193,21 @@ pub(crate) fn check_filter(
             _ => None,
         },
         datepattern: text("datepattern"),
+        logtimezone: text("logtimezone"),
     };
     for fault in checker.check(&texts) {
         let entry = entry(fault.option);
         let value = entry.and_then(|e| e.value.as_text()).unwrap_or("");
-        let regex = value.split('\n').filter(|l| !l.is_empty()).nth(fault.index).unwrap_or(value);
         let place = fault.position.map(|at| format!(" at character {}", at + 1)).unwrap_or_default();
-        let problem = Problem::new(format!(
-            "{} {}: {}{place}; the jail cannot start: {regex}",
-            fault.option,
-            fault.index + 1,
-            fault.message
-        ));
+        let mut problem = Problem::new(format!("{}: {}{place}; the jail cannot start", fault.option, fault.message));
+        if matches!(fault.option, "failregex" | "ignoreregex" | "datepattern" | "prefregex") {
+            let numbered = value.split('\n').zip(0..).filter(|(line, _)| !line.is_empty());
+            let (regex, line) = numbered.clone().nth(fault.index).unwrap_or((value, 0));
+            let number = if numbered.count() > 1 { format!(" {}", fault.index + 1) } else { String::new() };
+            problem.message =
+                format!("{}{number}: {}{place}; the jail cannot start: {regex}", fault.option, fault.message);
+            problem = problem.at(entry.and_then(|e| e.origin.line_spot(value, line)));
+        }
         let problem = problem.at(entry.and_then(|e| e.origin.name_spot()));
         let severity = if fault.warning { Severity::Warning } else { Severity::Error };
         findings.add(severity, Some(name), problem);

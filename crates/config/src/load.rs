@@ -8,11 +8,11 @@ use stockade_wire::{Command, Value};
 
 use crate::daemon::{self, DaemonOptions, Overrides};
 use crate::diagnostic::{Diagnostic, Problem, Severity};
-use crate::ini::{Cell, Entry};
-use crate::interpolate::computed;
+use crate::ini::{Cell, Entry, shorten};
+use crate::interpolate::{Got, computed};
 use crate::jail::{Failed, JailCommands, JailReader, OwnValues, is_enabled};
-use crate::lint::NameCheck;
-use crate::options::{OLD_JAILS, Scope};
+use crate::lint::{self, NameCheck};
+use crate::options::Scope;
 use crate::origin::{self, OriginRow};
 use crate::own::{self, Profile, is_own};
 use crate::resource::{Reader, Resource};
@@ -45,12 +45,14 @@ pub struct FilterTexts<'a> {
     pub maxlines: Option<u32>,
     /// How dates are written; several lines are several patterns.
     pub datepattern: Option<&'a str>,
+    /// Zone of dates that name none.
+    pub logtimezone: Option<&'a str>,
 }
 
 /// What is wrong with one of the [`FilterTexts`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterFault {
-    /// `prefregex`, `failregex`, `ignoreregex` or `datepattern`.
+    /// `prefregex`, `failregex`, `ignoreregex`, `datepattern`, `maxlines` or `logtimezone`.
     pub option: &'static str,
     /// 0-based number of the regex within its option.
     pub index: usize,
@@ -98,8 +100,11 @@ impl fmt::Debug for LoadOptions<'_> {
     }
 }
 
+/// What becomes of a broken jail where the others run.
+const LEFT_OUT: &str = "; the jail is off, and its bans stay until they end";
+
 /// The version that we behave as.
-const VERSION: &str = "1.1.2.dev1";
+pub const VERSION: &str = "1.1.2.dev1";
 
 /// What jails need to know of the run.
 pub(crate) struct Context<'a> {
@@ -126,6 +131,8 @@ pub struct Loaded {
     pub profile: Option<Profile>,
     /// What the daemon must know before it runs any command.
     pub daemon: DaemonOptions,
+    /// One broken jail breaks all (`stockade.strict`).
+    pub strict: bool,
     tables: Resource,
 }
 
@@ -140,9 +147,24 @@ impl Loaded {
         !self.refused && (self.skipped.is_empty() || !self.jails.is_empty())
     }
 
+    /// Will a start succeed? Where one broken jail breaks all, that also needs
+    /// that the daemon takes what every jail says.
+    pub fn can_start(&self) -> bool {
+        self.is_startable() && !(self.strict && self.daemon_refuses())
+    }
+
     /// Does it pass `-t`, which forgives no jail?
+    ///
+    /// DIVERGENCE (test-tries-values): the original does not try regexes, dates
+    /// and other values in a test; a start then fails because of them.
     pub fn passes_test(&self) -> bool {
-        !self.refused && self.skipped.is_empty()
+        !self.refused && self.skipped.is_empty() && !self.daemon_refuses()
+    }
+
+    /// Is there an error in a jail that is in the stream all the same?
+    fn daemon_refuses(&self) -> bool {
+        let mut errors = self.diagnostics.iter().filter(|d| d.severity == Severity::Error);
+        errors.any(|d| d.jail.as_ref().is_none_or(|jail| self.jails.contains(jail)))
     }
 
     /// Are there errors of any kind, also those that the original sees only when it starts?
@@ -188,47 +210,6 @@ pub fn load_daemon_options(source: &TreeSource, overrides: &Overrides) -> (Daemo
     (options, reader.findings.into_list())
 }
 
-/// The commands of a jail named `scan` that has this filter and nothing else;
-/// `call` is written as the option `filter` is, such as `sshd[mode=aggressive]`.
-///
-/// # Errors
-/// What is wrong with the call or the filter.
-pub fn load_filter(source: &TreeSource, call: &str, journal: bool) -> Result<Vec<Command>, Diagnostic> {
-    let mut reader = Reader::new(Tree::new(source));
-    let name: Arc<str> = "scan".into();
-    let mut jails = Resource::default();
-    let backend = if journal { "systemd" } else { "auto" };
-    let options = [("enabled", "true"), ("backend", backend), ("filter", call)];
-    jails.add(&name, options.map(|(key, value)| (Arc::from(key), computed(Cell::text(value)))));
-    let context = Context { missing_logs: MissingLogs::Wait, journal: false, checker: None };
-    let read = match is_enabled(&jails, &name, &mut reader) {
-        Ok(first) => JailReader::read(&mut jails, &name, &first.unwrap_or_default(), &mut reader),
-        Err(problem) => Err(Failed::Fatal(problem)),
-    };
-    let converted = read.and_then(|jail| {
-        let own = own::read(&jails, &name, Scope::Jail, Profile::DropIn, &mut reader)?;
-        jail.convert(&own, &context, &mut reader)
-    });
-    match converted {
-        Ok(commands) => Ok(commands.commands),
-        Err(failed) => {
-            if let Failed::Skipped(_, problem) | Failed::Fatal(problem) = failed {
-                reader.findings.add(Severity::Error, None, problem);
-            }
-            let worst = reader.findings.into_list().into_iter().max_by_key(|finding| finding.severity);
-            Err(worst.unwrap_or_else(|| Diagnostic {
-                severity: Severity::Error,
-                jail: None,
-                file: String::new(),
-                line: 0,
-                column: 0,
-                message: format!("the filter '{call}' can't be used"),
-                help: String::new(),
-            }))
-        }
-    }
-}
-
 fn load_into(
     loaded: &mut Loaded,
     source: &TreeSource,
@@ -248,9 +229,9 @@ fn load_into(
             true
         }
     };
+    loaded.strict = strict;
     let Some(jails) = reader.resource("jail") else {
-        return Err(Problem::new(format!("there is no jail.conf or jail.local in '{}'", reader.tree.base()))
-            .help("make a jail.local, or name another folder with -c"));
+        return Err(missing("jail", reader, "make a jail.local"));
     };
     loaded.refused |= jails.broken;
     let mut jails = Rc::unwrap_or_clone(jails);
@@ -270,7 +251,11 @@ fn load_into(
     let mut read: Vec<(Arc<str>, ReadJail)> = Vec::new();
     for name in &names {
         match is_enabled(&jails, name, reader) {
-            Ok(None) => {}
+            // Where one broken jail is left out, a switch in neither position breaks its jail.
+            Ok(None) => {
+                let unclear = unclear_switch(&jails, name, reader).filter(|_| !strict);
+                read.extend(unclear.map(|why| (Arc::clone(name), Err(Failed::Found(why)))));
+            }
             Ok(Some(first)) => {
                 read.push((Arc::clone(name), read_jail(&mut jails, name, &first, profile, &names_check, reader)))
             }
@@ -307,7 +292,7 @@ fn load_into(
                     Failed::Fatal(mut problem) => {
                         loaded.refused |= strict;
                         let said = problem.message.clone();
-                        problem.message += if strict { "; everything is refused" } else { "; the jail is left out" };
+                        problem.message += if strict { "; everything is refused" } else { LEFT_OUT };
                         reader.findings.add(Severity::Error, Some(&name), problem);
                         said
                     }
@@ -319,9 +304,16 @@ fn load_into(
         }
     }
     loaded.stream.append(&mut starts);
-    check_old_jails(&jails, reader);
+    crate::sections::check(&jails, reader);
     loaded.tables = jails;
     Ok(())
+}
+
+/// What stands for `enabled`, if it is neither true nor false.
+fn unclear_switch(jails: &Resource, name: &str, reader: &Reader) -> Option<String> {
+    let Ok(Got::Value(entry)) = jails.get(name, "enabled", None, &reader.budget) else { return None };
+    let text = entry.value.as_text().unwrap_or("");
+    (!lint::is_switch(text)).then(|| format!("enabled = '{}' is neither true nor false", shorten(text)))
 }
 
 /// A jail that was read, with our own options, or why it could not be.
@@ -355,10 +347,9 @@ fn read_daemon(
     options: &LoadOptions<'_>,
     reader: &mut Reader,
 ) -> Result<bool, Problem> {
-    let resource = reader.resource("fail2ban").ok_or_else(|| {
-        Problem::new(format!("there is no fail2ban.conf or fail2ban.local in '{}'", reader.tree.base()))
-            .help("make a fail2ban.local (an empty [Definition] is enough), or name another folder with -c")
-    })?;
+    let resource = reader
+        .resource("fail2ban")
+        .ok_or_else(|| missing("fail2ban", reader, "make a fail2ban.local (an empty [Definition] is enough)"))?;
     loaded.refused |= resource.broken;
     own::check_names(&resource, Scope::Daemon, reader);
     if let Some(table) = resource.sections.get("Definition") {
@@ -381,23 +372,20 @@ fn read_daemon(
     Ok(options.strict.unwrap_or(is(&values, "stockade.strict", &Cell::Bool(true))))
 }
 
-fn no_such_jail(only: &str, jails: &Resource) -> Problem {
+/// What to say where a whole resource is not there, or none of its files can be read.
+fn missing(name: &str, reader: &Reader, help: &str) -> Problem {
+    let base = reader.tree.base();
+    if reader.tree.files_of(name).is_empty() {
+        let problem = Problem::new(format!("there is no {name}.conf or {name}.local in '{base}'"));
+        return problem.help(format!("{help}, or name another folder with -c"));
+    }
+    Problem::new(format!("the settings of '{name}' in '{base}' cannot be read because of the errors above"))
+}
+
+pub(crate) fn no_such_jail(only: &str, jails: &Resource) -> Problem {
     let problem = Problem::new(format!("there is no jail '{only}'"));
     match nearest(only, jails.section_names().map(AsRef::as_ref)) {
         Some(near) => problem.help(format!("did you mean {near}?")),
         None => problem,
-    }
-}
-
-/// Sections that only switch on a jail which does not exist under that name.
-fn check_old_jails(jails: &Resource, reader: &mut Reader) {
-    for (name, table) in jails.sections.iter() {
-        let Some((_, new)) = OLD_JAILS.iter().find(|(old, _)| *old == &**name) else { continue };
-        let Some(spot) = table.iter().find_map(|(_, entry)| entry.origin.name_spot()) else { continue };
-        if table.contains("filter") || !jails.sections.contains(new) {
-            continue;
-        }
-        let problem = Problem::new(format!("no jail is called '{name}' any more")).at(Some(spot));
-        reader.findings.add(Severity::Warning, Some(name), problem.help(format!("rename the section to [{new}]")));
     }
 }

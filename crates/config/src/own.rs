@@ -30,6 +30,21 @@ impl Profile {
     }
 }
 
+impl OwnRow {
+    /// The option of this name, in any case of letters.
+    pub fn find(name: &str) -> Option<&'static OwnRow> {
+        OWN.iter().find(|row| row.name.eq_ignore_ascii_case(name))
+    }
+
+    /// A written value as a command carries it: a truth value, or a text.
+    ///
+    /// # Errors
+    /// What should be written instead.
+    pub fn value(&self, text: &str) -> Result<Value, String> {
+        check(self, text).map(|cell| to_value(&cell))
+    }
+}
+
 /// Is it a command that only we know, left out of what `-d` prints?
 pub fn is_own(command: &[Value]) -> bool {
     let word = |n: usize| command.get(n).and_then(Value::as_str).unwrap_or("");
@@ -53,7 +68,7 @@ pub(crate) fn read(
                 check(row, text).unwrap_or_else(|help| {
                     let problem = Problem::new(format!("{} = '{text}' is not known; '{default}' holds", row.name));
                     let problem = problem.at(entry.origin.spot(text, 0)).help(help);
-                    reader.findings.add(Severity::Error, (scope == Scope::Jail).then_some(section), problem);
+                    reader.findings.add(Severity::Warning, (scope == Scope::Jail).then_some(section), problem);
                     plain(row, default)
                 })
             }

@@ -12,7 +12,7 @@ use crate::diagnostic::{Findings, Problem, Severity, Spot};
 use crate::ini::{Cell, Entry, IniFile, Table};
 use crate::interpolate::Got;
 use crate::ordered::Ordered;
-use crate::text::is_word;
+use crate::text::{is_word, nearest};
 use crate::tree::{Tree, Unreadable, join};
 
 /// Include chains longer than this are refused.
@@ -222,7 +222,8 @@ impl Reader {
             Ok(file) => file,
             Err(why @ Unreadable::TooLarge) => return Err(unreadable(path, why)),
             Err(why) => {
-                if !matches!(why, Unreadable::Missing(_)) || path.ends_with('/') {
+                let listed = chain.is_empty() && matches!(why, Unreadable::NotUtf8(_));
+                if !listed && (!matches!(why, Unreadable::Missing(_)) || path.ends_with('/')) {
                     self.findings.add(Severity::Warning, None, unreadable(path, why));
                 }
                 return Ok(());
@@ -249,15 +250,17 @@ impl Reader {
         let Got::Value(entry) = alone.get("INCLUDES", option, None, &self.budget)? else { return Ok(list) };
         let folder = path.rfind('/').and_then(|at| path.get(..at)).unwrap_or("");
         let Cell::Text(value) = entry.value else { return Ok(list) };
+        let mut offset = 0;
         for name in value.split('\n') {
+            let spot = entry.origin.spot(&value, offset);
+            offset += name.len() + 1;
             let wanted = self.tree.canonical(&join(folder, name));
             if chain.contains(&wanted) {
                 continue;
             }
             if !name.is_empty() && !self.tree.is_file(&wanted) && !is_optional(&wanted) {
-                let spot = entry.origin.name_spot();
-                let problem = Problem::new(format!("the included file '{wanted}' is not there; it is left out"));
-                self.findings.add(Severity::Note, None, problem.at(spot));
+                let problem = no_such_include(&self.tree, &wanted).at(spot);
+                self.findings.add(Severity::Warning, None, problem);
             }
             let mut deeper = chain.to_vec();
             deeper.push(path.to_owned());
@@ -270,6 +273,17 @@ impl Reader {
 /// Local files are included in case they are there.
 fn is_optional(path: &str) -> bool {
     path.ends_with(".local")
+}
+
+/// What to say of an include that is not there.
+fn no_such_include(tree: &Tree, path: &str) -> Problem {
+    let problem = Problem::new(format!("the included file '{path}' is not there; it is left out"));
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let beside = tree.files_in(folder);
+    match nearest(name, beside.iter().map(String::as_str)) {
+        Some(near) => problem.help(format!("did you mean {near}?")),
+        None => problem.help("correct the name, or remove it; a file that may be absent is called NAME.local"),
+    }
 }
 
 /// Python's `os.path.splitext(path)[0]`.

@@ -63,8 +63,11 @@ pub(crate) fn int(text: &str) -> Option<i64> {
 }
 
 /// Splits as a POSIX shell does: blanks separate, quotes and backslashes
-/// protect. `Err` names what is missing.
-pub(crate) fn shell_words(text: &str) -> Result<Vec<String>, &'static str> {
+/// protect.
+///
+/// # Errors
+/// What is missing: the end of a quotation, or what a backslash protects.
+pub fn shell_words(text: &str) -> Result<Vec<String>, &'static str> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = text.chars();

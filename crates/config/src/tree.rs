@@ -130,6 +130,19 @@ impl Tree {
         names
     }
 
+    /// Names of the visible files of a folder that end as configuration files do, sorted.
+    pub(crate) fn files_in(&self, folder: &str) -> Vec<String> {
+        let endings = [".conf", ".local"];
+        let listed = endings.iter().flat_map(|ending| self.list(folder, ending));
+        let mut names: Vec<String> = listed.filter_map(|file| Some(file.rsplit_once('/')?.1.to_owned())).collect();
+        if let Some(inside) = folder.strip_prefix(BUILTIN) {
+            let inside = normal(inside);
+            let paths = embedded::FILES.iter().filter_map(|(path, _)| path.rsplit_once('/').or(Some(("", path))));
+            names.extend(paths.filter(|(above, _)| *above == inside).map(|(_, name)| name.to_owned()));
+        }
+        names
+    }
+
     /// Visible files of a folder with this ending, sorted by their bytes.
     fn list(&self, folder: &str, ending: &str) -> Vec<String> {
         if !self.disk {

@@ -1,5 +1,6 @@
 //! Trees that are meant to hurt: bounded time and memory, a clear finding, and
-//! never a panic. `STOCKADE_LONG=N` makes N damaged trees instead of 300.
+//! never a panic. `STOCKADE_LONG=N` makes N damaged trees instead of 300
+//! (`cargo xtask long config-fuzz`). All of this test program has 1 GiB to live in.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "a test")]
 
 #[path = "random/generate.rs"]
@@ -13,7 +14,20 @@ use std::time::{Duration, Instant};
 
 use stockade_config::{LoadOptions, Loaded, TreeSource, load};
 
+/// Address space of this process: what asks for more is ended at once, and the test with it.
+const ROOM: u64 = 1 << 30;
+
+fn limit_memory() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let limit = Rlimit { current: Some(ROOM), ..getrlimit(Resource::As) };
+        setrlimit(Resource::As, limit).unwrap();
+    });
+}
+
 fn folder(name: &str) -> PathBuf {
+    limit_memory();
     let folder = std::env::temp_dir().join(format!("stockade-hostile-{}-{name}", std::process::id()));
     fs::create_dir_all(folder.join("filter.d")).unwrap();
     fs::create_dir_all(folder.join("action.d")).unwrap();
@@ -92,6 +106,40 @@ fn a_file_that_may_not_be_read_is_named() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "starts this very test once more")]
+fn another_user_reads_what_it_may() {
+    let folder = folder("other-user");
+    for (name, mode) in [("jail.local", 0o600), ("filter.d", 0o700)] {
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = folder.join(name);
+        if !path.exists() {
+            fs::write(&path, "[web]\nmaxretry = 9\n").unwrap();
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    if let Some(given) = std::env::var_os("STOCKADE_HOSTILE_FOLDER") {
+        fs::remove_dir_all(&folder).unwrap();
+        let loaded = load_in_time(Path::new(&given));
+        says(&loaded, "no permission");
+        // The folder of filters is closed, so the jail has none.
+        assert_eq!((&loaded.jails, &loaded.skipped), (&vec![], &vec!["web".to_owned()]), "{:?}", loaded.diagnostics);
+        return;
+    }
+    if rustix::process::geteuid().is_root() {
+        // The program itself may lie where others cannot go.
+        let program = std::env::temp_dir().join(format!("stockade-hostile-{}", std::process::id()));
+        fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        let mut again = std::process::Command::new("setpriv");
+        again.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program);
+        again.args(["another_user_reads_what_it_may", "--exact"]).env("STOCKADE_HOSTILE_FOLDER", &folder);
+        let good = again.current_dir("/").status().unwrap().success();
+        fs::remove_file(program).unwrap();
+        assert!(good);
+    }
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn huge_files_are_refused_unread() {
     let folder = folder("huge");
     fs::File::create(folder.join("jail.local")).unwrap().set_len(100 << 20).unwrap();
@@ -143,6 +191,8 @@ fn values_that_explode_are_stopped() {
         ("jail.local", format!("[web]\nlogpath = /{}\n", "*?[a/".repeat(20_000))),
         ("jail.local", format!("[web]\njournalmatch = {}\n", "'\\\"".repeat(100_000))),
         ("jail.local", (0..150_000).fold(String::new(), |t, n| t + &format!("[s{n}]\n"))),
+        ("jail.local", (0..40_000).fold(String::new(), |t, n| t + &format!("[s{n}]\nmaxretry = 1\n"))),
+        ("jail.local", (0..10_000).fold(String::new(), |t, n| t + &format!("[s{n}]\nenabled = true\n"))),
         ("jail.local", format!("[web]\nx = 1\n{}", " y\n".repeat(1_000_000))),
         ("jail.local", format!("[web]\n{}", "a=\n".repeat(300_000))),
         ("jail.local", format!("[web]\n{}", (0..250_000).fold(String::new(), |t, n| t + &format!("o{n}=\n")))),
@@ -231,6 +281,21 @@ fn damage(bytes: &mut Vec<u8>, state: &mut u64) {
     }
 }
 
+/// References, tags and calls inside each other, to a random depth.
+fn nested(state: &mut u64) -> Vec<u8> {
+    const PAIRS: [(&str, &str); 5] = [("%(", ")s"), ("<", ">"), ("a[b=", "]"), ("(?:", ")"), ("\"", "\"")];
+    let mut text =
+        String::from("[INCLUDES]\nbefore = jail.conf\n[DEFAULT]\nv0 = x\n[j0]\nenabled = true\n[Definition]\n");
+    for name in ["failregex", "action", "filter", "bantime", "v1", "actionban", "ignoreip", "logpath"] {
+        let depth = usize::try_from(next(state) % 3_000).unwrap();
+        let chosen: Vec<_> = (0..depth).map(|_| PAIRS[usize::try_from(next(state) % 5).unwrap()]).collect();
+        let open: String = chosen.iter().map(|(open, _)| *open).collect();
+        let close: String = chosen.iter().rev().map(|(_, close)| *close).collect();
+        text.push_str(&format!("{name} = {open}v{}{close}\n", next(state) % 2));
+    }
+    text.into_bytes()
+}
+
 fn files_below(folder: &Path, list: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -246,6 +311,7 @@ fn files_below(folder: &Path, list: &mut Vec<PathBuf>) {
 fn damaged_trees_never_panic_and_end_soon() {
     let count = std::env::var("STOCKADE_LONG").ok().and_then(|n| n.parse().ok()).unwrap_or(300_u64);
     let (mut refused, mut slowest) = (0, Duration::ZERO);
+    limit_memory();
     for seed in 1..=count {
         let folder = std::env::temp_dir().join(format!("stockade-damaged-{}-{seed}", std::process::id()));
         generate::tree(seed, false, &folder, &mut BTreeMap::new());
@@ -257,7 +323,12 @@ fn damaged_trees_never_panic_and_end_soon() {
             let nth = usize::try_from(next(&mut state) % files.len() as u64).unwrap();
             let mut bytes = Vec::new();
             std::io::Read::read_to_end(&mut fs::File::open(&files[nth]).unwrap(), &mut bytes).unwrap();
-            damage(&mut bytes, &mut state);
+            match seed % 16 {
+                // Nothing that was ever a configuration file.
+                0 => bytes.iter_mut().for_each(|byte| *byte = u8::try_from(next(&mut state) % 256).unwrap()),
+                1 => bytes = nested(&mut state),
+                _ => damage(&mut bytes, &mut state),
+            }
             fs::write(&files[nth], bytes).unwrap();
         }
         let begin = Instant::now();
@@ -266,6 +337,8 @@ fn damaged_trees_never_panic_and_end_soon() {
         refused += u32::from(loaded.refused);
         fs::remove_dir_all(&folder).unwrap();
     }
-    println!("{count} damaged trees, {refused} refused, the slowest took {slowest:?}");
+    let status = std::io::read_to_string(fs::File::open("/proc/self/status").unwrap()).unwrap();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("");
+    println!("{count} damaged trees, {refused} refused, the slowest took {slowest:?}, peak memory {peak}");
     assert!(refused > 10, "the damage does nothing");
 }

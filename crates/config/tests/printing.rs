@@ -82,6 +82,10 @@ fn times_are_read_as_the_original_reads_them() {
             "1h-",
             "2*-3m",
             "10 minuts",
+            "10m # ten minutes",
+            "1h#",
+            "1h # a\n30m",
+            "# 1h",
         ]
         .map(str::to_owned)
         .to_vec();

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use compare::Differences;
+use serde_json::json;
 use stockade_config::{LoadOptions, TreeSource, load};
 
 /// A copy of a tree by links, in which `jail.local` can be written.
@@ -71,7 +72,44 @@ fn stock_jails_give_the_same_commands() {
         fs::remove_dir_all(&tree).unwrap();
     }
     if complete {
-        differences.finish("stock");
+        differences.finish(file!());
+    }
+}
+
+/// The trees of the original's own tests: those that they write, and the one
+/// they keep, with each of its jails alone.
+#[test]
+fn trees_of_the_originals_own_tests_give_the_same_commands() {
+    let mut differences = Differences::read();
+    for mut original in original::all("trees_of_the_originals_own_tests_give_the_same_commands") {
+        let version = original.version.clone();
+        let folder = std::env::temp_dir().join(format!("stockade-own-trees-{}-{version}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let ran = original.ask(&json!({"op": "own_trees", "stock": original.tree(), "to": folder}));
+        let mut trees: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(trees.len() >= 4, "{version}: only {} trees: {ran}", trees.len());
+        let kept = original.root.join("usr/lib/python3/dist-packages/fail2ban/tests/config");
+        let names = jails(&kept);
+        for name in &names {
+            let tree = linked(&kept, &format!("{version}-{name}"));
+            let all = names.iter().map(|other| format!("[{other}]\nenabled = {}\n", other == name));
+            fs::write(tree.join("jail.local"), all.collect::<String>()).unwrap();
+            trees.push(tree);
+        }
+        assert!(names.len() > 10, "only {names:?}");
+        let mut commands = 0;
+        for tree in &trees {
+            let theirs = original.load(tree);
+            let options = LoadOptions { version: &version, ..LoadOptions::default() };
+            let ours = load(&TreeSource::Disk(tree.clone()), &options);
+            let wrong = differences.compare(&theirs, &ours, &version);
+            assert!(wrong.is_empty(), "{version} {}: {wrong:#?}", tree.display());
+            commands += ours.original().count();
+        }
+        println!("{version}: {} trees of the original's own tests, {commands} commands", trees.len());
+        for tree in trees.iter().chain([&folder]).filter(|tree| tree.exists()) {
+            fs::remove_dir_all(tree).unwrap();
+        }
     }
 }
 

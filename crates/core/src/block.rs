@@ -49,6 +49,54 @@ pub struct Stamp {
     pub cursor: Arc<str>,
 }
 
+/// How lines end in the bytes of a log: a line feed in the log's encoding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LineEnd {
+    /// One byte, as in UTF-8 and everything that has ASCII in it.
+    #[default]
+    Byte,
+    /// Two bytes, low one first. Bytes are taken in pairs from the beginning of the log.
+    Utf16Le,
+    /// Two bytes, high one first, taken in pairs as well.
+    Utf16Be,
+}
+
+impl LineEnd {
+    /// The line end itself.
+    pub const fn bytes(self) -> &'static [u8] {
+        match self {
+            LineEnd::Byte => b"\n",
+            LineEnd::Utf16Le => b"\n\0",
+            LineEnd::Utf16Be => b"\0\n",
+        }
+    }
+
+    /// The length of the first line of `text` with its end; `None` if it has no end.
+    pub fn first(self, text: &[u8]) -> Option<usize> {
+        match self {
+            LineEnd::Byte => memchr::memchr(b'\n', text).map(|at| at + 1),
+            _ => self.pairs(memchr::memchr_iter(b'\n', text), text),
+        }
+    }
+
+    /// The length of all whole lines of `text`; `None` if there is none.
+    pub fn last(self, text: &[u8]) -> Option<usize> {
+        match self {
+            LineEnd::Byte => memchr::memrchr(b'\n', text).map(|at| at + 1),
+            _ => self.pairs(memchr::memrchr_iter(b'\n', text), text),
+        }
+    }
+
+    /// The end of the first of these line feeds that is a pair with its zero.
+    fn pairs(self, mut at: impl Iterator<Item = usize>, text: &[u8]) -> Option<usize> {
+        at.find_map(|at| {
+            let begin = if self == LineEnd::Utf16Le { at } else { at.checked_sub(1)? };
+            let pair = text.get(begin..begin + 2)?;
+            (begin % 2 == 0 && pair == self.bytes()).then_some(begin + 2)
+        })
+    }
+}
+
 /// A run of whole lines of one source, each with its `\n`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
@@ -67,4 +115,20 @@ pub struct Block {
     pub in_operation: bool,
     /// Read again only to rebuild tallies: its decisions were committed before.
     pub replay: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_end_at_a_line_feed_of_the_encoding() {
+        assert_eq!((LineEnd::Byte.first(b"a\nb\nc"), LineEnd::Byte.last(b"a\nb\nc")), (Some(2), Some(4)));
+        // U+0A41, U+010A and U+0A00 hold the byte of a line feed, but none.
+        let le = b"\x41\x0a\x0a\x01\x00\x0a\x0a\x00b\x00\x0a\x00c\x00";
+        assert_eq!((LineEnd::Utf16Le.first(le), LineEnd::Utf16Le.last(le)), (Some(8), Some(12)));
+        let be = b"\x0a\x41\x01\x0a\x0a\x00\x00\x0a\x00b\x00\x0a\x00c";
+        assert_eq!((LineEnd::Utf16Be.first(be), LineEnd::Utf16Be.last(be)), (Some(8), Some(12)));
+        assert_eq!(LineEnd::Utf16Be.first(b"\x00"), None);
+    }
 }

@@ -14,9 +14,10 @@ pub mod id;
 pub mod jail;
 pub mod judge;
 pub mod matcher;
+pub mod text;
 pub mod time;
 
-pub use block::{Block, Position, SourceKey, Stamp};
+pub use block::{Block, LineEnd, Position, SourceKey, Stamp};
 pub use decision::{Decision, DecisionKind, Origin, Seq, Turn, Watermark};
 pub use failure::{Batch, Failure, GroupValue, Who};
 pub use id::{FailureId, Net};

@@ -9,6 +9,8 @@ const LITERALS_MAX: usize = 64;
 const BYTES_MAX: usize = 64;
 /// Shortest literal that is worth looking for.
 const BYTES_MIN: usize = 2;
+/// Shortest part of a literal that may stand for all of it, to be rid of letters of either case.
+const EXACT_MIN: usize = 5;
 /// Most alternative sets of one pattern.
 const SETS_MAX: usize = 32;
 
@@ -139,6 +141,7 @@ impl Found {
             Hole::None => set,
             Hole::BetweenNonWords => set.iter().map(Vec::as_slice).map(longest_piece).collect(),
         };
+        let set: Vec<Literal> = set.into_iter().map(exactly_spelt).collect();
         if shortest(&set) >= BYTES_MIN && self.sets.len() < 4 * SETS_MAX {
             self.sets.push(set);
         }
@@ -257,6 +260,13 @@ fn longest_piece(literal: &[Piece]) -> Literal {
         rest = after;
     }
     best.to_vec()
+}
+
+/// The longest part without letters of either case, if it says enough by itself: `[Ff]ailed` is looked
+/// for as `ailed`, which costs one comparison, not one for each spelling.
+fn exactly_spelt(literal: Literal) -> Literal {
+    let best = literal.split(|piece| piece.1).max_by_key(|part| part.len()).unwrap_or_default();
+    if best.len() < literal.len() && best.len() >= EXACT_MIN { best.to_vec() } else { literal }
 }
 
 /// Folds, sorts, and drops literals that contain another one.

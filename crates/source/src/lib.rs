@@ -6,6 +6,7 @@
 //! | [`StreamReader`] | anything that is read once: standard input, an old log |
 //! | [`Watcher`] | tells which files, globs and descriptors have something new; one per poll thread |
 //! | [`Journal`] | the systemd journal through a `journalctl` child |
+//! | [`History`] | what the journal holds, read once |
 //! | [`Glob`] | paths of `logpath` that may appear later |
 //! | [`Note`], [`Error`] | what the operator should know |
 //!
@@ -46,7 +47,7 @@ pub mod watch;
 
 pub use error::{Error, Result};
 pub use file::{Bounds, FileReader, Start, probe};
-pub use journal::{Journal, JournalOptions, JournalStart};
+pub use journal::{History, Journal, JournalOptions, JournalStart};
 pub use note::{Anew, Level, Note};
 pub use stream::StreamReader;
 pub use watch::{Glob, Mode, ReadyId, Waker, Watcher};

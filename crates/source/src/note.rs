@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use stockade_core::text::repr;
+
 /// How much a note asks of its reader, in fail2ban's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -144,7 +146,7 @@ impl fmt::Display for Note {
         match self {
             // Text of fail2ban's `FileFilter.addLogPath`, parsed by panels and its own tests.
             Note::Added { path, pos, hash } => {
-                write!(f, "Added logfile: {} (pos = {pos}, hash = {hash})", quoted(&path.to_string_lossy()))
+                write!(f, "Added logfile: {} (pos = {pos}, hash = {hash})", repr(&path.to_string_lossy()))
             }
             // Text of fail2ban's `FileContainer.open`.
             Note::Rotated { path, how, size, pos, inode, old_inode } => {
@@ -184,30 +186,6 @@ impl fmt::Display for Note {
     }
 }
 
-/// As Python's `repr` shows a plain string: in single quotes, or in double ones
-/// if it holds a single quote only; control characters and backslashes escaped.
-fn quoted(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push(quote);
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c == quote => {
-                out.push('\\');
-                out.push(c);
-            }
-            c if c.is_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push(quote);
-    out
-}
-
 /// Notes kept until somebody takes them.
 const NOTES_MAX: usize = 64;
 
@@ -245,7 +223,7 @@ mod tests {
         let note = Note::Added { path: "/var/log/a'b.log".into(), pos: 12, hash: "ab".into() };
         assert_eq!(note.to_string(), "Added logfile: \"/var/log/a'b.log\" (pos = 12, hash = ab)");
         assert_eq!(note.level(), Level::Info);
-        assert_eq!(quoted("a\n\u{1}"), "'a\\n\\x01'");
+        assert_eq!(repr("a\n\u{1}"), "'a\\n\\x01'");
     }
 
     #[test]

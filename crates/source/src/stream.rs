@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use stockade_core::block::{Block, Position, SourceKey};
+use stockade_core::block::{Block, LineEnd, Position, SourceKey};
 
 use crate::file::Bounds;
 use crate::note::{Note, Notes};
@@ -17,6 +17,7 @@ pub struct StreamReader<R> {
     input: R,
     name: Arc<str>,
     bounds: Bounds,
+    line_end: LineEnd,
     /// Bytes read and not handed out.
     buf: Vec<u8>,
     offset: u64,
@@ -39,12 +40,25 @@ impl<R: Read> StreamReader<R> {
             input,
             name: name.into(),
             bounds,
+            line_end: LineEnd::Byte,
             buf: Vec::new(),
             offset: 0,
             skipping: None,
             ended: false,
             notes: Notes::default(),
         }
+    }
+
+    /// The same reader for a log whose lines end so.
+    #[must_use]
+    pub fn with_line_end(mut self, line_end: LineEnd) -> Self {
+        self.line_end = line_end;
+        self
+    }
+
+    /// How its lines end.
+    pub fn line_end(&self) -> LineEnd {
+        self.line_end
     }
 
     /// Path (the name) and generation (0), as blocks carry them.
@@ -69,8 +83,8 @@ impl<R: Read> StreamReader<R> {
     /// If the stream fails; what was read before is not lost.
     pub fn read(&mut self) -> Result<Option<Block>> {
         loop {
-            if let Some(at) = memchr::memrchr(b'\n', &self.buf) {
-                if let Some(block) = self.cut(at + 1) {
+            if let Some(end) = self.line_end.last(&self.buf) {
+                if let Some(block) = self.cut(end) {
                     return Ok(Some(block));
                 }
                 continue;
@@ -80,8 +94,10 @@ impl<R: Read> StreamReader<R> {
             }
             if self.buf.len() > self.bounds.line {
                 let so_far = self.skipping.unwrap_or(0) + crate::file::as_u64(self.buf.len());
-                self.skipping = Some(so_far);
-                self.buf.clear();
+                // Of two-byte characters half of one may stand at the end.
+                let odd = if self.line_end == LineEnd::Byte { 0 } else { self.buf.len() % 2 };
+                self.skipping = Some(so_far - crate::file::as_u64(odd));
+                self.buf.drain(..self.buf.len() - odd);
             }
             let wanted = self.bounds.block.saturating_sub(self.buf.len()).max(self.bounds.block / 4).max(1);
             let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
@@ -97,7 +113,7 @@ impl<R: Read> StreamReader<R> {
 
     /// Hands out `buf[..end]`, which are whole lines (the first may be the rest of one that is left out).
     fn cut(&mut self, end: usize) -> Option<Block> {
-        let first = memchr::memchr(b'\n', &self.buf).map_or(end, |at| at + 1);
+        let first = self.line_end.first(&self.buf).unwrap_or(end);
         let head = self.skipping.unwrap_or(0) + crate::file::as_u64(first);
         if head > crate::file::as_u64(self.bounds.line) {
             self.skipping = None;
@@ -108,12 +124,11 @@ impl<R: Read> StreamReader<R> {
         }
         // Lines over the bound further on, and what is over a block, wait for the next round.
         let mut good = first;
-        for at in memchr::memchr_iter(b'\n', self.buf.get(first..end).unwrap_or_default()) {
-            let line_end = first + at + 1;
-            if line_end - good > self.bounds.line || line_end > self.bounds.block {
+        while let Some(len) = self.buf.get(good..end).and_then(|rest| self.line_end.first(rest)) {
+            if len > self.bounds.line || good + len > self.bounds.block {
                 break;
             }
-            good = line_end;
+            good += len;
         }
         let rest = self.buf.split_off(good);
         let text = std::mem::replace(&mut self.buf, rest);

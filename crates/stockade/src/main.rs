@@ -7,6 +7,7 @@
 mod cli;
 mod control;
 mod daemon;
+mod doctor;
 mod log;
 mod places;
 mod settings;

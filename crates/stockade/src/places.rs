@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use stockade_config::{CompileCheck, Diagnostic, LoadOptions, Overrides, Severity, TreeSource};
+use stockade_config::{CompileCheck, Diagnostic, LoadOptions, Overrides, Profile, Severity, TreeSource};
 use stockade_core::matcher::Calendar;
 use stockade_wire::Command;
 
@@ -25,6 +25,8 @@ pub(crate) struct Places {
     pub(crate) syslogsocket: String,
     /// Which lines the log gets.
     pub(crate) loglevel: String,
+    /// The folder of the tree.
+    pub(crate) folder: PathBuf,
 }
 
 impl Places {
@@ -32,6 +34,16 @@ impl Places {
     /// their own, since those of the tree can't be written (a dry run).
     pub(crate) fn of(conf: Option<&Path>) -> Result<Places> {
         Tree::of(conf).places()
+    }
+
+    /// The files of the tree that an operator may have changed.
+    pub(crate) fn tree_files(&self) -> Vec<PathBuf> {
+        let files = |folder: &Path| -> Vec<PathBuf> {
+            std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
+        };
+        let folders = ["", "fail2ban.d", "jail.d", "filter.d", "action.d"];
+        let all = folders.iter().flat_map(|folder| files(&self.folder.join(folder)));
+        all.filter(|path| path.extension().is_some_and(|e| e == "conf" || e == "local")).collect()
     }
 
     /// Places for a watcher beside another guard: none of that guard's.
@@ -66,6 +78,10 @@ pub(crate) struct Tree {
     /// Name of the folder, for messages.
     pub(crate) folder: PathBuf,
     own_places: bool,
+    /// What the command line says in the tree's place.
+    given: Overrides,
+    /// The profile, if the name that we run under decides it.
+    profile: Option<Profile>,
 }
 
 /// A tree that was read.
@@ -106,7 +122,20 @@ impl Tree {
             None if folder.is_dir() => TreeSource::Overlay(folder.clone()),
             None => TreeSource::Embedded,
         };
-        Tree { source, folder, own_places: conf.is_none() && !rustix::process::geteuid().is_root() }
+        let own_places = conf.is_none() && !rustix::process::geteuid().is_root();
+        Tree { source, folder, own_places, given: Overrides::default(), profile: None }
+    }
+
+    /// The same tree with options of the command line, under one of fail2ban's names.
+    pub(crate) fn under_fail2ban_name(mut self, given: Overrides) -> Tree {
+        self.given = given;
+        self.profile = Some(Profile::DropIn);
+        self
+    }
+
+    /// Where it is read from.
+    pub(crate) fn into_source(self) -> TreeSource {
+        self.source
     }
 
     /// A complete tree of another making, whose places belong to that.
@@ -116,10 +145,10 @@ impl Tree {
 
     /// Where this tree's daemon has its things.
     pub(crate) fn places(&self) -> Result<Places> {
-        if !self.folder_is_usable() {
+        if !self.folder_is_usable() && !self.is_all_given() {
             bail!("{} is not a folder; -c takes a folder with jail.conf or jail.local in it", self.folder.display());
         }
-        let (daemon, _) = stockade_config::load_daemon_options(&self.source, &Overrides::default());
+        let (daemon, _) = stockade_config::load_daemon_options(&self.source, &self.given);
         let mut places = Places {
             socket: daemon.socket.into(),
             pidfile: daemon.pidfile.into(),
@@ -127,6 +156,7 @@ impl Tree {
             logtarget: daemon.logtarget,
             syslogsocket: daemon.syslogsocket,
             loglevel: daemon.loglevel,
+            folder: self.folder.clone(),
         };
         if places.database.as_ref().is_some_and(|p| p.as_os_str().eq_ignore_ascii_case("none")) {
             places.database = None;
@@ -139,6 +169,15 @@ impl Tree {
             places.logtarget = "STDERR".to_owned();
         }
         Ok(places)
+    }
+
+    /// Is there nothing that the tree would have to say? The original's client
+    /// starts a server so, without telling where its tree is.
+    fn is_all_given(&self) -> bool {
+        let given = &self.given;
+        [&given.socket, &given.pidfile, &given.loglevel, &given.logtarget, &given.syslogsocket]
+            .iter()
+            .all(|given| given.is_some())
     }
 
     fn folder_is_usable(&self) -> bool {
@@ -155,6 +194,8 @@ impl Tree {
         let options = LoadOptions {
             journal: stockade_config::journal_is_there(),
             checker: Some(&checker),
+            overrides: Some(&self.given),
+            profile: self.profile,
             ..LoadOptions::default()
         };
         Ok(stockade_config::load(&self.source, &options))
@@ -183,10 +224,64 @@ impl Tree {
         Ok(LoadedTree { stream: loaded.stream, broken, faults, warnings })
     }
 
+    /// Commands that a client sent, with our own options of this tree laid over
+    /// them: for the server, and for the jails that the commands make. What is
+    /// wrong in the tree is the client's affair.
+    pub(crate) fn overlaid(&self, mut stream: Vec<Command>) -> LoadedTree {
+        let text = |command: &Command, n: usize| command.get(n).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+        // Those of the server always come from its own tree.
+        stream.retain(|c| !(text(c, 0) == "set" && text(c, 1).starts_with("stockade.")));
+        let knows = stream.iter().any(|c| stockade_config::is_own(c));
+        let made: Vec<String> = stream.iter().filter(|c| text(c, 0) == "add").map(|c| text(c, 1)).collect();
+        let own: Vec<Command> = match self.compile() {
+            Ok(loaded) if !loaded.refused => loaded.stream.into_iter().filter(|c| stockade_config::is_own(c)).collect(),
+            _ => Vec::new(),
+        };
+        let of_server = |command: &Command| text(command, 1).starts_with("stockade.");
+        let meant = own.into_iter().filter(|c| of_server(c) || (!knows && made.contains(&text(c, 1))));
+        let starts = stream.iter().position(|c| text(c, 0) == "start").unwrap_or(stream.len());
+        stream.splice(starts..starts, meant);
+        LoadedTree { stream, broken: Vec::new(), faults: Vec::new(), warnings: Vec::new() }
+    }
+
     /// The commands of a jail named `scan` that has nothing but this filter.
     pub(crate) fn filter(&self, call: &str, journal: bool) -> Result<Vec<Command>> {
-        stockade_config::load_filter(&self.source, call, journal).map_err(|problem| anyhow::anyhow!("{problem}"))
+        let (source, call) = match filter_file(call) {
+            // A file that lies in a tree is read together with that tree's other files.
+            Some((Some(tree), call)) => (TreeSource::Disk(tree), call),
+            Some((None, call)) => (self.source.clone(), call),
+            None => (self.source.clone(), call.to_owned()),
+        };
+        stockade_config::load_filter(&source, &call, journal).map_err(|problem| anyhow::anyhow!("{problem}"))
     }
+
+    /// As [`Self::jail`]; `None` if the tree has no such jail.
+    pub(crate) fn jail_if_there(&self, call: &str, journal: bool) -> Result<Option<Vec<Command>>> {
+        stockade_config::load_jail(&self.source, call, journal).map_err(|p| anyhow::anyhow!("{p}"))
+    }
+
+    /// The commands of one jail of the tree, switched on or not; `call` may hold options for its filter.
+    pub(crate) fn jail(&self, call: &str, journal: bool) -> Result<Vec<Command>> {
+        self.jail_if_there(call, journal)?
+            .ok_or_else(|| anyhow::anyhow!("{}", stockade_config::unknown_jail(&self.source, call)))
+    }
+}
+
+/// A filter that is called by its file: the tree that the file lies in, and the call by name in that tree;
+/// without such a tree by its whole path.
+fn filter_file(call: &str) -> Option<(Option<PathBuf>, String)> {
+    let (path, options) = call.split_at(call.find('[').unwrap_or(call.len()));
+    let name = path.strip_suffix(".conf").or_else(|| path.strip_suffix(".local"))?;
+    if !path.contains('/') {
+        return None;
+    }
+    let whole = std::path::absolute(Path::new(name)).ok()?;
+    let folder = whole.parent()?;
+    if folder.file_name().is_some_and(|name| name == "filter.d") {
+        let name = whole.file_name()?.to_str()?;
+        return Some((Some(folder.parent()?.to_owned()), format!("{name}{options}")));
+    }
+    Some((None, format!("{}{options}", whole.to_str()?)))
 }
 
 /// Diagnostics that `wanted` chooses, as `file:line:column: message (help)`.

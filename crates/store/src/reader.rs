@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, Params};
 use stockade_core::{FailureId, Seq, SourceKey};
 
+use crate::bans::{self, StoredBan};
 use crate::error::Error;
 use crate::file;
+use crate::lift;
 use crate::row::{COLUMNS, RawRow, Row, sql_int};
 use crate::schema;
 use crate::sources;
@@ -40,6 +42,22 @@ impl Reader {
     /// If the file can't be read.
     pub fn history(&self, id: &FailureId, most: usize) -> Result<Vec<Row>, Error> {
         self.rows("WHERE id = ?1 ORDER BY seq DESC LIMIT ?2", (id.to_string(), limit(most)))
+    }
+
+    /// Hands the last ban of each id in each jail to `each`, living or not, as a
+    /// start would take them up: what is not yet in the original's tables is seen, too.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub fn bans(&self, mut each: impl FnMut(StoredBan<'_>)) -> Result<u64, Error> {
+        let mut read = || {
+            let tx = self.db.unchecked_transaction()?;
+            let numbers = Numbers::load(&tx)?;
+            let mut lifted = lift::pending(&tx, "1")?;
+            lifted.extend(lift::read_beside(&self.path));
+            bans::each(&tx, numbers, &lifted, &mut each)
+        };
+        read().map_err(|error| Error::sql(&self.path, error))
     }
 
     /// The newest decisions, newest first, at most `most`.

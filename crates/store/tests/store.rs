@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::{Folder, T0, at, ban, bans, decision, model, open, source, turn, watermark};
 use stockade_core::{DecisionKind, FailureId, JailName, Net, Origin, Position, Seq, Turn, Watermark};
-use stockade_store::{Allow, FirstLine, Marks, Note, Options, Snapshot, Store};
+use stockade_store::{Allow, FirstLine, Marks, Note, Options, Reader, Snapshot, Store, export, import};
 
 #[test]
 fn a_new_database_is_empty_and_says_so() {
@@ -226,4 +226,39 @@ fn memory_databases_work_and_leave_nothing() {
         store.close(at(0)).unwrap();
         assert!(!std::path::Path::new(name).exists());
     }
+}
+
+#[test]
+fn what_is_exported_is_a_database_of_the_originals_that_can_be_imported() {
+    let folder = Folder::new();
+    let (mut store, _) = open(&folder.file());
+    let all = vec![
+        ban(1, "sshd", "192.0.2.1", 0, 600),
+        ban(2, "web", "2001:db8::/32", 1, -1),
+        ban(3, "web", "some user", 1, 60),
+        decision(4, DecisionKind::Lift, "web", "some user", 2, 60),
+    ];
+    store.commit(&[turn(all.clone())], &Marks::default()).unwrap();
+    let out = folder.0.join("out.sqlite3");
+    // Beside the daemon that goes on writing.
+    let reader = Reader::open(&folder.file()).unwrap();
+    let given = export(&out, |each| reader.bans(each)).unwrap();
+    assert_eq!(given, 2);
+    assert!(export(&out, |each| reader.bans(each)).is_err(), "an existing file must not be touched");
+    let mut found = Vec::new();
+    let imported = import(&out, |ban| {
+        found.push((ban.jail.to_string(), ban.id.to_string(), ban.time.secs(), ban.bantime, ban.count));
+        assert_eq!(ban.evidence().matches.len(), 2);
+    })
+    .unwrap();
+    assert_eq!((imported.version, imported.bans), (4, 2));
+    found.sort_by_key(|(jail, ..)| jail.clone());
+    let expected = |ban: &stockade_core::Decision| {
+        (ban.jail.to_string(), ban.id.to_string(), ban.time.secs(), Some(ban.bantime), ban.count)
+    };
+    assert_eq!(found, all[..2].iter().map(expected).collect::<Vec<_>>());
+    let db = rusqlite::Connection::open(&out).unwrap();
+    let ours: i64 =
+        db.query_row("SELECT count(*) FROM sqlite_master WHERE name LIKE 'stockade%'", [], |row| row.get(0)).unwrap();
+    assert_eq!(ours, 0);
 }

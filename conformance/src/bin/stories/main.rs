@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod bans;
+mod doctor;
 mod exactly;
 mod holds;
 mod lockout;
@@ -29,6 +30,7 @@ fn main() -> Result<ExitCode> {
     stories.extend(way_out::stories());
     stories.extend(bad_input::stories());
     stories.extend(nothing_lost::stories());
+    stories.extend(doctor::stories());
     stories.extend(speed::stories());
     if words.iter().any(|word| word == "--list") {
         runner::list(&stories);

@@ -53,7 +53,10 @@ fn stopped(stage: &mut Stage<'_>) -> Result<()> {
     street.attempt(attacker, Sshd::USER, "wrong")?;
     machine.sh(RENAME)?;
     guard.start()?;
+    eventually("the second failure", || Ok(guard.found("sshd", attacker) == 2))?;
     ensure!(guard.bans("sshd", attacker) == 0, "banned after two failures");
+    // A decision takes the place in the log to the disk with it; the counts before it must be there, too.
+    guard.client(&["ban", "203.0.113.99"])?.good("ban of somebody else")?;
     guard.stop(Signal::KILL)?;
     street.attempt(attacker, Sshd::USER, "wrong")?;
     guard.start()?;

@@ -7,8 +7,10 @@ Requests, each with one JSON line as its answer:
   {"op": "match", "dir": D, "filter": F, "lines": [..]}   what the engine makes of log lines
   {"op": "seconds", "text": T}       a length of time
   {"op": "show", "command": [..]}    a command as -d and as --dp print it
+  {"op": "own_trees", "stock": D, "to": D}   copies of the trees that its own tests read
+  {"op": "ends", "dir": D}           how "fail2ban-client -t" and a start end, and what they say
 """
-import json, logging, os, signal, sys, time, calendar
+import json, logging, os, re, signal, sys, tempfile, time, calendar
 from pprint import pformat
 
 sys.path.insert(0, sys.argv[1])
@@ -117,10 +119,112 @@ def show(request):
     return {"plain": str(request["command"]), "pretty": pformat(request["command"], width=1000, indent=2)}
 
 
-sys.stdout.write(json.dumps({"version": version.version}) + "\n")
+def apart(work):
+    """Runs something in a process of its own: its exit code and all that it says."""
+    there, here = tempfile.mkstemp()
+    os.unlink(here)
+    child = os.fork()
+    if child == 0:
+        code = 250
+        try:
+            os.setpgid(0, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(30)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(there, 1)
+            os.dup2(there, 2)
+            log.handlers[:] = []
+            code = work()
+        except SystemExit as e:
+            code = e.code if isinstance(e.code, int) else 1
+        except BaseException as e:
+            print("%s: %s" % (type(e).__name__, e))
+        finally:
+            # Its own way out closes these.
+            for stream in (sys.stdout, sys.stderr):
+                if not stream.closed:
+                    stream.flush()
+            os._exit(code or 0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.lseek(there, 0, 0)
+    with os.fdopen(there, "r", errors="replace") as f:
+        lines = [prefix.sub("", line.rstrip()) for line in f.read(100000).split("\n")]
+    return {"code": code, "said": [line for line in lines if line and "Using default one" not in line]}
+
+
+# Time, logger and process id of a log line; none of them is worth comparing.
+prefix = re.compile(r"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} )?fail2ban[.\w]*\s*\[\d+\]: ")
+
+
+def test(folder):
+    """What "fail2ban-client -t" does, by its own main function."""
+    from fail2ban.client.fail2banclient import exec_command_line
+
+    return exec_command_line(["fail2ban-client", "-c", folder, "-t"])
+
+
+def start(folder):
+    """What a start does up to the point where jails run: reads the tree, and has a server take the stream."""
+    read = load({"dir": folder, "no_files": False})
+    if not read["good"]:
+        for line in read["said"] + [read["error"]] * bool(read["error"]):
+            print(line)
+        return 255
+    from fail2ban.server.server import Server
+
+    places = ("logtarget", "syslogsocket", "thread")
+    stream = [c for c in read["stream"] if c[0] != "start" and not (c[0] == "set" and c[1] in places)]
+    stream = [["set", "dbfile", ":memory:"] if c[:2] == ["set", "dbfile"] else c for c in stream]
+    log.handlers[:] = [Keep()]
+    del said[:]
+    code, answer = Server(daemon=False)._Server__transm.proceed(["server-stream", stream])
+    if code == 0:
+        return 0
+    print("ERROR NOK: %r" % (answer.args,))
+    return 255
+
+
+def own_trees(request):
+    """Runs the original's own tests of its reader, and keeps a copy of each tree that they have it read."""
+    import shutil, unittest
+
+    os.environ["FAIL2BAN_CONFIG_DIR"] = request["stock"]
+
+    def work():
+        import fail2ban.tests.utils as utils
+        from fail2ban.client.jailsreader import JailsReader
+
+        options = utils.DefaultTestOptions()
+        options.log_level, options.no_network = "CRITICAL", True
+        utils.initProcess(options)
+        utils.initTests(options)
+        from fail2ban.tests import clientreadertestcase
+
+        copied, read = [], JailsReader.read
+
+        def keeping(self):
+            folder = self.getBaseDir()
+            if os.path.isdir(folder) and len(copied) < 100:
+                copied.append("%s/%03d" % (request["to"], len(copied)))
+                shutil.copytree(folder, copied[-1])
+            return read(self)
+
+        JailsReader.read = keeping
+        tests = unittest.defaultTestLoader.loadTestsFromModule(clientreadertestcase)
+        unittest.TextTestRunner(verbosity=0).run(tests)
+        return 0
+
+    return apart(work)
+
+
+def ends(request):
+    return {"test": apart(lambda: test(request["dir"])), "start": apart(lambda: start(request["dir"]))}
+
+
+sys.stdout.write(json.dumps({"version": version.version, "python": "%d.%d" % sys.version_info[:2]}) + "\n")
 sys.stdout.flush()
 for line in sys.stdin:
     request = json.loads(line)
-    answer = {"load": load, "match": match, "seconds": seconds, "show": show}[request["op"]](request)
+    answer = {"load": load, "match": match, "seconds": seconds, "show": show, "ends": ends, "own_trees": own_trees}[request["op"]](request)
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()

@@ -14,6 +14,8 @@ use serde_json::{Value as Json, json};
 
 pub(crate) struct Original {
     pub(crate) version: String,
+    /// Which Python runs it, such as `3.11`.
+    pub(crate) python: String,
     pub(crate) root: PathBuf,
     child: Child,
     input: ChildStdin,
@@ -56,7 +58,8 @@ impl Original {
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let hello = answer(&mut output);
         let version = hello["version"].as_str().unwrap().to_owned();
-        Original { version, root: root.to_owned(), child, input, output }
+        let python = hello["python"].as_str().unwrap().to_owned();
+        Original { version, python, root: root.to_owned(), child, input, output }
     }
 
     pub(crate) fn ask(&mut self, request: &Json) -> Json {

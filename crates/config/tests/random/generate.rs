@@ -267,7 +267,7 @@ impl Maker<'_> {
 
     /// The options of one jail, without `filter` and `action`.
     fn jail_options(&mut self, out: &mut String) {
-        let time = ["10m", "1d 12h", "-1", "3600", "1w+2d", "1.5h"];
+        let time = ["10m", "1d 12h", "-1", "3600", "1w+2d", "1.5h", "5m # comment"];
         let bools = ["true", "yes", "ON", "1", "false", "no", "maybe"];
         for (name, values) in [
             ("maxretry", &["3", " 5 ", "+7", "1_0", "%(v0)s", "abc"][..]),

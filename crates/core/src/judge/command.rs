@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use super::bans::{Bans, History, Past};
 use super::counting;
 use super::desk::{Chore, Ending};
-use super::event::{Command, CommandId};
+use super::event::{Command, CommandId, StoredBan, StoredTime};
 use super::jail::{Banned, Ticket};
 use super::log::{Level, LogLine, LogText, Logger};
-use super::output::{Ask, Flush, Outcome, Outputs, Question};
+use super::output::{Ask, Flush, Imported, Outcome, Outputs, Question};
 use super::parking::WaitingUnban;
 use super::{Change, Judge};
 use crate::decision::{DecisionKind, Origin};
@@ -25,6 +25,7 @@ impl Judge {
             | Command::Repeal { jail }
             | Command::Allow { jail, .. }
             | Command::Disallow { jail, .. } => jail.as_ref(),
+            Command::Import { .. } => None,
         };
         if let Some(name) = jail.filter(|name| self.position(name).is_none()) {
             let outcome = Outcome::UnknownJail((*name).clone());
@@ -33,6 +34,7 @@ impl Judge {
         }
         match command {
             Command::Ban { jail, ids, bantime, force } => self.ban_ids(id, &jail, ids, bantime, force, out),
+            Command::Import { bans } => self.import(id, bans, out),
             Command::Unban { jail, targets } => self.unban(id, jail, targets, out),
             Command::UnbanAll { jail } => self.end_all(id, jail.as_ref(), DecisionKind::Lift, out),
             Command::Repeal { jail } => self.end_all(id, jail.as_ref(), DecisionKind::Repeal, out),
@@ -81,6 +83,51 @@ impl Judge {
             }
         }
         self.desk.announcer.reply(command, Outcome::Banned { new, already, withheld }, out);
+    }
+
+    fn import(&mut self, command: CommandId, bans: Vec<StoredBan>, out: &mut Outputs) {
+        let mut imported = Imported::default();
+        for ban in bans {
+            let Some(at) = self.position(&ban.jail) else {
+                *imported.unknown.entry(ban.jail).or_default() += 1;
+                continue;
+            };
+            let overall = self.overall(at, &ban.id);
+            let Judge { jails, desk, .. } = self;
+            let Some(jail) = jails.get_mut(at) else { continue };
+            let own = match ban.bantime {
+                StoredTime::Known(bantime) => Some(bantime),
+                StoredTime::Unknown => None,
+            };
+            let end = own.unwrap_or(jail.spec.bantime).end(ban.start);
+            if end < desk.now {
+                imported.over += 1;
+                continue;
+            }
+            if jail.bans.get(&ban.id).is_some_and(|living| living.end >= end) {
+                imported.already += 1;
+                continue;
+            }
+            let ticket = Ticket {
+                id: ban.id,
+                ip: ban.ip,
+                time: ban.start.min(desk.now),
+                own,
+                failures: ban.failures,
+                earlier: ban.count.saturating_sub(1),
+                matches: ban.matches,
+                groups: ban.groups,
+                origin: Origin::Manual,
+                force: false,
+            };
+            match jail.ban(desk, ticket, overall, out) {
+                // One that stood shorter stands longer now: that is news, too.
+                Banned::New | Banned::Already => imported.new += 1,
+                Banned::Withheld(_) => imported.withheld += 1,
+                Banned::Expired => imported.over += 1,
+            }
+        }
+        self.desk.announcer.reply(command, Outcome::Imported(imported), out);
     }
 
     /// Lifts what the targets name: ids first, then all bans within a network,

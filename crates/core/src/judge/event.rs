@@ -117,6 +117,12 @@ pub enum Command {
         /// Ban even who the guard protects.
         force: bool,
     },
+    /// `stockade import`: bans that another guard or another host made. Those
+    /// that are over by now, or stand already at least as long, are left out.
+    Import {
+        /// In any jails.
+        bans: Vec<StoredBan>,
+    },
     /// `unban`, `set JAIL unbanip`: lift bans and forget their history.
     Unban {
         /// In which jail; `None` is all.

@@ -143,7 +143,7 @@ impl Jail {
         }
         self.withheld.remove(&ticket.id);
 
-        // DIVERGENCE (profiles.md, "ban time of the first ban with increment"):
+        // DIVERGENCE (first-ban-time):
         // computed before actions see the ban, not behind their back.
         let (mut count, mut own, mut increased) = (ticket.earlier.saturating_add(1), ticket.own, None);
         if let (None, BanTime::For(time), true) = (ticket.own, self.spec.bantime, self.spec.increment.increment)

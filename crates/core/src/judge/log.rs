@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::id::FailureId;
 use crate::jail::JailName;
+use crate::text::push_escaped;
 use crate::time::{BanTime, Span, Timestamp};
 
 /// Who speaks, as in the third column of the log.
@@ -326,23 +327,6 @@ impl LogText {
     }
 }
 
-/// `text` with control characters and line separators escaped, so that nobody
-/// can write whole lines into the log (which may itself be read by a jail).
-///
-/// DIVERGENCE (profiles.md, "captured text in the own log").
-fn push_escaped(out: &mut String, text: &str) {
-    for c in text.chars() {
-        match c {
-            '\u{2028}' | '\u{2029}' | '\u{85}' => out.extend(c.escape_unicode()),
-            c if c.is_control() => {
-                // Writing to a String never fails.
-                write!(out, "\\x{:02x}", u32::from(c)).ok();
-            }
-            c => out.push(c),
-        }
-    }
-}
-
 /// `YYYY-mm-dd HH:MM:SS` in `zone`; a time without end is `9999-12-31 23:59:59`.
 pub fn local_time(time: Timestamp, zone: &jiff::tz::TimeZone) -> String {
     const NEVER: &str = "9999-12-31 23:59:59";
@@ -520,7 +504,7 @@ mod tests {
         let id = FailureId::parse("x\n2026 fail2ban.actions [1]: NOTICE [t] Ban 192.0.2.66\u{2028}\u{1b}[0m");
         check(
             LogText::Ban { id },
-            "[sshd] Ban x\\x0a2026 fail2ban.actions [1]: NOTICE [t] Ban 192.0.2.66\\u{2028}\\x1b[0m",
+            "[sshd] Ban x\\x0a2026 fail2ban.actions [1]: NOTICE [t] Ban 192.0.2.66\\u2028\\x1b[0m",
         );
     }
 }

@@ -107,6 +107,7 @@ mod netset;
 mod output;
 mod parking;
 mod query;
+mod recount;
 mod snapshot;
 mod spec;
 mod table;
@@ -120,9 +121,10 @@ pub use event::{Answer, AskId, Command, CommandId, Event, JailChange, StoredBan,
 pub use jail::WITHHELD_MAX;
 pub use log::{IgnoreSource, Level, LogLine, LogText, Logger, duration, local_time, span_text};
 pub use output::{
-    About, Ask, Change, Counters, Doubt, Flush, Outcome, Outputs, Question, Reply, Retry, RetryBy, Subject,
+    About, Ask, Change, Counters, Doubt, Flush, Imported, Outcome, Outputs, Question, Reply, Retry, RetryBy, Subject,
 };
-pub use query::{BanState, BanView, Health, JailStatus, JailWhy, TallyView, Why};
+pub use query::{BanLine, BanState, BanView, Health, JailStatus, JailWhy, TallyView, Why};
+pub use recount::{Enough, Recount};
 pub use snapshot::{SNAPSHOT_DETAIL_BYTES_MAX, SnapshotError};
 pub use spec::{
     Bounds, Guard, IgnoreCache, IgnoreEntry, Increment, JailSpec, ProtectedAs, Protection, ServerSpec, UseDns,

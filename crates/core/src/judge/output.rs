@@ -124,6 +124,8 @@ pub enum Outcome {
         /// Who the guard protects, and why.
         withheld: Vec<(FailureId, Box<str>)>,
     },
+    /// Of [`super::Command::Import`].
+    Imported(Imported),
     /// Of [`super::Command::Unban`] and its like: how many bans ended.
     Unbanned {
         /// Over all jails asked.
@@ -143,6 +145,21 @@ pub enum Outcome {
     },
     /// Of [`super::Command::Stop`].
     Stopped,
+}
+
+/// What became of imported bans; the numbers add up to what was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Number of new bans.
+    pub new: u64,
+    /// Stood already, at least as long.
+    pub already: u64,
+    /// Over by now.
+    pub over: u64,
+    /// Who the guard protects.
+    pub withheld: u64,
+    /// Of jails that there are not, by their names.
+    pub unknown: std::collections::BTreeMap<JailName, u64>,
 }
 
 /// Something that clients see. Bans come here when they are announced, so that

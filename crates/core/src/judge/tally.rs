@@ -80,7 +80,7 @@ pub(super) struct Stored {
 }
 
 /// The limits that counting needs to know.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) findtime: Span,
     pub(super) maxmatches: usize,
@@ -138,7 +138,7 @@ impl Tallies {
     /// even: with findtime 600, failures at 0, 300 and 601 count 3, where a
     /// window would say 2. Out-of-order failures count without any adjustment.
     ///
-    /// DIVERGENCE (profiles.md, "cleanup of old counts"): a tally whose last
+    /// DIVERGENCE (old-counts-at-once): a tally whose last
     /// failure is findtime old or older is absent at once; the original forgets
     /// it at the next cleanup, up to 5 seconds later.
     pub(super) fn count(&mut self, now: Timestamp, id: &FailureId, added: &Added<'_>, limits: Limits) -> f64 {
@@ -267,6 +267,13 @@ impl Tallies {
             }
         }
         self.swept = now;
+    }
+
+    /// As [`Tallies::sweep`], however much there is to do and however soon after the last one.
+    pub(super) fn sweep_all(&mut self, now: Timestamp, findtime: Span) {
+        let mut room = usize::MAX;
+        self.swept = Timestamp::from_micros(i64::MIN);
+        self.sweep(now, findtime, &mut room);
     }
 
     /// Plans all checks anew after findtime changed.

@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// Longest line that is looked at, in bytes; of a longer one only this much is.
+use crate::block::LineEnd;
+
+/// Longest line that is looked at, in bytes with its end; longer ones are left out.
 pub const LINE_BYTES_MAX: usize = 256 * 1024;
 
 /// How the bytes of a log become text: option `logencoding`.
@@ -23,6 +25,10 @@ pub enum Encoding {
     Latin9,
     /// Windows-1252.
     Windows1252,
+    /// UTF-16, low byte first. A byte order mark at the beginning is left out.
+    Utf16Le,
+    /// UTF-16, high byte first.
+    Utf16Be,
 }
 
 /// Where ISO 8859-15 differs from ISO 8859-1.
@@ -47,22 +53,32 @@ impl Encoding {
             "latin1" | "latin" | "l1" | "iso88591" | "88591" | "cp819" => Encoding::Latin1,
             "latin9" | "l9" | "iso885915" => Encoding::Latin9,
             "cp1252" | "windows1252" | "1252" => Encoding::Windows1252,
-            other if other.starts_with("utf16") || other.starts_with("utf32") || other.starts_with("ucs") => {
-                return Err(format!(
-                    "logencoding {name:?} is not supported: lines of two or four bytes per character are not read; \
-                     have the program write UTF-8"
-                ));
-            }
+            "utf16" | "utf16le" | "u16" => Encoding::Utf16Le,
+            "utf16be" => Encoding::Utf16Be,
             _ => {
                 return Err(format!(
-                    "logencoding {name:?} is not known; use utf-8, ascii, latin-1, iso8859-15 or cp1252"
+                    "logencoding {name:?} is not known; use utf-8, utf-16le, utf-16be, ascii, latin-1, iso8859-15 or \
+                     cp1252"
                 ));
             }
         })
     }
 
+    /// How lines end in it.
+    pub fn line_end(self) -> LineEnd {
+        match self {
+            Encoding::Utf16Le => LineEnd::Utf16Le,
+            Encoding::Utf16Be => LineEnd::Utf16Be,
+            _ => LineEnd::Byte,
+        }
+    }
+
     /// The text of `bytes` and whether all of them were characters.
     pub(super) fn decode(self, bytes: &[u8]) -> (Cow<'_, str>, bool) {
+        if let Encoding::Utf16Le | Encoding::Utf16Be = self {
+            let (text, whole) = self.pairs(bytes);
+            return (Cow::Owned(text), whole);
+        }
         if let Ok(text) = std::str::from_utf8(bytes)
             && (self == Encoding::Utf8 || bytes.is_ascii())
         {
@@ -81,6 +97,23 @@ impl Encoding {
                 (Cow::Owned(text), whole)
             }
         }
+    }
+
+    /// The text of units of two bytes; a lone byte at the end, and halves of pairs, are no characters.
+    fn pairs(self, bytes: &[u8]) -> (String, bool) {
+        let (units, rest) = bytes.as_chunks::<2>();
+        let unit = if self == Encoding::Utf16Le { u16::from_le_bytes } else { u16::from_be_bytes };
+        let units = units.iter().map(|pair| unit(*pair));
+        let mut whole = rest.is_empty();
+        let text: String = char::decode_utf16(units)
+            .map(|c| {
+                whole &= c.is_ok();
+                c.unwrap_or('\u{fffd}')
+            })
+            .skip_while(|c| *c == '\u{feff}')
+            .chain((!rest.is_empty()).then_some('\u{fffd}'))
+            .collect();
+        (text, whole)
     }
 
     /// The character of one byte in the encodings of one byte per character.
@@ -105,6 +138,8 @@ impl fmt::Display for Encoding {
             Encoding::Latin1 => "latin-1",
             Encoding::Latin9 => "iso8859-15",
             Encoding::Windows1252 => "cp1252",
+            Encoding::Utf16Le => "utf-16le",
+            Encoding::Utf16Be => "utf-16be",
         })
     }
 }
@@ -129,6 +164,9 @@ mod tests {
         check(Encoding::Latin9, b"\xa4\xe9", "€é", true);
         check(Encoding::Windows1252, b"\x80\x81\xe9", "€\u{fffd}é", false);
         check(Encoding::Latin1, "é".as_bytes(), "Ã©", true);
+        check(Encoding::Utf16Le, b"a\0\xac\x20\x3d\xd8\x00\xde", "a€😀", true);
+        check(Encoding::Utf16Be, b"\xfe\xff\0a\x20\xac", "a€", true);
+        check(Encoding::Utf16Le, b"\x3d\xd8a\0b", "\u{fffd}a\u{fffd}", false);
     }
 
     #[test]
@@ -136,7 +174,8 @@ mod tests {
         assert_eq!(Encoding::parse("UTF-8"), Ok(Encoding::Utf8));
         assert_eq!(Encoding::parse("auto"), Ok(Encoding::Utf8));
         assert_eq!(Encoding::parse("Latin_1"), Ok(Encoding::Latin1));
-        assert!(Encoding::parse("utf-16le").unwrap_err().contains("not supported"));
+        assert_eq!(Encoding::parse("utf-16LE"), Ok(Encoding::Utf16Le));
+        assert_eq!(Encoding::parse("UTF_16_BE"), Ok(Encoding::Utf16Be));
         assert!(Encoding::parse("klingon").unwrap_err().contains("not known"));
     }
 }

@@ -1,10 +1,11 @@
 //! A filter as the configuration gives it, and as it is built.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::date::{Calendar, Clock, DateTemplate, Templates, zones};
 use super::decode::Encoding;
+use super::needs::Needs;
 use super::pattern::{Fault, Pattern};
 use crate::time::{Span, Timestamp};
 
@@ -135,6 +136,7 @@ pub struct Filter {
     pub(super) offset: Option<i32>,
     pub(super) encoding: Encoding,
     pub(super) findtime: Span,
+    needs: OnceLock<Option<Needs>>,
 }
 
 impl Filter {
@@ -219,12 +221,23 @@ impl Filter {
             offset,
             encoding: spec.encoding,
             findtime: spec.findtime,
+            needs: OnceLock::new(),
         })
+    }
+
+    /// Are ignoreregexes tried before all else? So if they are few.
+    pub(super) fn ignores_early(&self) -> bool {
+        !self.ignoreregex.is_empty() && self.ignoreregex.len() + 2 < self.failregex.len()
+    }
+
+    /// What a line must contain to matter; worked out at the first call.
+    pub(super) fn needs(&self) -> Option<&Needs> {
+        self.needs.get_or_init(|| Needs::of(self)).as_ref()
     }
 
     /// What dates are judged by at `now`.
     pub(super) fn clock(&self, now: Timestamp) -> Clock<'_> {
-        Clock { now, zone: self.calendar.zone(), offset: self.offset }
+        Clock { now, wall: now, zone: self.calendar.zone(), offset: self.offset }
     }
 
     /// The expanded failregexes, in order.

@@ -9,13 +9,13 @@ use stockade_pattern::Outcome;
 use super::buffer::{Line, join, match_text, split};
 use super::data::{Data, Value};
 use super::filter::{Filter, UseDns};
-use super::lines::{Cut, Hit, LineMode, LineReport, Matcher, When};
+use super::lines::{Cut, Hit, LineMode, LineReport, Matcher, Seen, When};
 use super::notes::{Daily, Level};
 use super::pattern::Pattern;
 use super::sessions::Home;
-use super::text::repr;
 use crate::failure::Who;
 use crate::id::{FailureId, Net};
+use crate::text::repr;
 use crate::time::Timestamp;
 
 /// Most bytes of lines that `maxlines` keeps; the oldest lines go first.
@@ -69,6 +69,7 @@ impl Matcher {
         if filter.maxlines > 1 {
             self.keep(filter, cut);
             join(&self.buffer, &mut text);
+            report.show(mode, cut, &text);
             self.find_in_lines(filter, now, cut, when, mode, &text, &mut content, report);
         } else {
             let whole = match cut.ended {
@@ -81,6 +82,7 @@ impl Matcher {
                     &text
                 }
             };
+            report.show(mode, cut, whole);
             self.find_in_line(filter, now, cut, when, mode, whole, &mut content, report);
         }
         (self.text, self.content) = (text, content);
@@ -128,7 +130,9 @@ impl Matcher {
                 }
                 return;
             }
-            let lines = matched.get_or_insert_with(|| match_text(&[cut.before, &cut.date, cut.behind])).clone();
+            let whole = || match_text(&[cut.before, &cut.date, cut.behind]);
+            // Mostly this is the last pattern that is tried.
+            let lines = if mode.all { matched.get_or_insert_with(whole).clone() } else { whole() };
             if self.is_undated(now, &sight, std::slice::from_ref(&lines)) {
                 continue;
             }
@@ -258,7 +262,7 @@ impl Matcher {
 
     /// The groups of the prefregex, overwritten by those of the failregex that are set.
     fn groups(&self, filter: &Filter, pattern: &Pattern, sight: &Sight<'_>, text: &str) -> Data {
-        let mut data = Data::default();
+        let mut data = Data { groups: Vec::with_capacity(8), ..Data::default() };
         if let (true, Some(prefregex)) = (sight.common, &filter.prefregex) {
             prefregex.add_groups(&self.common, sight.whole, true, &mut data);
         }
@@ -275,9 +279,7 @@ impl Matcher {
         mode: LineMode,
         report: &mut LineReport,
     ) -> bool {
-        !filter.ignoreregex.is_empty()
-            && filter.ignoreregex.len() + 2 < filter.failregex.len()
-            && self.is_ignored(filter, now, text, mode, report)
+        filter.ignores_early() && self.is_ignored(filter, now, text, mode, report)
     }
 
     /// Does an ignoreregex hit? With [`LineMode::all`] each is tried.
@@ -347,7 +349,10 @@ impl Matcher {
         let next = if mode.all { Next::Pattern } else { Next::Line };
         let session = hit.get("mlfid").map(Value::text);
         let (mut data, home) = match &session {
-            Some(id) => self.sessions.merge(id, hit, &matched, now),
+            Some(id) => {
+                let now = if mode.ageless { Timestamp::from_secs(0) } else { now };
+                self.sessions.merge(id, hit, &matched, now)
+            }
             None => {
                 hit.matches = matched;
                 (hit, Home::Nowhere)
@@ -386,7 +391,7 @@ impl Matcher {
             ip: data.ip.clone(),
             time,
             nofail,
-            groups: data.report(),
+            groups: if session.is_some() { data.report() } else { data.take_report() },
             matches: if session.is_some() { data.matches.clone() } else { std::mem::take(&mut data.matches) },
         });
         self.sessions.put_back(home, data);
@@ -394,11 +399,30 @@ impl Matcher {
     }
 }
 
+impl LineReport {
+    /// Keeps what the patterns see, if wanted.
+    fn show(&mut self, mode: LineMode, cut: &Cut<'_>, text: &str) {
+        if mode.show {
+            let parts = [cut.before.into(), (&*cut.date).into(), cut.behind.into()];
+            self.seen = Some(Box::new(Seen { parts, text: text.into() }));
+        }
+    }
+}
+
 /// Finds out who a hit is about; sets [`Data::ip`] where the id is not the address.
 fn identify(data: &mut Data, usedns: UseDns, session: bool) -> Identity {
-    let text = |name: &str| data.get(name).map(Value::text);
+    let (identity, ip) = identity(data, usedns, session);
+    if ip.is_some() {
+        data.ip = ip;
+    }
+    identity
+}
+
+/// Who a hit is about, and the address where the id is something else.
+fn identity(data: &Data, usedns: UseDns, session: bool) -> (Identity, Option<FailureId>) {
+    let text = |name: &str| data.get(name).map(Value::shown);
     let fid = text("fid");
-    let cidr = data.get("cidr").filter(|v| v.is_true()).map(|v| prefix(&v.text()));
+    let cidr = data.get("cidr").filter(|v| v.is_true()).map(|v| prefix(&v.shown()));
     let own = |fid: &str| if usedns == UseDns::Raw { raw(fid) } else { FailureId::parse(fid) };
     let address = text("ip4").or_else(|| text("ip6"));
     let (shown, id) = match (address, text("dns")) {
@@ -412,26 +436,25 @@ fn identify(data: &mut Data, usedns: UseDns, session: bool) -> Identity {
         }
         (None, Some(name)) => {
             // A name that is an address is that address, whatever `usedns` says.
-            return match (FailureId::parse(&name), usedns) {
+            let identity = match (FailureId::parse(&name), usedns) {
                 (id @ FailureId::Net(_), _) => Identity::Known(Who::Id(id)),
                 (_, UseDns::No) => Identity::Nobody,
-                _ => Identity::Known(Who::Name(name)),
+                _ => Identity::Known(Who::Name(name.into())),
             };
+            return (identity, None);
         }
         (None, None) => {
-            return match fid {
+            let identity = match fid {
                 Some(fid) => Identity::Known(Who::Id(own(&fid))),
                 None if session => Identity::Later,
                 None => Identity::Missing,
             };
+            return (identity, None);
         }
     };
     match fid {
-        Some(fid) if fid != shown => {
-            data.ip = Some(id);
-            Identity::Known(Who::Id(own(&fid)))
-        }
-        _ => Identity::Known(Who::Id(id)),
+        Some(fid) if fid != shown => (Identity::Known(Who::Id(own(&fid))), Some(id)),
+        _ => (Identity::Known(Who::Id(id)), None),
     }
 }
 

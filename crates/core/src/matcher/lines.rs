@@ -9,20 +9,21 @@ use stockade_pattern::{Scratch, Slots};
 use super::buffer::Line;
 use super::date::{Bad, Choice};
 use super::decode::LINE_BYTES_MAX;
+use super::duration::duration;
 use super::filter::Filter;
 use super::notes::{Daily, Level, Note, Notes};
 use super::sessions::Sessions;
-use super::text::{duration, repr};
 use crate::block::{Block, Position, Stamp};
 use crate::failure::{Batch, Failure, GroupValue, Who};
 use crate::id::FailureId;
 use crate::jail::JailName;
+use crate::text::repr;
 use crate::time::{Span, Timestamp};
 
 /// A last date older than this is not lent to a line without one.
 const LAST_DATE: Span = Span::from_secs(60);
 /// A date this far from the present is odd for a line that was just written.
-const ODD_DATE: Span = Span::from_secs(61);
+pub(super) const ODD_DATE: Span = Span::from_secs(61);
 
 /// How a line is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,15 +35,19 @@ pub struct LineMode {
     pub findtime: bool,
     /// Report hits whose address is not known yet, too.
     pub pending: bool,
+    /// Sessions and date templates don't age, however the clock goes: reading an old log takes no time.
+    pub ageless: bool,
+    /// Keep what the patterns saw, in [`LineReport::seen`].
+    pub show: bool,
 }
 
 impl LineMode {
     /// As the daemon does.
-    pub const DAEMON: LineMode = LineMode { all: false, findtime: true, pending: false };
+    pub const DAEMON: LineMode = LineMode { all: false, findtime: true, pending: false, ageless: false, show: false };
     /// Old logs: the daemon's hits, each at its own time.
-    pub const SCAN: LineMode = LineMode { all: false, findtime: false, pending: false };
+    pub const SCAN: LineMode = LineMode { all: false, findtime: false, pending: false, ageless: true, show: false };
     /// Every failregex for itself.
-    pub const ALL: LineMode = LineMode { all: true, findtime: false, pending: true };
+    pub const ALL: LineMode = LineMode { all: true, findtime: false, pending: true, ageless: true, show: false };
 }
 
 /// The date found in a line.
@@ -90,6 +95,28 @@ pub struct LineReport {
     pub ignored: Vec<u32>,
     /// A pattern ran out of steps; whether it would have hit is not known.
     pub undecided: bool,
+    /// What the patterns saw (only with [`LineMode::show`]).
+    pub seen: Option<Box<Seen>>,
+}
+
+/// A line as the patterns saw it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Before the date, the date (its own or a lent one), behind the date.
+    pub parts: [Box<str>; 3],
+    /// What the prefregex saw, or the failregexes if there is none: with `maxlines` several lines.
+    pub text: Box<str>,
+}
+
+/// How often and where one date template was found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DateRank {
+    /// Index into [`Filter::date_templates`].
+    pub template: usize,
+    /// How often it was taken.
+    pub hits: u64,
+    /// Where its last date began, in characters; `i32::MAX` before the first.
+    pub distance: u32,
 }
 
 /// What a matcher has done since it was made.
@@ -124,6 +151,30 @@ pub(super) struct Cut<'a> {
     pub(super) ended: Option<&'a str>,
 }
 
+impl Cut<'_> {
+    /// Does each literal that patterns may find in what is left stand in the line, too?
+    ///
+    /// So if nothing was cut from within, or no word was (see [`stockade_pattern::Hole`]).
+    fn keeps_literals(&self) -> bool {
+        let word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_' || !b.is_ascii();
+        match (self.before.as_bytes().last(), self.behind.as_bytes().first()) {
+            (Some(left), Some(right)) => !word(left) && !word(right),
+            _ => true,
+        }
+    }
+}
+
+/// How much of a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Care {
+    /// All of it.
+    Whole,
+    /// All of it; its date is regular (see [`super::skip`]).
+    Regular,
+    /// Its date: it holds no literal that the patterns need.
+    Date,
+}
+
 /// A line without its end, and with it if that is a lone `\n`.
 #[derive(Clone, Copy)]
 struct Text<'a> {
@@ -144,7 +195,7 @@ pub(super) struct When {
 #[derive(Debug)]
 pub struct Matcher {
     pub(super) jail: JailName,
-    filter: Arc<Filter>,
+    pub(super) filter: Arc<Filter>,
     epoch: u64,
     pub(super) choice: Choice,
     pub(super) sessions: Sessions,
@@ -217,43 +268,41 @@ impl Matcher {
         self.epoch = epoch;
     }
 
-    /// Finds the failures of one block.
+    /// Finds the failures of one block, line by line.
     pub fn block(&mut self, now: Timestamp, block: &Block) -> Batch {
         let filter = Arc::clone(&self.filter);
-        let mut failures = Vec::new();
-        let mut count = 0_u32;
+        let mut batch = self.empty_batch(block);
         for line in Lines::new(block) {
-            count = count.saturating_add(1);
-            let report = self.raw_line(&filter, now, block, &line);
-            for mut hit in report.hits {
-                let Some(who) = hit.who else { continue };
-                // These are the id already.
-                hit.groups.retain(|(name, _)| !matches!(&**name, "fid" | "ip4" | "ip6" | "dns"));
-                self.counters.failures += 1;
-                failures.push(Failure {
-                    who,
-                    ip: hit.ip.as_ref().and_then(FailureId::net),
-                    time: hit.time.unwrap_or(now),
-                    regex: hit.regex,
-                    place: line.place(block),
-                    matches: hit.matches,
-                    groups: hit.groups,
-                });
-            }
+            batch.lines = batch.lines.saturating_add(1);
+            let report = self.raw_line(&filter, now, block, &line, Care::Whole, LineMode::DAEMON);
+            self.add_failures(now, block, &line, report, &mut batch.failures);
         }
+        batch
+    }
+
+    /// What a block comes to if nothing is found in it.
+    pub(super) fn empty_batch(&self, block: &Block) -> Batch {
         Batch {
             jail: self.jail.clone(),
             source: block.source.clone(),
             to: block.end.clone(),
-            failures,
-            lines: count,
+            failures: Vec::new(),
+            lines: 0,
             replay: block.replay,
             epoch: self.epoch,
         }
     }
 
-    /// Decodes one line of a block and looks at it as the daemon does.
-    fn raw_line(&mut self, filter: &Filter, now: Timestamp, block: &Block, line: &RawLine<'_>) -> LineReport {
+    /// Decodes one line of a block and looks at it.
+    pub(super) fn raw_line(
+        &mut self,
+        filter: &Filter,
+        now: Timestamp,
+        block: &Block,
+        line: &RawLine<'_>,
+        care: Care,
+        mode: LineMode,
+    ) -> LineReport {
         let bytes = line.bytes;
         if bytes.len() > LINE_BYTES_MAX {
             self.counters.long += 1;
@@ -277,7 +326,33 @@ impl Matcher {
         let ended = text.get(..line_text.len() + 1).filter(|t| t.ends_with('\n'));
         let stamp = line.stamp.map(|stamp| stamp.time);
         let text = Text { line: line_text, ended };
-        self.look(filter, now, text, stamp, block.in_operation, LineMode::DAEMON)
+        self.look(filter, now, text, stamp, block.in_operation, mode, care)
+    }
+
+    /// Adds what was found in a line of a block to its failures.
+    pub(super) fn add_failures(
+        &mut self,
+        now: Timestamp,
+        block: &Block,
+        line: &RawLine<'_>,
+        report: LineReport,
+        failures: &mut Vec<Failure>,
+    ) {
+        for mut hit in report.hits {
+            let Some(who) = hit.who else { continue };
+            // These are the id already.
+            hit.groups.retain(|(name, _)| !matches!(&**name, "fid" | "ip4" | "ip6" | "dns"));
+            self.counters.failures += 1;
+            failures.push(Failure {
+                who,
+                ip: hit.ip.as_ref().and_then(FailureId::net),
+                time: hit.time.unwrap_or(now),
+                regex: hit.regex,
+                place: line.place(block),
+                matches: hit.matches,
+                groups: hit.groups,
+            });
+        }
     }
 
     /// Looks at one line of text (without its end).
@@ -294,10 +369,11 @@ impl Matcher {
         mode: LineMode,
     ) -> LineReport {
         let filter = Arc::clone(&self.filter);
-        self.look(&filter, now, Text { line: text, ended: None }, stamp, in_operation, mode)
+        self.look(&filter, now, Text { line: text, ended: None }, stamp, in_operation, mode, Care::Whole)
     }
 
     /// The way of a line through date, judgement of the date, and patterns.
+    #[expect(clippy::too_many_arguments, reason = "the state of one line, passed once")]
     fn look(
         &mut self,
         filter: &Filter,
@@ -306,6 +382,7 @@ impl Matcher {
         stamp: Option<Timestamp>,
         in_operation: bool,
         mode: LineMode,
+        care: Care,
     ) -> LineReport {
         let line = text.line;
         self.counters.lines += 1;
@@ -313,7 +390,7 @@ impl Matcher {
         let lent = mode.findtime && in_operation;
         let dated = match stamp {
             Some(time) => Ok(self.stamped(filter, text, time)),
-            None => self.dated(filter, now, text, lent, &mut report),
+            None => self.dated(filter, now, text, lent, mode.ageless, care, &mut report),
         };
         let (cut, mut when) = match dated {
             Ok(dated) => dated,
@@ -336,7 +413,9 @@ impl Matcher {
                 return report;
             }
         }
-        self.find(filter, now, &cut, when, mode, &mut report);
+        if care != Care::Date || !cut.keeps_literals() {
+            self.find(filter, now, &cut, when, mode, &mut report);
+        }
         report
     }
 
@@ -354,19 +433,30 @@ impl Matcher {
     ///
     /// # Errors
     /// Why the line is given up.
+    #[expect(clippy::too_many_arguments, reason = "the state of one line, passed once")]
     fn dated<'a>(
         &mut self,
         filter: &Filter,
         now: Timestamp,
         text: Text<'a>,
         lend_now: bool,
+        ageless: bool,
+        care: Care,
         report: &mut LineReport,
     ) -> Result<(Cut<'a>, When), &'static str> {
         let line = text.line;
         let mut cut = Cut { before: "", date: Cow::Borrowed(""), behind: line, ended: text.ended };
         let mut time = None;
         let dated = filter.dates.as_ref().and_then(|templates| {
-            let clock = filter.clock(now);
+            let mut clock = filter.clock(now);
+            if ageless {
+                clock.wall = Timestamp::from_secs(0);
+            }
+            if care == Care::Regular
+                && let Some(dated) = self.choice.look_regular(templates, line, &clock)
+            {
+                return Some(dated);
+            }
             let (scratch, slots) = (&mut self.scratch, &mut self.slots);
             let lookup = self.choice.look(templates, scratch, slots, line, &clock);
             if let Some(template) = lookup.exhausted {
@@ -495,10 +585,15 @@ impl Matcher {
         self.sessions.len()
     }
 
-    /// How often each date template (by its index in [`Filter::date_templates`])
-    /// was taken, in their present order.
-    pub fn date_hits(&self) -> Vec<(usize, u64)> {
-        self.choice.order.iter().map(|rank| (rank.template, rank.hits)).collect()
+    /// How often each date template was taken, in their present order. Empty before the first line.
+    pub fn date_ranks(&self) -> Vec<DateRank> {
+        let ranks = self.choice.order.iter();
+        ranks.map(|r| DateRank { template: r.template, hits: r.hits, distance: r.distance }).collect()
+    }
+
+    /// The lines that wait for others, for `maxlines` over 1, oldest first: without and with their date.
+    pub fn waiting(&self) -> Vec<(Box<str>, Box<str>)> {
+        self.buffer.iter().map(|line| (line.text.clone(), line.full.clone())).collect()
     }
 }
 
@@ -523,27 +618,23 @@ fn iso(filter: &Filter, time: Timestamp) -> String {
 }
 
 /// The lines of a block, in order.
-///
-/// Each line of the block comes out of here and of nowhere else. So a
-/// selection of candidate lines can take this place, once it also tells which
-/// dates the lines in between would have left behind.
-struct Lines<'a> {
+pub(super) struct Lines<'a> {
     rest: &'a [u8],
     at: usize,
     stamps: std::slice::Iter<'a, Stamp>,
 }
 
 /// One line of a block.
-struct RawLine<'a> {
+pub(super) struct RawLine<'a> {
     /// With its end.
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
     /// Offset behind it in the block.
-    end: usize,
-    stamp: Option<&'a Stamp>,
+    pub(super) end: usize,
+    pub(super) stamp: Option<&'a Stamp>,
 }
 
 impl<'a> Lines<'a> {
-    fn new(block: &'a Block) -> Self {
+    pub(super) fn new(block: &'a Block) -> Self {
         Lines { rest: &block.text, at: 0, stamps: block.stamps.iter() }
     }
 }

@@ -14,21 +14,27 @@ mod buffer;
 mod data;
 mod date;
 mod decode;
+mod duration;
 mod filter;
 mod find;
 mod lines;
+mod literals;
+mod needs;
 mod notes;
 mod pattern;
+mod scanner;
 mod sessions;
+mod skip;
 mod snapshot;
 mod tags;
-mod text;
 
 pub use date::{Calendar, DateTemplate};
 pub use decode::{Encoding, LINE_BYTES_MAX};
 pub use filter::{DatePattern, Filter, FilterError, FilterSpec, MAXLINES_MAX, UseDns};
-pub use lines::{Counters, DateSeen, Hit, LineMode, LineReport, Matcher};
+pub use lines::{Counters, DateRank, DateSeen, Hit, LineMode, LineReport, Matcher, Seen};
 pub use notes::{Level, NOTES_MAX, Note};
+pub use scanner::{Needles, Scan, Scanner};
+pub use skip::FoundLine;
 pub use snapshot::{SNAPSHOT_BYTES_MAX, SnapshotError};
 
 #[cfg(test)]

@@ -73,6 +73,11 @@ impl Notes {
         self.list.push(Note { level, text });
     }
 
+    /// Was this said within the last day?
+    pub(super) fn is_quiet(&self, what: Daily, now: Timestamp) -> bool {
+        self.quiet_until.get(what as usize).is_some_and(|until| until.is_some_and(|until| now < until))
+    }
+
     /// May this be said now? If so, not again for a day.
     pub(super) fn today(&mut self, what: Daily, now: Timestamp) -> bool {
         let Some(until) = self.quiet_until.get_mut(what as usize) else { return false };
@@ -97,7 +102,7 @@ impl Notes {
             format!(
                 "Consider setting logencoding to appropriate encoding for this jail. \
                  Continuing to process line ignoring invalid characters: {}",
-                super::text::repr_bytes(head)
+                crate::text::repr_bytes(head)
             ),
         );
     }

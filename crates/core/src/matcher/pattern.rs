@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use stockade_pattern::{ByteSet, Flags, Outcome, Regex, Scratch, Slots};
+use stockade_pattern::{ByteSet, Flags, Hole, LiteralSet, Outcome, Regex, Scratch, Slots};
 
 use super::data::{Data, Value};
 use super::filter::UseDns;
@@ -80,6 +80,11 @@ impl Pattern {
     /// Searches the whole of `text`.
     pub(super) fn search(&self, scratch: &mut Scratch, slots: &mut Slots, text: &str) -> Outcome {
         self.regex.search(scratch, text, 0..text.len(), slots)
+    }
+
+    /// Sets of literals, of each of which every text that matches holds at least one.
+    pub(super) fn required(&self, hole: Hole) -> Vec<LiteralSet> {
+        self.regex.required(hole)
     }
 
     /// May it match a text that begins with this byte?

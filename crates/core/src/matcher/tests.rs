@@ -491,7 +491,7 @@ fn a_snapshot_goes_on_where_it_was_taken() {
     let other = FilterSpec { datepattern: DatePattern::Text("^%Y-%m-%d %H:%M:%S".to_owned()), ..filter };
     let mut third = matcher(&other);
     third.restore(&bytes).unwrap();
-    assert_eq!((third.sessions(), third.date_hits().len()), (1, 0));
+    assert_eq!((third.sessions(), third.date_ranks().len()), (1, 0));
 }
 
 #[test]
@@ -516,12 +516,12 @@ fn a_new_filter_keeps_what_the_original_keeps() {
     m.block(now(), &block(b"2025-08-12 11:59:59 c at 1.2.3.4\n", true));
     let next = spec(&["^ <F-MLFID>\\w+</F-MLFID> bad$"]);
     m.swap(Arc::new(build(&next).unwrap()), 2);
-    assert_eq!(m.date_hits()[0], (0, 1));
+    assert_eq!((m.date_ranks()[0].template, m.date_ranks()[0].hits), (0, 1));
     let batch = m.block(now(), &block(b"2025-08-12 11:59:59 c bad\n", true));
     assert_eq!((batch.failures.len(), batch.epoch), (1, 2));
     let other = FilterSpec { datepattern: DatePattern::Text("{^LN-BEG}".to_owned()), ..next };
     m.swap(Arc::new(build(&other).unwrap()), 3);
-    assert_eq!((m.date_hits().len(), m.sessions()), (0, 1));
+    assert_eq!((m.date_ranks().len(), m.sessions()), (0, 1));
 }
 
 #[test]

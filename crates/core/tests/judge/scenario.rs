@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use stockade_core::judge::{
-    Answer, AskId, Bounds, Change, Command, CommandId, Event, Guard, IgnoreCache, IgnoreEntry, JailChange, JailSpec,
-    Judge, Outcome, Outputs, ProtectedAs, Protection, Question, RetryBy, ServerSpec, StoredBan, StoredTime, Subject,
-    UseDns, formula, timespec,
+    Answer, AskId, Bounds, Change, Command, CommandId, Event, Guard, IgnoreCache, IgnoreEntry, Imported, JailChange,
+    JailSpec, Judge, Outcome, Outputs, ProtectedAs, Protection, Question, RetryBy, ServerSpec, StoredBan, StoredTime,
+    Subject, UseDns, formula, timespec,
 };
 use stockade_core::{
     BanTime, Batch, DecisionKind, Failure, FailureId, GroupValue, JailName, Net, Position, Seq, SourceKey, Span,
@@ -438,6 +438,10 @@ impl World {
                 self.stored.push(row.clone());
                 self.step(Event::Restore(vec![row]));
             }
+            "import" => {
+                let row = self.stored_row(&mut args)?;
+                self.command(Command::Import { bans: vec![row] });
+            }
             "restart" => self.restart(args.take("without-snapshot"))?,
             "acks" => self.acks = args.word("on or off")? == "on",
             "saved" => {
@@ -806,6 +810,9 @@ fn outcome(outcome: &Outcome) -> String {
                 text += &format!(" withheld {id}: {why}");
             }
             text
+        }
+        Outcome::Imported(Imported { new, already, over, withheld, unknown }) => {
+            format!("new {new} already {already} over {over} withheld {withheld} unknown {}", unknown.len())
         }
         Outcome::Unbanned { count, absent } if absent.is_empty() => format!("unbanned {count}"),
         Outcome::Unbanned { count, absent } => format!("unbanned {count} absent {}", list(absent)),

@@ -177,11 +177,11 @@ fn sequence(
         for (line, theirs) in lines.iter().zip(answer["lines"].as_array().unwrap()) {
             past.push(format!("now {now} op {op} findtime {findtime} {stamp:?}: {line:?}"));
             totals.lines += 1;
-            let mode = LineMode { all, findtime, pending: all };
+            let mode = LineMode { all, findtime, pending: all, ageless: false, show: false };
             let report = matcher.line(Timestamp::from_secs(now), line, stamp.map(Timestamp::from_secs), op, mode);
             if theirs.get("error").is_some() {
                 totals.errors += 1;
-                // DIVERGENCE: it has thrown the line away; from here on both may have seen different dates.
+                // DIVERGENCE (zone-word-gives-up-line): it has thrown the line away; from here on both may have seen different dates.
                 return;
             }
             if report.undecided {
@@ -198,7 +198,8 @@ fn sequence(
             );
         }
         let names = matcher.filter().date_templates();
-        let dates: Value = matcher.date_hits().iter().map(|(at, hits)| json!([*names[*at].name, hits])).collect();
+        let dates: Value =
+            matcher.date_ranks().iter().map(|rank| json!([*names[rank.template].name, rank.hits])).collect();
         assert!(
             dates == answer["dates"],
             "{what}: other templates after\n{past:#?}\nours {dates}\ntheirs {}",

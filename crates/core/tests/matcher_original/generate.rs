@@ -1,4 +1,4 @@
-//! Lines: samples, shuffled and mutated.
+//! Lines: samples, shuffled and mutated. The tests of `scan` take it, too.
 
 use jiff::tz::TimeZone;
 

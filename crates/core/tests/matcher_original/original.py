@@ -126,7 +126,7 @@ def hit(row, now, findtime):
     return [index, None if fid is None else str(fid), when, None if ip is None else str(ip), groups, matches]
 
 
-def dates():
+def dates(flt):
     return [[t.template.name, t.hits] for t in flt.dateDetector.templates] if flt.dateDetector else []
 
 
@@ -134,33 +134,42 @@ def hang(*_):
     raise TimeoutError("more than 5 s for one line")
 
 
+def main():
+    flt = None
+    for line in sys.stdin:
+        case = json.loads(line)
+        if "filter" in case:
+            answer = expand(case)
+        elif "new" in case:
+            flt = fresh(case)
+            answer = {}
+        else:
+            answer = {"lines": look(flt, case), "dates": dates(flt)}
+        print(json.dumps(answer), flush=True)
+
+
+def look(flt, case):
+    set_now(case["now"])
+    flt.inOperation = case["op"]
+    flt.checkAllRegex = case["all"]
+    flt.checkFindTime = case["findtime"]
+    flt.ignorePending = not case["all"]
+    answer = []
+    for text in case["lines"]:
+        signal.alarm(5)
+        try:
+            stamp = case.get("stamp")
+            if stamp is None:
+                rows = flt.processLine(text)
+            else:
+                rows = flt.processLine(("", case["shown"], text), stamp)
+            answer.append({"hits": [hit(r, case["now"], case["findtime"]) for r in rows]})
+        except Exception as e:
+            answer.append({"error": "%s: %s" % (type(e).__name__, e)})
+    signal.alarm(0)
+    return answer
+
+
 signal.signal(signal.SIGALRM, hang)
-flt = None
-for line in sys.stdin:
-    case = json.loads(line)
-    if "filter" in case:
-        answer = expand(case)
-    elif "new" in case:
-        flt = fresh(case)
-        answer = {}
-    else:
-        set_now(case["now"])
-        flt.inOperation = case["op"]
-        flt.checkAllRegex = case["all"]
-        flt.checkFindTime = case["findtime"]
-        flt.ignorePending = not case["all"]
-        answer = []
-        for text in case["lines"]:
-            signal.alarm(5)
-            try:
-                stamp = case.get("stamp")
-                if stamp is None:
-                    rows = flt.processLine(text)
-                else:
-                    rows = flt.processLine(("", case["shown"], text), stamp)
-                answer.append({"hits": [hit(r, case["now"], case["findtime"]) for r in rows]})
-            except Exception as e:
-                answer.append({"error": "%s: %s" % (type(e).__name__, e)})
-        signal.alarm(0)
-        answer = {"lines": answer, "dates": dates()}
-    print(json.dumps(answer), flush=True)
+if __name__ == "__main__":
+    main()

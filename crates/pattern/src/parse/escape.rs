@@ -131,7 +131,7 @@ impl Parser {
 
     /// `\N{NAME}`: we carry no table of names.
     ///
-    /// DIVERGENCE: every name is refused as undefined.
+    /// DIVERGENCE (named-characters): every name is refused as undefined.
     fn named(&mut self) -> Result<u32, Error> {
         if !self.scan.take('{')? {
             return Err(self.scan.error("missing {", 0));

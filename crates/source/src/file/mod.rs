@@ -108,7 +108,7 @@ struct Late {
 /// Reads one log file, by path.
 ///
 /// Source: fail2ban `server/filter.py`, `FileContainer`, which opens the file
-/// anew for each read. DIVERGENCE: rotated files are drained (profiles,
+/// anew for each read. DIVERGENCE (rotated-file-drained): they are drained (profiles,
 /// "lines written to a renamed file before we switched").
 #[derive(Debug)]
 pub struct FileReader {

@@ -168,7 +168,7 @@ pub(super) fn probe(options: &JournalOptions) -> Result<()> {
 
 /// `journalctl` with what all calls share.
 #[expect(clippy::disallowed_methods, reason = "this is the one process that source starts")]
-fn command(options: &JournalOptions) -> Result<Command> {
+pub(super) fn command(options: &JournalOptions) -> Result<Command> {
     let program = options.program.clone().unwrap_or_else(|| "journalctl".into());
     let mut command = Command::new(program);
     command.arg("--no-pager");
@@ -180,7 +180,7 @@ fn command(options: &JournalOptions) -> Result<Command> {
     Ok(command)
 }
 
-fn spawn(mut command: Command) -> Result<(process::Child, OwnedFd, OwnedFd)> {
+pub(super) fn spawn(mut command: Command) -> Result<(process::Child, OwnedFd, OwnedFd)> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = command.spawn().map_err(|source| Error::NoJournalctl { source })?;
     match (process.stdout.take(), process.stderr.take()) {
@@ -217,7 +217,7 @@ pub(super) fn copy_of(error: &Error) -> Error {
 }
 
 /// Text of a child on one line, without control characters, the last [`SHOWN_MAX`] characters.
-fn shown(said: &[u8]) -> String {
+pub(super) fn shown(said: &[u8]) -> String {
     let text = String::from_utf8_lossy(said);
     let words: Vec<&str> = text.split(|c: char| c.is_control()).map(str::trim).filter(|w| !w.is_empty()).collect();
     let line = words.join(", ");

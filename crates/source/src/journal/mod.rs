@@ -7,6 +7,7 @@
 
 mod child;
 mod export;
+mod history;
 mod line;
 mod options;
 mod roots;
@@ -25,6 +26,7 @@ use stockade_core::time::{Span, Timestamp};
 
 use self::child::Child;
 use self::export::{Entry, Field};
+pub use self::history::History;
 pub use self::options::JournalOptions;
 use self::roots::Roots;
 use crate::file::BLOCK_BYTES;
@@ -64,7 +66,7 @@ pub enum JournalStart {
 ///
 /// Holds six descriptors: the child's two pipes, a timer, an epoll set, and two to watch the journal's
 /// directories; a [`crate::Watcher`] that waits for it has one more.
-/// Source: fail2ban `server/filtersystemd.py`. DIVERGENCE: it stores times; we store cursors, so
+/// Source: fail2ban `server/filtersystemd.py`. DIVERGENCE (journal-cursors): it stores times; we store cursors, so
 /// that entries of one microsecond are neither read twice nor skipped.
 #[derive(Debug)]
 pub struct Journal {

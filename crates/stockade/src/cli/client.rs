@@ -89,7 +89,7 @@ pub(crate) fn harmless(answer: Value) -> Value {
     match answer {
         Value::String(text) => {
             let mut shown = String::with_capacity(text.len());
-            crate::log::push_escaped(&mut shown, &text);
+            stockade_core::text::push_escaped(&mut shown, &text);
             Value::String(shown)
         }
         Value::Array(list) => list.into_iter().map(harmless).collect(),

@@ -1,14 +1,21 @@
 //! The command line: one file per subcommand, one place for the words.
 
 mod ban;
-mod client;
+pub(crate) mod client;
+mod completion;
 mod demo;
+mod doctor;
 mod dump;
+mod export;
+mod fail2ban;
+mod import;
 mod lift;
+mod logs;
+mod regex;
 mod run;
 mod scan;
 mod status;
-mod term;
+pub(crate) mod term;
 mod why;
 
 use std::path::PathBuf;
@@ -97,15 +104,30 @@ enum Word {
     /// Explain why an address is banned, or is not
     #[command(after_help = why::EXAMPLES)]
     Why(why::WhyArgs),
+    /// Find what is wrong with this machine's guard, and what to do
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::DoctorArgs),
+    /// Try a pattern or a filter on lines, and explain
+    #[command(after_help = regex::EXAMPLES)]
+    Regex(Box<regex::RegexArgs>),
     /// Find failures and bans in old logs
     #[command(after_help = scan::EXAMPLES)]
     Scan(Box<scan::ScanArgs>),
     /// Show what the configuration compiles to, and where each option comes from
     #[command(after_help = dump::EXAMPLES)]
     Dump(dump::DumpArgs),
+    /// Write the bans for another host, for fail2ban, or as a list
+    #[command(after_help = export::EXAMPLES)]
+    Export(export::ExportArgs),
+    /// Take bans over from fail2ban's database, a list, or an export
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::ImportArgs),
     /// Watch a ban happen, in namespaces of its own; nothing outside is touched
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
+    /// Print what a shell needs to complete these words
+    #[command(after_help = completion::EXAMPLES)]
+    Completion(completion::CompletionArgs),
     /// Carries out actions for the daemon that started it
     #[command(name = RUNNER_WORD, hide = true)]
     ActionRunner,
@@ -116,7 +138,20 @@ pub(crate) const RUNNER_WORD: &str = "action-runner";
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
+    if let Some(exit) = fail2ban::by_name() {
+        return exit;
+    }
+    let json = wants_json();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if json && error.use_stderr() => {
+            let text = error.render().to_string();
+            let text = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
+            term::say(serde_json::json!({ "error": text.trim_start_matches("error: ") }).to_string());
+            return Exit::Usage.into();
+        }
+        Err(error) => error.exit(),
+    };
     let done = match cli.word {
         Word::Run(args) => run::run(&args),
         Word::Status(args) => status::status(&args),
@@ -130,8 +165,13 @@ pub(crate) fn main() -> ExitCode {
         Word::Stop(args) => run::stop(&args),
         Word::Lift(args) => lift::lift(&args),
         Word::Why(args) => why::why(&args),
+        Word::Completion(args) => completion::completion(&args),
+        Word::Doctor(args) => doctor::doctor(&args),
+        Word::Regex(args) => regex::regex(&args),
         Word::Scan(args) => scan::scan(&args),
         Word::Dump(args) => dump::dump(&args),
+        Word::Export(args) => export::export(&args),
+        Word::Import(args) => import::import(&args),
         Word::Demo(args) => demo::demo(&args),
         Word::ActionRunner => run::runner(),
     };
@@ -145,8 +185,18 @@ pub(crate) fn main() -> ExitCode {
             } else {
                 Exit::Refused
             };
-            term::complain(&error);
+            if json {
+                term::say(serde_json::json!({ "error": format!("{error:#}") }).to_string());
+            } else {
+                term::complain(&error);
+            }
             exit.into()
         }
     }
+}
+
+/// Did they ask for JSON? Known before the words are understood, since what is
+/// wrong with them is said in JSON, too.
+fn wants_json() -> bool {
+    std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
 }

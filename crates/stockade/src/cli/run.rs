@@ -7,6 +7,7 @@ use serde_json::json;
 use super::client::{Client, list, number};
 use super::term::{self, say};
 use super::{Common, Exit};
+use crate::daemon::Launch;
 
 pub(crate) const EXAMPLES: &str = "Examples:\n  \
     stockade run                     protect this machine with the embedded configuration\n  \
@@ -64,7 +65,7 @@ pub(crate) struct StopArgs {
 
 /// Runs the daemon until it is told to stop.
 pub(crate) fn run(args: &RunArgs) -> Result<Exit> {
-    crate::daemon::run(args)?;
+    crate::daemon::launch(Launch::from(args))?;
     Ok(Exit::Done)
 }
 

@@ -5,10 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use stockade_core::matcher::{Filter, Matcher};
+use stockade_core::matcher::{Filter, Matcher, Scan};
 use stockade_core::{Batch, Block, JailName, Position, SourceKey};
 
-use super::flow::SourceRun;
 use super::guard::GuardHandle;
 use super::judge::{JudgeData, JudgeInbox};
 use super::pool::Pool;
@@ -35,9 +34,15 @@ pub(crate) struct Past {
     pub(crate) decided: Position,
 }
 
+/// Someone who reads, and waits for room in a mailbox.
+pub(crate) trait Reads: Send + Sync {
+    /// There may be something to read, and room for it.
+    fn kick(self: Arc<Self>);
+}
+
 /// What waits in a mailbox.
 enum Item {
-    Block(Arc<Block>),
+    Block(Arc<Block>, Arc<Scan>),
     Filter(Arc<Filter>, u64),
     Snapshot,
 }
@@ -46,8 +51,8 @@ struct Mailbox {
     items: VecDeque<Item>,
     blocks: usize,
     scheduled: bool,
-    /// Sources that wait for room.
-    waiting: Vec<Weak<SourceRun>>,
+    /// Who waits for room.
+    waiting: Vec<Weak<dyn Reads>>,
 }
 
 /// The matcher and what only it needs.
@@ -65,6 +70,8 @@ pub(crate) struct Actor {
     jail: JailName,
     mailbox: Mutex<Mailbox>,
     work: Mutex<Work>,
+    /// By which the blocks that come now are judged.
+    filter: Mutex<Arc<Filter>>,
     guard: GuardHandle,
     pool: Pool,
     judge: Arc<JudgeInbox>,
@@ -86,6 +93,7 @@ impl Actor {
         Arc::new(Actor {
             jail,
             mailbox: Mutex::new(Mailbox { items: VecDeque::new(), blocks: 0, scheduled: false, waiting: Vec::new() }),
+            filter: Mutex::new(Arc::clone(matcher.filter())),
             work: Mutex::new(Work { matcher, past, snapshot_at: None, bytes_since: 0, failures_since: 0 }),
             guard,
             pool,
@@ -94,23 +102,37 @@ impl Actor {
         })
     }
 
-    /// Is there room for one more block? If not, `source` is woken when there is.
-    pub(crate) fn has_room(&self, source: &Arc<SourceRun>) -> bool {
+    /// Whose matcher it is.
+    pub(crate) fn jail(&self) -> &JailName {
+        &self.jail
+    }
+
+    /// By which filter the blocks that come now are judged.
+    pub(crate) fn filter(&self) -> Arc<Filter> {
+        Arc::clone(&self.filter.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Is there room for one more block? If not, `reader` is woken when there is.
+    pub(crate) fn has_room(&self, reader: impl FnOnce() -> Weak<dyn Reads>) -> bool {
         let mut mailbox = self.mailbox.lock().unwrap_or_else(PoisonError::into_inner);
         let room = mailbox.blocks < MAILBOX_BLOCKS_MAX;
         if !room {
-            mailbox.waiting.push(Arc::downgrade(source));
+            let reader = reader();
+            if !mailbox.waiting.iter().any(|known| known.ptr_eq(&reader)) {
+                mailbox.waiting.push(reader);
+            }
         }
         room
     }
 
-    /// Puts a block into the mailbox.
-    pub(crate) fn block(self: &Arc<Self>, block: Arc<Block>) {
-        self.put(Item::Block(block));
+    /// Puts a block into the mailbox, with what a scan of it found.
+    pub(crate) fn block(self: &Arc<Self>, block: Arc<Block>, scan: Arc<Scan>) {
+        self.put(Item::Block(block, scan));
     }
 
     /// The lines after those that wait now are judged by this filter.
     pub(crate) fn swap(self: &Arc<Self>, filter: Arc<Filter>, epoch: u64) {
+        *self.filter.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&filter);
         self.put(Item::Filter(filter, epoch));
     }
 
@@ -131,7 +153,7 @@ impl Actor {
 
     fn put(self: &Arc<Self>, item: Item) {
         let mut mailbox = self.mailbox.lock().unwrap_or_else(PoisonError::into_inner);
-        mailbox.blocks += usize::from(matches!(item, Item::Block(_)));
+        mailbox.blocks += usize::from(matches!(item, Item::Block(..)));
         mailbox.items.push_back(item);
         if !mailbox.scheduled {
             mailbox.scheduled = true;
@@ -143,11 +165,11 @@ impl Actor {
     /// Works off one item, then gives other jobs a chance.
     fn turn(self: Arc<Self>) {
         let item = self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).items.pop_front();
-        let was_block = matches!(item, Some(Item::Block(_)));
+        let was_block = matches!(item, Some(Item::Block(..)));
         {
             let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
             match item {
-                Some(Item::Block(block)) => self.judge_block(&mut work, &block),
+                Some(Item::Block(block, scan)) => self.judge_block(&mut work, &block, &scan),
                 Some(Item::Filter(filter, epoch)) => {
                     work.matcher.swap(filter, epoch);
                 }
@@ -199,13 +221,18 @@ impl Actor {
     }
 
     /// Matches the part of a block that is news to this jail.
-    fn judge_block(&self, work: &mut Work, block: &Block) {
+    fn judge_block(&self, work: &mut Work, block: &Block, scan: &Scan) {
         self.snapshot_if_due(work, block);
-        for part in self.parts(work, block) {
-            let part = part.as_ref().unwrap_or(block);
-            let now = super::now();
-            let batch = work.matcher.block(now, part);
-            work.bytes_since = work.bytes_since.saturating_add(part.text.len());
+        for (from, to, replay) in self.parts(work, block) {
+            let whole = from == 0 && to == block.text.len();
+            let mut batch = if whole {
+                work.matcher.scanned(block, scan)
+            } else {
+                let Some(part) = cut(block, from, to, replay) else { continue };
+                work.matcher.block(scan.now(), &part)
+            };
+            batch.replay = replay;
+            work.bytes_since = work.bytes_since.saturating_add(to - from);
             work.failures_since = work.failures_since.saturating_add(batch.failures.len());
             if !batch.failures.is_empty() && !batch.replay {
                 self.guard.refresh();
@@ -219,21 +246,18 @@ impl Actor {
         }
     }
 
-    /// The block as it is (`None`), or cut where replaying ends and news begins.
-    fn parts(&self, work: &mut Work, block: &Block) -> Vec<Option<Block>> {
-        let Some(past) = work.past.get(&block.source) else { return vec![None] };
+    /// The parts of a block's text that count, each with whether it is only replayed: cut where
+    /// replaying ends and news begins.
+    fn parts(&self, work: &mut Work, block: &Block) -> Vec<(usize, usize, bool)> {
+        let end = block.text.len();
+        let Some(past) = work.past.get(&block.source) else { return vec![(0, end, block.replay)] };
         let counted = place(block, &past.counted);
         let decided = place(block, &past.decided).max(counted);
-        if decided < block.text.len() {
+        if decided < end {
             work.past.remove(&block.source);
         }
-        let mut parts = Vec::new();
-        if let Some(part) = cut(block, counted, decided, true) {
-            parts.push(Some(part));
-        }
-        if let Some(part) = cut(block, decided, block.text.len(), block.replay) {
-            parts.push(Some(part));
-        }
+        let mut parts = vec![(counted, decided, true), (decided, end, block.replay)];
+        parts.retain(|(from, to, _)| from < to);
         parts
     }
 }

@@ -12,95 +12,109 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use stockade_core::judge::{Command, Event, Judge, StoredBan};
 use stockade_core::matcher::Calendar;
-use stockade_core::{JailName, Net, Position, Seq, SourceKey, Span};
+use stockade_core::{JailName, Net, Position, Seq, SourceKey};
 use stockade_enforce::runner::{NewsReader, Runner};
 use stockade_enforce::{Kernel, Means, Services};
 use stockade_source::{Mode, Watcher};
 use stockade_store::{Note, Recovery, Store};
+use stockade_wire::pickle::Exception;
 
 use super::actions::ActionsHandle;
 use super::asker::Asker;
 use super::board::Board;
+use super::door::First;
 use super::flow::Reach;
 use super::guard::GuardHandle;
 use super::judge::{Hands, JudgeControl, JudgeInbox, JudgeThread};
 use super::kernel::KernelHandle;
+use super::launch::{Ended, Launch};
 use super::notify::notify;
 use super::operator::{Left, Operator};
 use super::pool::Pool;
 use super::room::Room;
+use super::server_options;
 use super::snapshot;
 use super::stage::Ground;
 use super::store::{ROWS_AT_ONCE, StoreHandle, stored};
 use super::watch::WatchHandle;
-use crate::cli::{RUNNER_WORD, RunArgs};
+use crate::cli::RUNNER_WORD;
 use crate::control::answers::Answers;
-use crate::control::desk::{End, FrontDesk};
-use crate::control::server::{Socket, Waker, serve};
-use crate::log::{Level, Log, Target};
+use crate::control::desk::{BANS_AT_ONCE, End, FrontDesk, LastWord};
+use crate::control::fail2ban::Bans;
+use crate::log::{Aim, Level, Log, Target};
 use crate::places::{LoadedTree, Places, Tree};
 use crate::settings::Settings;
 
 /// What makes the main thread go on.
-enum Wake {
-    End(End),
+pub(super) enum Wake {
+    End(End, LastWord),
     Signal(i32),
+    /// An empty server is told what to run.
+    First(First),
 }
 
-/// Runs the daemon until it is told to stop.
-pub(crate) fn run(args: &RunArgs) -> Result<()> {
-    // Everything that is made here is for its owner alone.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let root = rustix::process::geteuid().is_root();
-    let dry_run = args.dry_run || args.shadow || !root;
-    // Before anything is opened that its commands could inherit.
-    let runner = if dry_run { None } else { Some(Runner::spawn(RUNNER_WORD)?) };
-    let tree = Tree::of(args.common.conf.as_deref());
-    let mut places = tree.places()?;
-    if args.shadow {
-        places.in_the_shadow();
+/// What a daemon runs: a tree that was read, or commands that were sent.
+pub(super) struct Content {
+    loaded: LoadedTree,
+    settings: Settings,
+    /// Jails that could not even be set up.
+    broken: Vec<(String, String)>,
+    /// Refuse everything because of one jail that can't run?
+    strict: bool,
+}
+
+impl Content {
+    /// What the tree says.
+    pub(super) fn of_tree(tree: &Tree) -> Result<Content> {
+        let loaded = tree.load()?;
+        let (settings, broken) = Settings::default()
+            .staged_as_far_as_possible(&loaded.stream)
+            .map_err(|e| anyhow!("the configuration can't be used: {e}"))?;
+        Ok(Content { loaded, settings, broken, strict: false })
     }
-    let loaded = tree.load()?;
-    let (settings, broken) = Settings::default()
-        .staged_as_far_as_possible(&loaded.stream)
-        .map_err(|e| anyhow!("the configuration can't be used: {e}"))?;
-    if let Some(target) = settings.server_text("logtarget").filter(|_| !args.shadow && root) {
-        places.logtarget = target;
+
+    /// What was sent, with our own options of the tree laid over it.
+    pub(super) fn of_stream(stream: Vec<stockade_wire::Command>, tree: &Tree) -> Result<Content, Exception> {
+        let loaded = tree.overlaid(stream);
+        let settings = Settings::default().staged(&loaded.stream).map_err(|refusal| refusal.exception)?;
+        let strict = settings.server_text("stockade.strict").is_none_or(|text| crate::settings::boolean(&text));
+        Ok(Content { loaded, settings, broken: Vec::new(), strict })
     }
-    let lock = Lock::take(&places.pidfile)?;
-    let socket = Socket::bind(&places.socket).map_err(|e| in_the_way(&places, &tree, &e))?;
-    lock.write_pid()?;
-    let log = open_log(&places, args)?;
-    let daemon = Daemon::start(
-        Start { args, tree, places, settings, broken, loaded, dry_run, log: log.clone(), runner },
-        socket,
-    )?;
-    let end = daemon.wait(&log);
-    daemon.stop(end, &log)?;
-    log.flush();
-    drop(lock);
-    if end == End::Restart {
-        return Err(again().into());
+
+    /// Puts the places right that only the commands tell.
+    pub(super) fn correct(&self, places: &mut Places, launch: &Launch) {
+        if launch.shadow {
+            return;
+        }
+        if let Some(target) = self.settings.server_text("logtarget").filter(|_| rustix::process::geteuid().is_root()) {
+            places.logtarget = target;
+        }
+        if launch.empty {
+            let database = self.settings.server_text("dbfile").filter(|file| !file.eq_ignore_ascii_case("none"));
+            places.database = database.map(Into::into);
+        }
     }
-    Ok(())
 }
 
 /// Becomes a new process of the same program; returns only if that fails.
 #[expect(clippy::disallowed_methods, reason = "starts this very program anew, with the words it was started with")]
-fn again() -> std::io::Error {
+pub(super) fn again() -> std::io::Error {
     let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
-    std::process::Command::new(program).args(std::env::args_os().skip(1)).exec()
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    // Who came up empty would do so again, with nobody there to send the commands.
+    std::process::Command::new(program).arg0(name).args(words.filter(|word| word != "--async")).exec()
 }
 
 /// Why the socket's place can't be taken.
-fn in_the_way(places: &Places, tree: &Tree, error: &std::io::Error) -> anyhow::Error {
+pub(super) fn in_the_way(places: &Places, tree: &Tree, error: &std::io::Error) -> anyhow::Error {
     let socket = places.socket.display();
     if error.kind() != std::io::ErrorKind::AddrInUse {
         return anyhow!("the control socket {socket} can't be made: {error}");
@@ -116,20 +130,33 @@ fn in_the_way(places: &Places, tree: &Tree, error: &std::io::Error) -> anyhow::E
     anyhow!("a daemon is running already and answers at {socket}; see `stockade status`, or `stockade restart`")
 }
 
-fn open_log(places: &Places, args: &RunArgs) -> Result<Log> {
-    let level = match args.verbose {
+pub(super) fn open_log(places: &Places, launch: &Launch) -> Result<Log> {
+    let level = match launch.verbosity {
         0 => Level::parse(&places.loglevel).unwrap_or(Level::Info),
         1 => Level::Debug,
         _ => Level::Heavydebug,
     };
-    let target = Target::parse(&places.logtarget, &places.syslogsocket);
-    let mirror = std::io::stderr().is_terminal() && !matches!(target, Target::Stderr | Target::Stdout | Target::Sysout);
-    Log::start(&target, level, mirror).or_else(|e| {
-        // Without a log the machine is still protected.
-        let log = Log::start(&Target::Stderr, level, false)?;
-        log.error(format!("the log {} can't be written: {e}; writing to standard error instead", places.logtarget));
-        Ok(log)
-    })
+    let (aim, mut fault) = match Aim::parse(&places.logtarget, &places.syslogsocket) {
+        // They lead nowhere there; until it is ready somebody else reads them.
+        Ok(aim) if launch.detached && matches!(aim.target, Target::Stderr | Target::Stdout | Target::Sysout) => {
+            let mut aim = aim;
+            aim.target = Target::File("/dev/null".into());
+            (aim, String::new())
+        }
+        Ok(aim) => (aim, String::new()),
+        Err(why) => (Aim::stderr(), why),
+    };
+    let mirror =
+        std::io::stderr().is_terminal() && !matches!(aim.target, Target::Stderr | Target::Stdout | Target::Sysout);
+    // Without a log the machine is still protected.
+    let log = Log::start(&aim, level, mirror).or_else(|e| {
+        fault = e.to_string();
+        Log::start(&Aim::stderr(), level, false)
+    })?;
+    if !fault.is_empty() {
+        log.error(format!("the log {} can't be written: {fault}; writing to standard error instead", places.logtarget));
+    }
+    Ok(log)
 }
 
 /// Makes a folder, and refuses one in which somebody else could put things.
@@ -151,13 +178,13 @@ fn own_folder(folder: &Path) -> Result<()> {
 }
 
 /// The file that says who runs, locked while we do.
-struct Lock {
+pub(super) struct Lock {
     file: File,
     path: std::path::PathBuf,
 }
 
 impl Lock {
-    fn take(path: &Path) -> Result<Lock> {
+    pub(super) fn take(path: &Path) -> Result<Lock> {
         if let Some(folder) = path.parent() {
             own_folder(folder)?;
         }
@@ -182,7 +209,7 @@ impl Lock {
         }
     }
 
-    fn write_pid(&self) -> Result<()> {
+    pub(super) fn write_pid(&self) -> Result<()> {
         self.file.set_len(0)?;
         writeln!(&self.file, "{}", std::process::id())?;
         Ok(())
@@ -196,39 +223,38 @@ impl Drop for Lock {
 }
 
 /// What a start begins with.
-struct Start<'a> {
-    args: &'a RunArgs,
-    tree: Tree,
-    places: Places,
-    settings: Settings,
-    /// Jails that could not even be set up.
-    broken: Vec<(String, String)>,
-    loaded: LoadedTree,
-    dry_run: bool,
-    log: Log,
+pub(super) struct Start<'a> {
+    pub(super) launch: &'a Launch,
+    pub(super) tree: Tree,
+    pub(super) places: Places,
+    pub(super) content: Content,
+    pub(super) log: Log,
     /// Who runs commands; nobody in a dry run.
-    runner: Option<(Runner, NewsReader)>,
+    pub(super) runner: Option<(Runner, NewsReader)>,
 }
 
 /// The daemon, running.
-struct Daemon {
+pub(super) struct Daemon {
     operator: Room<Operator>,
-    wake: Mutex<Receiver<Wake>>,
     judge_thread: Mutex<Option<std::thread::JoinHandle<()>>>,
-    control_thread: Mutex<Option<std::thread::JoinHandle<()>>>,
-    control_wake: Waker,
     stopping: Arc<AtomicBool>,
-    ended: Arc<AtomicBool>,
 }
 
 impl Daemon {
-    fn start(start: Start<'_>, socket: Socket) -> Result<Daemon> {
-        let Start { args, tree, places, settings, mut broken, loaded, dry_run, log, runner } = start;
+    /// Starts everything but the socket, for which there is the desk.
+    pub(super) fn start(start: Start<'_>, main: &Sender<Wake>) -> Result<(Daemon, FrontDesk)> {
+        let Start { launch, tree, places, content: Content { loaded, mut settings, mut broken, strict }, log, runner } =
+            start;
+        let dry_run = launch.dry_run;
         let started = super::now();
+        let pinned = server_options::settle(&mut settings, &places);
+        if let Err(why) = server_options::let_readers_in(&settings) {
+            log.error(why);
+        }
         log.info("-".repeat(50));
         log.info(format!("Starting stockade v{}", env!("CARGO_PKG_VERSION")));
         if dry_run {
-            log.warning(dry_words(args));
+            log.warning(dry_words(launch));
         }
         let zone = jiff::tz::TimeZone::system();
         let (store, recovery, streamed) = open_store(&places, &settings, &log)?;
@@ -238,18 +264,22 @@ impl Daemon {
         let kernel = KernelHandle::start(kernel, Arc::clone(&judge_inbox), log.clone())?;
         let last = Seq(recovery.next.0.saturating_sub(1));
         let actions = start_actions(runner, &places, (&judge_inbox, last), &log)?;
+        let asker = Asker::start(Arc::clone(&judge_inbox), actions.clone())?;
+        asker.allow_ipv6(server_options::ipv6(&settings));
+        log.set_found_most(server_options::found_most(&settings));
         let hands = Hands {
             store: store.clone(),
             kernel: kernel.clone(),
             actions: actions.clone(),
-            asker: Asker::start(Arc::clone(&judge_inbox), actions.clone())?,
+            asker: asker.clone(),
             log: log.clone(),
         };
         let thread =
             JudgeThread::new(Judge::new(super::seed(), last), Arc::clone(&judge_inbox), hands, zone.clone(), last);
         let judge_thread = std::thread::Builder::new().name("judge".into()).spawn(move || thread.run())?;
 
-        let guard = GuardHandle::new(Arc::clone(&judge_inbox), purge_age(&settings));
+        super::notify::keep_watchdog(Arc::clone(&judge_inbox))?;
+        let guard = GuardHandle::new(Arc::clone(&judge_inbox), server_options::purge_age(&settings));
         guard.refresh();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let watcher = Watcher::new(Mode::default()).map_err(|e| anyhow!("{e}"))?;
@@ -257,6 +287,7 @@ impl Daemon {
             pool: Pool::start(cores)?,
             store: store.clone(),
             watch: WatchHandle::start(watcher, log.clone())?,
+            asker,
             log: log.clone(),
         };
         let year = jiff::Zoned::now().with_time_zone(zone.clone()).year();
@@ -277,8 +308,12 @@ impl Daemon {
             board.clone(),
         );
         operator.left = left(&recovery);
+        operator.pinned = pinned;
         let mut stage = operator.stage(settings).map_err(|why| anyhow!("the configuration can't be used: {why}"))?;
         broken.append(&mut stage.off);
+        if let Some((jail, why)) = broken.first().filter(|_| strict) {
+            bail!("jail '{jail}' can't run: {why}");
+        }
         stage.off = loaded.off(&broken);
         stage.hold_off_jails(&operator.ground, 2);
         report(&loaded, &stage.off, &log);
@@ -296,50 +331,47 @@ impl Daemon {
         let myself = operator_room.clone();
         operator_room.send(move |operator| operator.introduce(myself));
 
-        let (sender, wake) = channel();
-        signals(sender.clone())?;
-        let answers =
-            Answers { judge: judge_inbox, kernel, actions, store, board, database: places.database.clone(), started };
+        let bans =
+            Bans { judge: Arc::clone(&judge_inbox), store: store.clone(), board: board.clone(), log: log.clone() };
+        let bans = (0..BANS_AT_ONCE).map(|n| Room::start(&format!("bans {n}"), bans.clone()));
+        let bans = bans.collect::<std::io::Result<Vec<_>>>()?;
+        let answers = Answers {
+            judge: judge_inbox,
+            kernel,
+            actions,
+            store,
+            board: board.clone(),
+            log: log.clone(),
+            database: places.database.clone(),
+            started,
+        };
         let stopping = Arc::new(AtomicBool::new(false));
-        let ended = Arc::new(AtomicBool::new(false));
-        let sender = Mutex::new(sender);
-        let mut desk = FrontDesk {
+        let main = Mutex::new(main.clone());
+        let desk = FrontDesk {
             answers: Room::start("answers", answers)?,
             operator: operator_room.clone(),
-            end: Arc::new(move |end| {
-                drop(sender.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::End(end)));
+            bans,
+            end: Arc::new(move |end, last| {
+                drop(main.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::End(end, last)));
             }),
-            log: log.clone(),
+            log,
+            board,
+            sleepers: Arc::default(),
             stopping: Arc::clone(&stopping),
         };
-        let control_wake = Waker::new()?;
-        let (wake_there, ended_there) = (control_wake.clone(), Arc::clone(&ended));
-        let control_thread = std::thread::Builder::new().name("control".into()).spawn(move || {
-            let ended = || ended_there.load(Ordering::Relaxed);
-            if let Err(e) = serve(&socket, &wake_there, &mut desk, &ended) {
-                desk.log.error(format!("the control socket failed: {e}"));
-            }
-        })?;
-        notify("READY=1");
-        log.info("ready");
-        Ok(Daemon {
-            operator: operator_room,
-            wake: Mutex::new(wake),
-            judge_thread: Mutex::new(Some(judge_thread)),
-            control_thread: Mutex::new(Some(control_thread)),
-            control_wake,
-            stopping,
-            ended,
-        })
+        let judge_thread = Mutex::new(Some(judge_thread));
+        Ok((Daemon { operator: operator_room, judge_thread, stopping }, desk))
     }
 
     /// Waits for the end; other signals are dealt with.
-    fn wait(&self, log: &Log) -> End {
-        let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn wait(&self, wake: &Receiver<Wake>, launch: &Launch, log: &Log) -> (End, Ended, LastWord) {
+        const STOP: End = End::Stop { lift: false };
         while let Ok(next) = wake.recv() {
             match next {
-                Wake::End(end) => return end,
-                Wake::Signal(SIGUSR1) => log.reopen(),
+                Wake::End(end, last) => return (end, Ended::Stopped, last),
+                Wake::Signal(SIGUSR1) => drop(log.reopen()),
+                Wake::Signal(SIGHUP) if launch.detached => {}
+                Wake::Signal(SIGHUP) if launch.as_fail2ban => return (STOP, Ended::HungUp, Box::new(|| {})),
                 Wake::Signal(SIGHUP) => {
                     let log = log.clone();
                     self.operator.send(move |operator| match operator.reload() {
@@ -347,14 +379,15 @@ impl Daemon {
                         Err(why) => log.error(format!("reload refused: {why}")),
                     });
                 }
-                Wake::Signal(_) => return End::Stop { lift: false },
+                Wake::Signal(_) => return (STOP, Ended::Stopped, Box::new(|| {})),
+                Wake::First(_) => {}
             }
         }
-        End::Stop { lift: false }
+        (STOP, Ended::Stopped, Box::new(|| {}))
     }
 
-    /// Ends everything in order.
-    fn stop(&self, end: End, log: &Log) -> Result<()> {
+    /// Ends everything but the socket, in order.
+    pub(super) fn stop(&self, end: End, log: &Log) -> Result<()> {
         notify("STOPPING=1");
         log.info("Shutdown in progress...");
         self.stopping.store(true, Ordering::Relaxed);
@@ -363,11 +396,6 @@ impl Daemon {
         let judge_thread = self.judge_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.operator.send(move |operator| drop(sender.send(operator.stop(lift, judge_thread))));
         let result = receiver.recv().unwrap_or_else(|_| Err("the operator's thread has gone".to_owned()));
-        self.ended.store(true, Ordering::Relaxed);
-        self.control_wake.wake();
-        if let Some(thread) = self.control_thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            drop(thread.join());
-        }
         match &result {
             Ok(()) => log.info("Exiting stockade"),
             Err(why) => log.error(format!("not everything could be put away: {why}")),
@@ -376,7 +404,7 @@ impl Daemon {
     }
 }
 
-fn dry_words(args: &RunArgs) -> &'static str {
+fn dry_words(args: &Launch) -> &'static str {
     if args.shadow {
         "dry run beside another guard: nobody is banned"
     } else if args.dry_run {
@@ -393,12 +421,10 @@ fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store,
         // What can't be made shows as a store that can't save.
         drop(std::fs::create_dir_all(folder));
     }
-    let defaults = stockade_store::Options::default();
-    let number = |name: &str| settings.server_text(name).and_then(|text| text.trim().parse().ok());
     let options = stockade_store::Options {
-        dbpurgeage: purge_age(settings),
-        dbmaxmatches: number("dbmaxmatches").unwrap_or(defaults.dbmaxmatches),
-        ..defaults
+        dbpurgeage: server_options::purge_age(settings),
+        dbmaxmatches: server_options::max_matches(settings),
+        ..stockade_store::Options::default()
     };
     let (mut store, recovery) = Store::open(&path, &options).map_err(|e| anyhow!("{e}"))?;
     for note in &recovery.notes {
@@ -417,12 +443,6 @@ fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store,
         log.line(Level::Error, "fail2ban.database", format!("not all stored bans could be read: {e}"));
     }
     Ok((store, recovery, bans))
-}
-
-fn purge_age(settings: &Settings) -> Span {
-    let text = settings.server_text("dbpurgeage");
-    let secs = text.and_then(|text| stockade_core::judge::timespec::parse_seconds(&text).ok());
-    Span::from_secs_f64(secs.unwrap_or(86_400.0))
 }
 
 /// The actions' thread over a runner that waits already.
@@ -513,7 +533,7 @@ fn report(loaded: &LoadedTree, off: &[(String, String)], log: &Log) {
     }
 }
 
-fn signals(sender: std::sync::mpsc::Sender<Wake>) -> Result<()> {
+pub(super) fn signals(sender: Sender<Wake>) -> Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
@@ -537,6 +557,6 @@ mod tests {
         assert!(refused.contains("a daemon is running already"), "{refused}");
         drop(lock);
         assert!(Lock::take(&path).is_ok());
-        assert_eq!(purge_age(&Settings::default()), Span::from_secs(86_400));
+        assert_eq!(server_options::purge_age(&Settings::default()).secs(), 86_400);
     }
 }

@@ -4,12 +4,15 @@
 //! one at a time, so its order is kept while sources are read side by side.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use stockade_core::matcher::{Filter, Scanner};
 use stockade_core::{Block, SourceKey};
 use stockade_source::{FileReader, Journal, Note};
 
-use super::actor::Actor;
+use super::actor::{Actor, Reads};
+use super::apart::Apart;
+use super::asker::Asker;
 use super::pool::Pool;
 use super::store::{StoreHandle, StoreJob};
 use super::watch::WatchHandle;
@@ -44,12 +47,16 @@ pub(crate) struct SourceState {
 
 /// What a read brought.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Came {
+pub(crate) enum Came {
     Block,
     Nothing,
     /// A jail can't take more now.
     NoRoom,
 }
+
+/// One job at a time, and another one if it was asked for meanwhile.
+#[derive(Default)]
+pub(crate) struct Turns(Mutex<Schedule>);
 
 #[derive(Default)]
 struct Schedule {
@@ -58,13 +65,53 @@ struct Schedule {
     closed: bool,
 }
 
+impl Turns {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Schedule> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Somebody asks for a job: is one to be submitted?
+    pub(crate) fn begin(&self) -> bool {
+        let mut schedule = self.lock();
+        schedule.again = schedule.scheduled;
+        !schedule.closed && !std::mem::replace(&mut schedule.scheduled, true)
+    }
+
+    /// A job ended: is another one to be submitted?
+    pub(crate) fn go_on(&self, more: bool) -> bool {
+        let mut schedule = self.lock();
+        schedule.scheduled = !schedule.closed && (more | std::mem::take(&mut schedule.again));
+        schedule.scheduled
+    }
+
+    /// No more jobs.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Are there no more jobs?
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+}
+
 /// Whom a source needs.
 #[derive(Clone)]
 pub(crate) struct Reach {
     pub(crate) pool: Pool,
     pub(crate) store: StoreHandle,
     pub(crate) watch: WatchHandle,
+    pub(crate) asker: Asker,
     pub(crate) log: Log,
+}
+
+/// Who gets a source's lines.
+#[derive(Default)]
+struct Readers {
+    /// Those who get each block as it is read.
+    attached: Vec<Arc<Actor>>,
+    /// Those who fell behind.
+    apart: Vec<Arc<Apart>>,
 }
 
 /// One source that is being read.
@@ -72,8 +119,9 @@ pub(crate) struct SourceRun {
     /// The path, or what is asked of the journal.
     pub(crate) name: Arc<str>,
     reader: Mutex<Reader>,
-    attached: Mutex<Vec<Arc<Actor>>>,
-    schedule: Mutex<Schedule>,
+    readers: Mutex<Readers>,
+    scanner: Mutex<Scanner>,
+    turns: Turns,
     state: Mutex<SourceState>,
     first_lines: Mutex<HashMap<u64, String>>,
     pool: Pool,
@@ -85,12 +133,13 @@ pub(crate) struct SourceRun {
 impl SourceRun {
     /// A source that nobody is attached to yet.
     pub(crate) fn new(name: Arc<str>, reader: Reader, reach: &Reach) -> Arc<SourceRun> {
-        let Reach { pool, store, watch, log } = reach.clone();
+        let Reach { pool, store, watch, log, .. } = reach.clone();
         let run = SourceRun {
             name,
             reader: Mutex::new(reader),
-            attached: Mutex::default(),
-            schedule: Mutex::default(),
+            readers: Mutex::default(),
+            scanner: Mutex::new(Scanner::new(Vec::new())),
+            turns: Turns::default(),
             state: Mutex::default(),
             first_lines: Mutex::default(),
             pool,
@@ -101,29 +150,67 @@ impl SourceRun {
         Arc::new(run)
     }
 
-    /// Replaces those who get this source's blocks.
+    /// Replaces those who get this source's blocks. Who fell behind goes on catching up.
     pub(crate) fn attach(&self, actors: Vec<Arc<Actor>>) {
-        *self.attached.lock().unwrap_or_else(PoisonError::into_inner) = actors;
+        let mut readers = self.readers();
+        let gone = |apart: &Apart, actors: &[Arc<Actor>]| !actors.iter().any(|a| Arc::ptr_eq(a, apart.actor()));
+        let (gone, stay): (Vec<_>, Vec<_>) = readers.apart.drain(..).partition(|apart| gone(apart, &actors));
+        let apart = |actor: &Arc<Actor>| stay.iter().any(|apart| Arc::ptr_eq(apart.actor(), actor));
+        readers.attached = actors.into_iter().filter(|actor| !apart(actor)).collect();
+        readers.apart = stay;
+        drop(readers);
+        gone.iter().for_each(|apart| apart.close());
+    }
+
+    fn readers(&self) -> std::sync::MutexGuard<'_, Readers> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many bytes this jail is behind those who read the source together; 0 if it is one of them.
+    pub(crate) fn behind(&self, actor: &Arc<Actor>) -> u64 {
+        self.readers().apart.iter().filter(|apart| Arc::ptr_eq(apart.actor(), actor)).map(|apart| apart.behind()).sum()
+    }
+
+    /// Where the next block begins: generation and offset; `None` for a journal.
+    pub(crate) fn place(&self) -> Option<(u64, u64)> {
+        self.with_reader(|reader| match reader {
+            Reader::File(file) => Some((file.generation(), file.offset())),
+            Reader::Journal(_) => None,
+        })
+    }
+
+    /// Takes a jail back if it stands where the next block begins; then it is apart no more.
+    pub(crate) fn join_again(self: &Arc<Self>, apart: &Arc<Apart>, place: (u64, u64)) -> bool {
+        // While the reader is held no block is under way to those who are attached.
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(&*reader, Reader::File(file) if (file.generation(), file.offset()) == place) {
+            return false;
+        }
+        let mut readers = self.readers();
+        if let Some(at) = readers.apart.iter().position(|known| Arc::ptr_eq(known, apart)) {
+            drop(readers.apart.remove(at));
+            readers.attached.push(Arc::clone(apart.actor()));
+            self.log.line(
+                crate::log::Level::Info,
+                "fail2ban.filter",
+                format!("Jail '{}' has caught up with {}", apart.actor().jail(), self.name),
+            );
+        }
+        true
     }
 
     /// There may be something to read.
     pub(crate) fn kick(self: &Arc<Self>) {
-        let mut schedule = self.schedule.lock().unwrap_or_else(PoisonError::into_inner);
-        if schedule.closed {
-            return;
+        if self.turns.begin() {
+            self.submit();
         }
-        if schedule.scheduled {
-            schedule.again = true;
-            return;
-        }
-        schedule.scheduled = true;
-        drop(schedule);
-        self.submit();
     }
 
     /// Reads no more; a job under way ends first.
     pub(crate) fn close(&self) {
-        self.schedule.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.turns.close();
+        let apart = std::mem::take(&mut self.readers().apart);
+        apart.iter().for_each(|apart| apart.close());
         drop(self.reader.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -151,17 +238,16 @@ impl SourceRun {
                 break;
             }
         }
-        let mut schedule = self.schedule.lock().unwrap_or_else(PoisonError::into_inner);
-        if schedule.closed {
-            return;
+        for apart in &self.readers().apart {
+            Arc::clone(apart).kick();
         }
-        if came == Came::Block || std::mem::take(&mut schedule.again) {
-            drop(schedule);
+        if self.turns.go_on(came == Came::Block) {
             self.submit();
             return;
         }
-        schedule.scheduled = false;
-        drop(schedule);
+        if self.turns.is_closed() {
+            return;
+        }
         // Where there was no room, the mailbox wakes us, not the file.
         if came == Came::Nothing {
             let look_at = self.with_reader(|reader| match reader {
@@ -174,16 +260,24 @@ impl SourceRun {
 
     /// Reads one block and hands it on.
     fn read_block(self: &Arc<Self>) -> Came {
-        if self.schedule.lock().unwrap_or_else(PoisonError::into_inner).closed {
-            return Came::NoRoom;
-        }
-        let actors = self.attached.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // All are asked, so that each one that is full wakes us.
-        let full = actors.iter().filter(|actor| !actor.has_room(self)).count();
-        if full > 0 {
+        if self.turns.is_closed() {
             return Came::NoRoom;
         }
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut actors = self.readers().attached.clone();
+        // All are asked, so that each one that is full wakes us.
+        let me = || -> Weak<dyn Reads> {
+            let me: Weak<SourceRun> = Arc::downgrade(self);
+            me
+        };
+        let full: Vec<Arc<Actor>> = actors.iter().filter(|actor| !actor.has_room(me)).cloned().collect();
+        if !full.is_empty() {
+            // While others have work to do it costs nothing to wait.
+            if !actors.iter().any(|actor| actor.is_idle()) || !self.let_go(&reader, &full) {
+                return Came::NoRoom;
+            }
+            actors.retain(|actor| !full.iter().any(|f| Arc::ptr_eq(f, actor)));
+        }
         let (read, notes, trouble) = match &mut *reader {
             Reader::File(file) => (file.read(), file.take_notes(), file.trouble().map(ToString::to_string)),
             Reader::Journal(journal) => {
@@ -195,8 +289,7 @@ impl SourceRun {
         match read {
             Ok(Some(mut block)) => {
                 if matches!(&*reader, Reader::File(file) if file.is_late(&block)) {
-                    // It counts, but it is no place from which to go on after a restart.
-                    block.source.path = format!("{}{LATE}", block.source.path).into();
+                    mark_late(&mut block);
                 } else {
                     self.note_first_line(&mut reader, &block.source);
                 }
@@ -216,10 +309,42 @@ impl SourceRun {
     }
 
     fn hand_over(&self, block: Block, actors: &[Arc<Actor>]) {
+        let scan = {
+            let mut scanner = self.scanner.lock().unwrap_or_else(PoisonError::into_inner);
+            let filters: Vec<Arc<Filter>> = actors.iter().map(|actor| actor.filter()).collect();
+            if !scanner.is_for(filters.iter()) {
+                *scanner = Scanner::new(filters);
+            }
+            Arc::new(scanner.scan(super::now(), &block))
+        };
         let block = Arc::new(block);
         for actor in actors {
-            actor.block(Arc::clone(&block));
+            actor.block(Arc::clone(&block), Arc::clone(&scan));
         }
+    }
+
+    /// Lets jails that hold the others up read for themselves from here on; `false` if they can't.
+    fn let_go(self: &Arc<Self>, reader: &Reader, slow: &[Arc<Actor>]) -> bool {
+        let Reader::File(file) = reader else { return false };
+        let (generation, offset) = (file.generation(), file.offset());
+        let mut apart = Vec::new();
+        for actor in slow {
+            // Without descriptors left they go on together, as slowly as the slowest.
+            let Ok(Some(own)) = file.fork(generation, offset) else { return false };
+            apart.push(Apart::new(actor, self, own, file.in_operation(), self.pool.clone(), self.log.clone()));
+        }
+        let mut readers = self.readers();
+        for one in apart {
+            readers.attached.retain(|actor| !Arc::ptr_eq(actor, one.actor()));
+            self.log.line(
+                crate::log::Level::Info,
+                "fail2ban.filter",
+                format!("Jail '{}' falls behind with {}; it goes on for itself", one.actor().jail(), self.name),
+            );
+            Arc::clone(&one).kick();
+            readers.apart.push(one);
+        }
+        true
     }
 
     fn update_state(&self, reader: &Reader, trouble: Option<String>) {
@@ -254,4 +379,15 @@ impl SourceRun {
             self.store.send(StoreJob::FirstLine { source: source.clone(), hash });
         }
     }
+}
+
+impl Reads for SourceRun {
+    fn kick(self: Arc<Self>) {
+        SourceRun::kick(&self);
+    }
+}
+
+/// Lines that came late into a rotated file count, but their place is none to go on from after a restart.
+pub(crate) fn mark_late(block: &mut Block) {
+    block.source.path = format!("{}{LATE}", block.source.path).into();
 }

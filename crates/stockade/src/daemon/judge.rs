@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use stockade_core::judge::{Change, CommandId, Event, Judge, Outcome, Outputs, RetryBy};
+use stockade_core::judge::{Change, CommandId, Event, Judge, LogText, Outcome, Outputs, RetryBy};
 use stockade_core::{Batch, JailName, Seq, Timestamp, Watermark};
 use stockade_store::Snapshot;
 
@@ -85,8 +85,11 @@ pub(crate) struct JudgeThread {
     outputs: Outputs,
     replies: HashMap<CommandId, Reply>,
     next_command: u64,
-    /// The newest of each (jail, source).
+    /// Up to where each jail has decided: the newest of each (jail, source).
     watermarks: HashMap<JailName, Vec<Watermark>>,
+    /// Up to where each jail has counted. While lines are read again silently
+    /// this lies before what is decided.
+    counted: HashMap<JailName, Vec<Watermark>>,
     zone: jiff::tz::TimeZone,
     last_seq: Seq,
     last_saved: Seq,
@@ -104,6 +107,7 @@ impl JudgeThread {
             replies: HashMap::new(),
             next_command: 0,
             watermarks: HashMap::new(),
+            counted: HashMap::new(),
             zone,
             last_seq: last,
             last_saved: last,
@@ -182,7 +186,19 @@ impl JudgeThread {
 
     fn data(&mut self, data: JudgeData) {
         match data {
-            JudgeData::Batch(batch) => self.step(Event::Batch(batch)),
+            JudgeData::Batch(batch) => {
+                let again = batch.replay.then(|| Watermark {
+                    jail: batch.jail.clone(),
+                    source: batch.source.clone(),
+                    to: batch.to.clone(),
+                });
+                self.step(Event::Batch(batch));
+                if let Some(mark) = again {
+                    // What was decided before this batch is counted before it.
+                    self.remember_turn();
+                    remember(&mut self.counted, &mark);
+                }
+            }
             JudgeData::Snapshot { jail, blob } => {
                 self.remember_turn();
                 self.hand_out();
@@ -196,28 +212,15 @@ impl JudgeThread {
     }
 
     fn remember_turn(&mut self) {
-        let watermarks = std::mem::take(&mut self.outputs.turn.watermarks);
-        self.remember(&watermarks);
-        self.outputs.turn.watermarks = watermarks;
-    }
-
-    fn remember(&mut self, watermarks: &[Watermark]) {
-        for mark in watermarks {
-            let marks = self.watermarks.entry(mark.jail.clone()).or_default();
-            match marks.iter_mut().find(|m| m.source == mark.source) {
-                Some(old) => old.to = mark.to.clone(),
-                None => {
-                    // A file's older incarnation is done with when a newer one is read.
-                    marks.retain(|m| m.source.path != mark.source.path);
-                    marks.push(mark.clone());
-                }
-            }
+        for mark in &self.outputs.turn.watermarks {
+            remember(&mut self.watermarks, mark);
+            remember(&mut self.counted, mark);
         }
     }
 
     /// Saves a matcher's and the judge's state of one jail with the places they belong to.
     fn snapshot(&mut self, jail: &JailName, matcher: &[u8]) {
-        let marks = self.watermarks.get(jail).map(Vec::as_slice).unwrap_or_default();
+        let marks = self.counted.get(jail).map(Vec::as_slice).unwrap_or_default();
         let data = super::snapshot::encode(marks, matcher, &self.judge.snapshot_jail(jail));
         let name = format!("jail/{jail}").into();
         self.hands.store.send(StoreJob::Snapshots(vec![Snapshot { name, data: data.into() }]));
@@ -243,7 +246,10 @@ impl JudgeThread {
         }
         for line in out.log.drain(..) {
             let (level, logger, text) = super::say(&line, &self.zone);
-            self.hands.log.line(level, logger, text);
+            match (&line.text, &line.jail) {
+                (LogText::Found { .. }, Some(jail)) => self.hands.log.found(level, logger, jail.as_str(), text),
+                _ => self.hands.log.line(level, logger, text),
+            }
         }
         for retry in out.retries.drain(..) {
             match retry.by {
@@ -270,6 +276,27 @@ impl JudgeThread {
     }
 }
 
+/// How many incarnations of one log a place is kept of: a rotated file may
+/// still get late lines while the new one is read.
+const INCARNATIONS_MAX: usize = 4;
+
+/// Replaces an older place in the same source.
+fn remember(places: &mut HashMap<JailName, Vec<Watermark>>, mark: &Watermark) {
+    let marks = places.entry(mark.jail.clone()).or_default();
+    match marks.iter_mut().find(|m| m.source == mark.source) {
+        Some(old) => old.to = mark.to.clone(),
+        None => {
+            let same_path = |m: &Watermark| m.source.path == mark.source.path;
+            if marks.iter().filter(|m| same_path(m)).count() >= INCARNATIONS_MAX
+                && let Some(oldest) = marks.iter().position(same_path)
+            {
+                marks.remove(oldest);
+            }
+            marks.push(mark.clone());
+        }
+    }
+}
+
 /// The newest decision that clients were told of.
 fn newest_announced(changes: &[Change]) -> Option<Seq> {
     changes
@@ -287,6 +314,22 @@ fn newest_announced(changes: &[Change]) -> Option<Seq> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_of_a_rotated_log_are_kept_beside_the_new_ones() {
+        let mark = |generation, to| Watermark {
+            jail: JailName::new("sshd"),
+            source: stockade_core::SourceKey { path: "/log".into(), generation },
+            to: stockade_core::Position::Offset(to),
+        };
+        let mut places = HashMap::new();
+        for generation in 1..=6 {
+            remember(&mut places, &mark(generation, 10));
+        }
+        remember(&mut places, &mark(5, 20));
+        let kept = &places[&JailName::new("sshd")];
+        assert_eq!(*kept, [mark(3, 10), mark(4, 10), mark(5, 20), mark(6, 10)]);
+    }
 
     #[test]
     fn the_newest_announcement_is_found() {

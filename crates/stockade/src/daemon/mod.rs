@@ -2,20 +2,24 @@
 
 pub(crate) mod actions;
 pub(crate) mod actor;
+mod apart;
 mod asker;
 pub(crate) mod board;
 mod boot;
+mod door;
 pub(crate) mod flow;
 mod guard;
 mod inbox;
 pub(crate) mod judge;
 pub(crate) mod kernel;
+mod launch;
 mod notify;
 pub(crate) mod operator;
 mod pool;
 pub(crate) mod room;
+mod server_options;
 mod snapshot;
-mod stage;
+pub(crate) mod stage;
 pub(crate) mod store;
 mod watch;
 
@@ -28,7 +32,8 @@ use stockade_core::{FailureId, Net, Timestamp};
 
 use crate::log::Level;
 
-pub(crate) use boot::run;
+pub(crate) use launch::{Ended, Launch, launch};
+pub(crate) use stage::journal_options;
 
 /// The largest `ignoreip` file that is read.
 const IGNORE_FILE_BYTES_MAX: u64 = 16 << 20;

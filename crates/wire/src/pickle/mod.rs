@@ -8,11 +8,17 @@
 //! Source: the opcodes are those of Python's `pickletools`; which of them occur
 //! was seen on the wire.
 
+mod answer;
+mod exception;
 mod read;
+mod skim;
 mod write;
 
-pub use read::{Limits, ReadError, read};
-pub use write::{Exception, answer, failure};
+pub use answer::{Answer, Refusal};
+pub use exception::Exception;
+pub use read::{Limits, ReadError, read, read_answer};
+pub use skim::Skimmer;
+pub use write::{answer, bare, failure, request};
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::{Answer, Refusal};
 use crate::value::Value;
 
 /// What a request may weigh.
@@ -62,6 +63,10 @@ impl std::error::Error for ReadError {}
 /// A value under construction; members are indices into the arena.
 enum Node {
     Leaf(Value),
+    /// The name of a class; only in answers.
+    Class(String, String),
+    /// A class called with arguments; only in answers, and never really called.
+    Call(usize, usize),
     List(Vec<usize>),
     Tuple(Vec<usize>),
     Dict(Vec<(usize, usize)>),
@@ -76,6 +81,8 @@ struct Machine<'b> {
     marks: Vec<usize>,
     memo: Vec<Option<usize>>,
     limits: Limits,
+    /// Are names of classes read (and taken as names)?
+    classes: bool,
 }
 
 /// Reads one pickle. Bytes behind its STOP are ignored, as Python does.
@@ -83,27 +90,69 @@ struct Machine<'b> {
 /// # Errors
 /// See [`ReadError`]; nothing is kept then.
 pub fn read(bytes: &[u8], limits: Limits) -> Result<Value, ReadError> {
-    let mut machine = Machine {
-        bytes,
-        at: 0,
-        opcode_at: 0,
-        arena: Vec::new(),
-        stack: Vec::new(),
-        marks: Vec::new(),
-        memo: Vec::new(),
-        limits,
-    };
+    let mut machine = Machine::new(bytes, limits, false);
     let root = machine.run()?;
-    let mut weight = Weight { values: 0, text_bytes: 0 };
-    machine.build(root, 0, &mut weight)
+    machine.build(root, 0, &mut Weight::default())
 }
 
+/// Reads a server's answer: `(0, result)`, `(1, exception)`, or a value that is
+/// neither, which is what a server says that could not read the request.
+///
+/// Exceptions are read as the name of their class and their arguments; nothing
+/// is called. The one other class that occurs is `builtins.str`, as which
+/// addresses travel; it is read as the text.
+///
+/// # Errors
+/// See [`ReadError`]; nothing is kept then.
+pub fn read_answer(bytes: &[u8], limits: Limits) -> Result<Answer, ReadError> {
+    let mut machine = Machine::new(bytes, limits, true);
+    let root = machine.run()?;
+    let mut weight = Weight::default();
+    let pair = match machine.arena.get(root) {
+        Some(Node::Tuple(items)) => match items.as_slice() {
+            [code, payload] => Some((*code, *payload)),
+            _ => None,
+        },
+        _ => None,
+    };
+    let Some((code, payload)) = pair else { return Ok(Answer::Other(machine.build(root, 0, &mut weight)?)) };
+    if let Some(Node::Call(class, args)) = machine.arena.get(payload)
+        && let Some(Node::Class(module, class)) = machine.arena.get(*class)
+        && !is_text(module, class)
+    {
+        let args = machine.build(*args, 0, &mut weight)?.as_items().unwrap_or_default().to_vec();
+        return Ok(Answer::Refused(Refusal { module: module.clone(), class: class.clone(), args }));
+    }
+    let code = machine.build(code, 0, &mut weight)?;
+    let result = machine.build(payload, 0, &mut weight)?;
+    Ok(if code == Value::Int(0) { Answer::Result(result) } else { Answer::Other(Value::Tuple(vec![code, result])) })
+}
+
+fn is_text(module: &str, class: &str) -> bool {
+    matches!((module, class), ("builtins" | "__builtin__", "str" | "unicode"))
+}
+
+#[derive(Default)]
 struct Weight {
     values: usize,
     text_bytes: usize,
 }
 
-impl Machine<'_> {
+impl<'b> Machine<'b> {
+    fn new(bytes: &'b [u8], limits: Limits, classes: bool) -> Self {
+        Machine {
+            bytes,
+            at: 0,
+            opcode_at: 0,
+            arena: Vec::new(),
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: Vec::new(),
+            limits,
+            classes,
+        }
+    }
+
     fn run(&mut self) -> Result<usize, ReadError> {
         loop {
             self.opcode_at = self.at;
@@ -135,6 +184,8 @@ impl Machine<'_> {
                 0x8c => self.text(1)?,
                 b'X' => self.text(4)?,
                 0x8d => self.text(8)?,
+                b'U' => self.ascii(1)?,
+                b'T' => self.ascii(4)?,
                 b'C' => self.raw(1)?,
                 b'B' => self.raw(4)?,
                 0x8e => self.raw(8)?,
@@ -189,6 +240,22 @@ impl Machine<'_> {
                     let slot = self.length(4)?;
                     self.recall(slot)?;
                 }
+                0x93 if self.classes => {
+                    let (name, module) = (self.pop()?, self.pop()?);
+                    let (Some(Node::Leaf(Value::Str(module))), Some(Node::Leaf(Value::Str(name)))) =
+                        (self.arena.get(module), self.arena.get(name))
+                    else {
+                        return Err(self.malformed());
+                    };
+                    let class = Node::Class(module.clone(), name.clone());
+                    self.push(class)?;
+                }
+                b'R' if self.classes => {
+                    let (args, class) = (self.pop()?, self.pop()?);
+                    self.push(Node::Call(class, args))?;
+                }
+                // The state of an exception says nothing that its arguments don't say.
+                b'b' if self.classes => drop(self.pop()?),
                 _ => return Err(ReadError::Forbidden { opcode, at: self.opcode_at }),
             }
         }
@@ -229,6 +296,20 @@ impl Machine<'_> {
         let malformed = self.malformed();
         let text = std::str::from_utf8(self.take(n)?).map_err(|_| malformed)?.to_owned();
         self.leaf(Value::Str(text))
+    }
+
+    /// What Python 2 and encoders of protocol 2 write for a text: Python 3 reads it as ASCII.
+    fn ascii(&mut self, width: usize) -> Result<(), ReadError> {
+        let n = self.length(width)?;
+        let malformed = self.malformed();
+        let bytes = self.take(n)?;
+        match std::str::from_utf8(bytes) {
+            Ok(text) if text.is_ascii() => {
+                let text = text.to_owned();
+                self.leaf(Value::Str(text))
+            }
+            _ => Err(malformed),
+        }
     }
 
     fn raw(&mut self, width: usize) -> Result<(), ReadError> {
@@ -346,6 +427,8 @@ impl Machine<'_> {
                 }
                 value.clone()
             }
+            Node::Class(..) => return Err(ReadError::Forbidden { opcode: 0x93, at: self.at }),
+            Node::Call(class, args) => self.build_text(*class, *args, depth, weight)?,
             Node::List(items) => Value::List(self.build_all(items, depth, weight)?),
             Node::Tuple(items) => Value::Tuple(self.build_all(items, depth, weight)?),
             Node::Dict(pairs) => {
@@ -356,6 +439,19 @@ impl Machine<'_> {
                 Value::Dict(dict)
             }
         })
+    }
+
+    /// The text that `builtins.str` was called with; no other class becomes a value.
+    fn build_text(&self, class: usize, args: usize, depth: usize, weight: &mut Weight) -> Result<Value, ReadError> {
+        let foreign = ReadError::Forbidden { opcode: b'R', at: self.at };
+        match self.arena.get(class) {
+            Some(Node::Class(module, class)) if is_text(module, class) => {}
+            _ => return Err(foreign),
+        }
+        match self.build(args, depth + 1, weight)?.as_items() {
+            Some([Value::Str(text)]) => Ok(Value::Str(text.clone())),
+            _ => Err(foreign),
+        }
     }
 
     fn build_all(&self, items: &[usize], depth: usize, weight: &mut Weight) -> Result<Vec<Value>, ReadError> {

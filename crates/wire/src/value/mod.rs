@@ -79,7 +79,7 @@ impl Value {
 /// A text as Python's `repr` writes it: quoted, with escapes.
 pub fn repr_str(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
-    python::write_str(&mut out, text);
+    stockade_core::text::write_repr(&mut out, text);
     out
 }
 

@@ -1,7 +1,7 @@
 //! Values over several lines, as `fail2ban-client --dp` prints them: Python's
 //! `pprint.pformat` with width 1000 and an indent of 2.
 
-use super::{Value, python};
+use super::Value;
 
 const WIDTH: usize = 1000;
 const INDENT: usize = 2;
@@ -133,7 +133,7 @@ fn words(chunks: &mut Vec<String>, line: &str, full: usize, allowance: usize) {
 
 fn repr(text: &str) -> String {
     let mut out = String::new();
-    python::write_str(&mut out, text);
+    stockade_core::text::write_repr(&mut out, text);
     out
 }
 

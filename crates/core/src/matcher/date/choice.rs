@@ -6,6 +6,7 @@
 //! there; the line itself is cut by bytes.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use stockade_pattern::{Scratch, Slots};
 
@@ -46,7 +47,7 @@ pub(in super::super) struct Choice {
     pub(in super::super) order: Vec<Rank>,
     /// How often each template (by its index) matched at all, taken or not.
     ///
-    /// DIVERGENCE: the original counts this over all jails of the process, so
+    /// DIVERGENCE (dates-per-jail): the original counts this over all jails of the process, so
     /// that one jail's log can change another's dates; here each jail counts for itself.
     pub(in super::super) matched: Vec<u64>,
     /// Place in `order` of the template that won last.
@@ -143,7 +144,7 @@ impl Choice {
         let winner = self.winner(&mut searcher);
         let exhausted = searcher.exhausted;
         let Some((place, found)) = winner else { return Lookup { dated: None, exhausted } };
-        let Some(template) = self.settle(templates, line, place, &found, clock.now) else {
+        let Some(template) = self.settle(templates, line, place, &found, clock.wall) else {
             return Lookup { dated: None, exhausted };
         };
         let time = match templates.get(template) {
@@ -195,6 +196,52 @@ impl Choice {
     fn new(templates: usize) -> Self {
         let rank = |template| Rank { template, hits: 0, used: None, distance: 0x7fff_ffff };
         Choice { order: (0..templates).map(rank).collect(), matched: vec![0; templates], ..Choice::default() }
+    }
+
+    /// The template that takes every line on which its short way finds a date, whatever
+    /// else the line holds; `None` if there is none at present.
+    ///
+    /// That is the last winner, if it is bound to the line's begin: it is tried first, and taken
+    /// where it matches.
+    pub(in super::super) fn sure<'t>(&self, templates: &'t Templates) -> Option<&'t Arc<Template>> {
+        let rank = self.order.get(self.last?)?;
+        templates.get(rank.template).filter(|template| template.anchored && template.fast().is_some())
+    }
+
+    /// So many lines went by unseen that the sure template would have taken. The
+    /// line behind them sets the rest: where its date is, and what surrounds it.
+    pub(in super::super) fn pass(&mut self, lines: u64, now: Timestamp) {
+        let Some(rank) = self.last.and_then(|place| self.order.get_mut(place)).filter(|_| lines > 0) else { return };
+        rank.hits += lines;
+        rank.used = Some(now);
+        if let Some(count) = self.matched.get_mut(rank.template) {
+            *count += lines;
+        }
+    }
+
+    /// The date of a line on which the sure template's short way is known to find one. Counts it; its
+    /// place is to be noted by [`Choice::note_place`] before any other line is looked at.
+    pub(in super::super) fn look_regular(
+        &mut self,
+        templates: &Templates,
+        line: &str,
+        clock: &Clock<'_>,
+    ) -> Option<Dated> {
+        let index = self.order.get(self.last?)?.template;
+        let template = templates.get(index)?;
+        let found = template.fast()?.find(line.as_bytes(), &(0..line.len()))?;
+        let time = self.remembered(template, index, line, &found, clock);
+        self.pass(1, clock.wall);
+        Some(Dated { template: index, cut: found.cut, time })
+    }
+
+    /// Notes where the sure template finds the date of this regular line.
+    pub(in super::super) fn note_place(&mut self, templates: &Templates, line: &str) {
+        let Some(template) = self.sure(templates) else { return };
+        let found = template.fast().and_then(|fast| fast.find(line.as_bytes(), &(0..line.len())));
+        if let (Some(found), Some(place)) = (found, self.last) {
+            self.set_place(line, place, &found);
+        }
     }
 
     /// Searches with the template at a place of the order, in the part of the line or all of it.
@@ -298,6 +345,21 @@ impl Choice {
         (chars_before(line, found.span.start), chars_before(line, found.span.end))
     }
 
+    /// Notes where the template at `place` matched.
+    fn set_place(&mut self, line: &str, place: usize, found: &Found) {
+        let (begin, end) = self.span(line, found);
+        if let Some(rank) = self.order.get_mut(place) {
+            rank.distance = begin;
+        }
+        let (before, first) = around(line, begin);
+        let (mut last, behind) = around(line, end);
+        if end == 0 {
+            // Index -1 is the last character there.
+            last = line.chars().next_back();
+        }
+        self.edges = (Edge { at: begin, before, behind: first }, Edge { at: end, before: last, behind });
+    }
+
     /// Notes the win of the template at `place`; its index.
     fn settle(
         &mut self,
@@ -307,22 +369,14 @@ impl Choice {
         found: &Found,
         now: Timestamp,
     ) -> Option<usize> {
-        let (begin, end) = self.span(line, found);
+        self.set_place(line, place, found);
         let rank = self.order.get_mut(place)?;
         rank.hits += 1;
         rank.used = Some(now);
-        rank.distance = begin;
         let template = rank.template;
         if self.first_unused == place {
             self.first_unused += 1;
         }
-        let (before, first) = around(line, begin);
-        let (mut last, behind) = around(line, end);
-        if end == 0 {
-            // Index -1 is the last character there.
-            last = line.chars().next_back();
-        }
-        self.edges = (Edge { at: begin, before, behind: first }, Edge { at: end, before: last, behind });
         let mut place = place;
         if place > 0 && self.last != Some(place) {
             place = self.move_up(templates, place);

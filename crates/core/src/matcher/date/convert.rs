@@ -78,17 +78,25 @@ impl Fields {
         }
     }
 
+    /// Where a field stands, if the line has it.
+    pub(super) fn extent(&self, field: Field) -> Option<(usize, usize)> {
+        let (start, end) = (*self.0.get(field as usize)?)?;
+        Some((usize::try_from(start).ok()?, usize::try_from(end).ok()?))
+    }
+
     /// The text of a field, if the line has it.
     pub(super) fn text<'t>(&self, field: Field, line: &'t str) -> Option<&'t str> {
-        let (start, end) = (*self.0.get(field as usize)?)?;
-        line.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
+        let (start, end) = self.extent(field)?;
+        line.get(start..end)
     }
 }
 
 /// What is known beside the line.
 pub(in super::super) struct Clock<'a> {
-    /// The present.
+    /// The present that dates are judged by.
     pub(in super::super) now: Timestamp,
+    /// The clock on the wall, by which templates come out of use.
+    pub(in super::super) wall: Timestamp,
     /// The local zone.
     pub(in super::super) zone: &'a TimeZone,
     /// Minutes east that `logtimezone` names, for dates without a zone of their own.

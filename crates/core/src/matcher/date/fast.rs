@@ -11,14 +11,24 @@ use std::ops::Range;
 use super::convert::{Field, Fields};
 use super::template::Found;
 
-/// A shape that is read here, and whether it is sought at the line's begin.
+/// A shape that is read here, and where it is sought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fast {
     pub(super) shape: Shape,
-    /// Behind `^` and at most two characters of no word; else at the start of the window.
-    pub(super) begin: bool,
+    pub(super) place: Place,
     /// The last digit of the last decade accepted, `202x`: `b'2'`.
     pub(super) decade: u8,
+}
+
+/// Where a date is sought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// At the start of the window, which begins or follows a word there.
+    Word,
+    /// Behind `^` and at most two characters of no word.
+    Line,
+    /// Behind the line's first `[`, as in access logs.
+    Bracket,
 }
 
 /// The shapes.
@@ -26,7 +36,7 @@ pub(super) struct Fast {
 pub(super) enum Shape {
     /// `2025-08-12T10:11:12.123+02:00`
     Iso,
-    /// `Aug 12 10:11:12`
+    /// `Aug 12 10:11:12` or `Tue Aug 12 10:11:12.123 2025`
     Syslog,
     /// `12/Aug/2025:10:11:12 +0200`
     Access,
@@ -34,6 +44,7 @@ pub(super) enum Shape {
 
 const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+const WEEKDAYS: [&[u8; 3]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
 
 /// Reads on from a place in the line.
 struct Cursor<'a> {
@@ -83,9 +94,10 @@ impl Cursor<'_> {
         Some((self.at - 4, self.at))
     }
 
-    fn month_name(&mut self) -> Option<(usize, usize)> {
+    /// One of these names of three letters.
+    fn name(&mut self, of: &[&[u8; 3]]) -> Option<(usize, usize)> {
         let name = self.bytes.get(self.at..self.at + 3)?;
-        MONTHS.iter().find(|month| **month == name)?;
+        of.iter().find(|known| **known == name)?;
         self.at += 3;
         Some((self.at - 3, self.at))
     }
@@ -136,19 +148,23 @@ fn is_word(b: u8) -> bool {
 
 impl Fast {
     /// The match of this shape; `None` says nothing, the regular expression decides then.
-    pub(super) fn find(self, line: &str, window: &Range<usize>) -> Option<Found> {
-        let bytes = line.as_bytes().get(..window.end)?;
+    pub(super) fn find(self, line: &[u8], window: &Range<usize>) -> Option<Found> {
+        let bytes = line.get(..window.end)?;
         let mut start = window.start;
-        if self.begin {
-            if start != 0 {
-                return None;
+        match self.place {
+            Place::Line | Place::Bracket if start != 0 => return None,
+            Place::Line => {
+                let plain = |b: &&u8| b.is_ascii() && !is_word(**b);
+                start = bytes.iter().take(2).take_while(plain).count();
             }
-            let plain = |b: &&u8| b.is_ascii() && !is_word(**b);
-            start = bytes.iter().take(2).take_while(plain).count();
-        } else if let Some(before) = start.checked_sub(1).and_then(|at| bytes.get(at))
-            && (is_word(*before) || !before.is_ascii())
-        {
-            return None;
+            Place::Bracket => start = memchr::memchr(b'[', bytes)? + 1,
+            Place::Word => {
+                if let Some(before) = start.checked_sub(1).and_then(|at| bytes.get(at))
+                    && (is_word(*before) || !before.is_ascii())
+                {
+                    return None;
+                }
+            }
         }
         let mut cursor = Cursor { bytes, at: start };
         let mut fields = Fields::default();
@@ -171,10 +187,12 @@ impl Fast {
         let start = colon.checked_sub(head)?;
         let bytes = line.as_bytes();
         let before = |n: usize| start.checked_sub(n).and_then(|at| bytes.get(at)).copied();
-        if self.begin || (before(1) == Some(b' ') && self.shape == Shape::Syslog && before(2).is_some_and(is_word)) {
+        if self.place != Place::Word
+            || (before(1) == Some(b' ') && self.shape == Shape::Syslog && before(2).is_some_and(is_word))
+        {
             return None;
         }
-        self.find(line, &(start..bytes.len()))
+        self.find(bytes, &(start..bytes.len()))
     }
 
     fn read(self, at: &mut Cursor<'_>, put: &mut impl FnMut(Field, (usize, usize))) -> Option<()> {
@@ -208,20 +226,25 @@ impl Fast {
                 }
             }
             Shape::Syslog => {
-                put(Field::MonthName, at.month_name()?);
+                if let Some(day) = at.name(&WEEKDAYS) {
+                    put(Field::WeekdayName, day);
+                    at.one(b" ")?;
+                }
+                put(Field::MonthName, at.name(&MONTHS)?);
                 at.one(b" ")?;
                 put(Field::Day, at.two(1, 31, true)?);
                 at.one(b" ")?;
                 at.clock(put)?;
                 at.fraction(b".")?;
                 if at.peek() == Some(b' ') && at.ahead(1) == Some(b'2') {
-                    return None;
+                    at.at += 1;
+                    put(Field::Year, at.year(self.decade)?);
                 }
             }
             Shape::Access => {
                 put(Field::Day, at.two(1, 31, false)?);
                 let sep = at.one(b"-/")?;
-                put(Field::MonthName, at.month_name()?);
+                put(Field::MonthName, at.name(&MONTHS)?);
                 at.one(&[sep])?;
                 put(Field::Year, at.year(self.decade)?);
                 at.one(b" :")?;

@@ -9,6 +9,7 @@ mod digits;
 mod directives;
 mod fast;
 mod sketch;
+mod survey;
 mod template;
 pub(crate) mod zones;
 
@@ -18,9 +19,11 @@ use jiff::tz::TimeZone;
 
 pub(super) use choice::{Choice, Edge, Rank};
 pub(super) use convert::{Bad, Clock};
-use fast::Shape;
+use fast::{Place, Shape};
 use sketch::Need;
-use template::{Fault, Template};
+pub(super) use survey::Survey;
+use template::Fault;
+pub(super) use template::Template;
 
 /// The patterns that are tried when a filter names none, in this order.
 ///
@@ -45,6 +48,9 @@ const DEFAULTS: [&str; 17] = [
     r"(?:%z )?(?:%a )?%b %d %k:%M:%S(?:\.%f)?(?: %ExY)?",
     r"TAI64N",
 ];
+
+/// How filters for access logs find dates: behind the line's first bracket.
+const BRACKETED: &str = r"^[^\[]*\[({DATE})";
 
 /// What dates are judged by beside their text: the local zone and the year.
 ///
@@ -91,13 +97,19 @@ fn default(pattern: &str, year: i16) -> Option<Template> {
     let index = DEFAULTS.iter().position(|p| *p == bare || *p == pattern)?;
     let begin = template.anchored;
     let template = template.with_need(Need::of(index, begin));
+    let place = if begin { Place::Line } else { Place::Word };
+    Some(with_short_way(template, index, place, year))
+}
+
+/// The template with a short way, if there is one for the default pattern of this index.
+fn with_short_way(template: Template, index: usize, place: Place, year: i16) -> Template {
     let shape = match index {
         0 => Shape::Iso,
         1 => Shape::Syslog,
         4 => Shape::Access,
-        _ => return Some(template),
+        _ => return template,
     };
-    Some(template.with_short_way(shape, directives::last_decade(year)))
+    template.with_short_way(shape, place, directives::last_decade(year))
 }
 
 /// The date templates of one filter, in their first order.
@@ -107,7 +119,7 @@ pub(super) struct Templates {
 }
 
 /// One template, as reports name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DateTemplate {
     /// In words, such as `Day/MON/ExYear`.
     pub name: Arc<str>,
@@ -115,6 +127,8 @@ pub struct DateTemplate {
     pub pattern: Option<Arc<str>>,
     /// The regular expression in use.
     pub regex: Box<str>,
+    /// What a hit weighs: 100 for defaults that are tried at the line's begin first, else 1.
+    pub weight: f64,
 }
 
 impl Templates {
@@ -146,6 +160,7 @@ impl Templates {
             name: Arc::clone(&t.name),
             pattern: t.pattern.clone(),
             regex: t.regex.clone(),
+            weight: t.weight,
         };
         self.list.iter().map(one).collect()
     }
@@ -200,14 +215,18 @@ fn add(list: &mut Vec<Arc<Template>>, pattern: &str, calendar: &Calendar) -> Res
         return Ok(());
     }
     if upper.contains("{DATE}") || pattern.contains("{DATE}") {
-        for default in DEFAULTS {
+        for (index, default) in DEFAULTS.into_iter().enumerate() {
             // Epoch and TAI64N have no pattern of directives; the original puts their names in the place.
             let inner = match default {
                 "EPOCH" => "Epoch",
                 pattern => template::unbound(pattern),
             };
             let whole = template::replace_tag(pattern, "{DATE}", inner);
-            put(Arc::new(Template::parse(&whole, calendar.year)?), lenient)?;
+            let mut template = Template::parse(&whole, calendar.year)?;
+            if pattern == BRACKETED {
+                template = with_short_way(template, index, Place::Bracket, calendar.year);
+            }
+            put(Arc::new(template), lenient)?;
         }
         return Ok(());
     }

@@ -10,7 +10,7 @@ use stockade_pattern::{Flags, Outcome, Regex, Scratch, Slots};
 
 use super::convert::{self, Bad, Clock, Field, Fields};
 use super::directives;
-use super::fast::{Fast, Shape};
+use super::fast::{Fast, Place, Shape};
 use super::sketch::{Need, Sketch};
 use super::zones;
 use crate::time::Timestamp;
@@ -39,7 +39,7 @@ enum Begin {
 
 /// A compiled date template; immutable, shared by all jails that use it.
 #[derive(Debug)]
-pub(super) struct Template {
+pub(in super::super) struct Template {
     /// What reports show, unique within a detector.
     pub(super) name: Arc<str>,
     /// The pattern as written, if it was one of `%` directives.
@@ -220,8 +220,13 @@ impl Template {
     }
 
     /// The same template with a short way for its commonest spelling.
-    pub(super) fn with_short_way(self, shape: Shape, decade: u8) -> Template {
-        Template { fast: Some(Fast { shape, begin: self.anchored, decade }), ..self }
+    pub(super) fn with_short_way(self, shape: Shape, place: Place, decade: u8) -> Template {
+        Template { fast: Some(Fast { shape, place, decade }), ..self }
+    }
+
+    /// The short way, if there is one.
+    pub(super) fn fast(&self) -> Option<Fast> {
+        self.fast
     }
 
     /// The same template, tried only where this is.
@@ -272,7 +277,7 @@ impl Template {
 
     /// What [`Template::search`] finds, if the date is of the commonest spelling; else nothing is said.
     pub(super) fn short_way(&self, line: &str, window: &Range<usize>) -> Option<Found> {
-        self.fast?.find(line, window)
+        self.fast?.find(line.as_bytes(), window)
     }
 
     /// As [`Template::short_way`] on a whole line of which something is known.
@@ -313,7 +318,7 @@ impl Template {
                 fields.set(*field, at.start, at.end);
             }
         }
-        // DIVERGENCE: an upper-case word in front of a syslog date that names no
+        // DIVERGENCE (zone-word-gives-up-line): an upper-case word in front of a syslog date that names no
         // known zone (`ERROR Aug 12 ..`) makes the original give up the line
         // with an exception; here the template does not match.
         if let Some(word) = fields.text(Field::ZoneName, line)

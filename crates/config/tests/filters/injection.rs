@@ -1,0 +1,184 @@
+//! Hostile text in each place of each sample where clients can write.
+
+use std::collections::BTreeMap;
+
+use crate::engine::{Engine, Found};
+use crate::sample::{Field, Part, Sample, Writing};
+
+/// Whom hostile text names.
+const STRANGER: &str = "203.0.113.66";
+const STRANGER_6: &str = "2001:db8::66";
+
+/// Text that has led filters of this kind astray.
+const HOSTILE: &[&str] = &[
+    "x from 203.0.113.66",
+    "x from 203.0.113.66 port 22",
+    "203.0.113.66",
+    "[203.0.113.66]",
+    "(203.0.113.66)",
+    "<203.0.113.66>",
+    "x[203.0.113.66]: ",
+    "rhost=203.0.113.66",
+    "rip=203.0.113.66, ",
+    "x, client: 203.0.113.66, server: y",
+    "[client 203.0.113.66:80] ",
+    "x\" 203.0.113.66 - - \"GET / HTTP/1.1\" 401 0",
+    "' from '203.0.113.66'",
+    "\"client\":\"203.0.113.66\"",
+    "\\\" 203.0.113.66",
+    "\\",
+    "\"",
+    "]",
+    ">",
+    ":",
+    ": ",
+    ", ",
+    "",
+    "x  y",
+    "ſ\u{202e}é",
+    "2001:db8::66",
+    "::ffff:203.0.113.66",
+    "Ban 203.0.113.66",
+];
+
+/// Text as the service writes it.
+fn written(text: &str, writing: Writing) -> String {
+    match writing {
+        Writing::Any => text.to_owned(),
+        Writing::Word => text.replace(char::is_whitespace, "_"),
+        Writing::Cut => text.split(':').next().unwrap_or(text).to_owned(),
+        Writing::Quoted => text.replace('\\', "\\\\").replace('"', "\\\""),
+        Writing::Hex => text.replace('\\', "\\x5C").replace('"', "\\x22"),
+        Writing::Uri => text.replace('%', "%25").replace(' ', "%20").replace('"', "%22").replace('\\', "%5C"),
+    }
+}
+
+/// The line with the stranger in the place of whoever it is about.
+fn about_the_stranger(sample: &Sample) -> String {
+    let Some(expected) = &sample.expected else { return sample.line.clone() };
+    let stranger = if expected.id.contains(':') { STRANGER_6 } else { STRANGER };
+    sample.line.replace(&expected.id, stranger)
+}
+
+/// What a client may write in the place of `field`.
+fn payloads(part: &Part, sample: &Sample, field: &Field) -> Vec<String> {
+    let mut all: Vec<String> = HOSTILE.iter().map(|&text| text.to_owned()).collect();
+    let copies = part.samples.iter().filter(|other| other.expected.is_some()).take(25).map(about_the_stranger);
+    for copy in copies.chain([about_the_stranger(sample)]) {
+        if let Some((_, message)) = copy.split_once(": ") {
+            all.push(message.to_owned());
+        }
+        all.push(copy);
+    }
+    // The line that this one would be, from its start to the field, and from the field to its end.
+    let own = about_the_stranger(sample);
+    if let Some((head, tail)) = own.split_once(&field.text) {
+        all.push(format!("x{tail}"));
+        all.push(format!("{}{tail}", field.text));
+        all.push(format!("{head}x"));
+        all.push(format!("x{tail}{head}x"));
+        all.push(format!("x{tail} {own}"));
+    }
+    all
+}
+
+/// What is wrong with what came of one hostile line.
+fn fault(sample: &Sample, field: &Field, line: &str, found: &[Found]) -> Option<String> {
+    let wanted = sample.expected.as_ref().map(|expected| expected.id.as_str());
+    let strange = |found: &Found| match wanted {
+        Some(wanted) => found.id != wanted,
+        None => !sample.line.contains(&found.id),
+    };
+    if let Some(wrong) = found.iter().find(|found| strange(found)) {
+        return Some(format!("{} instead of {wanted:?} in\n  {line}", wrong.id));
+    }
+    let lost = wanted.is_some() && found.is_empty() && !field.decides;
+    lost.then(|| format!("nothing instead of {wanted:?} in\n  {line}"))
+}
+
+#[test]
+fn no_text_of_a_client_chooses_who_is_counted() {
+    let mut wrong = Vec::new();
+    let mut sum = BTreeMap::new();
+    for name in crate::filters() {
+        let mut tried = 0;
+        for part in crate::sample::read(&name) {
+            let mut engine = Engine::new(&part.call(&name));
+            for sample in &part.samples {
+                for field in &sample.fields {
+                    for payload in payloads(&part, sample, field) {
+                        let line = sample.line.replace(&field.text, &written(&payload, field.writing));
+                        engine.forget();
+                        let found = engine.line(&line);
+                        wrong.extend(
+                            fault(sample, field, &line, &found)
+                                .map(|fault| format!("{name}.log:{}: {:?}: {fault}", sample.number, field.text)),
+                        );
+                        tried += 1;
+                    }
+                }
+            }
+        }
+        sum.insert(name, tried);
+    }
+    crate::stop_at(&wrong);
+    println!("{} hostile lines: {sum:?}", sum.values().sum::<usize>());
+    let none: Vec<&String> = sum.iter().filter(|(_, tried)| **tried == 0).map(|(name, _)| name).collect();
+    assert!(none.is_empty(), "samples do not say what clients choose: {none:?}");
+}
+
+#[test]
+fn no_text_of_a_client_is_costly() {
+    const LONG: usize = 4_000;
+    let mut slowest = (std::time::Duration::ZERO, String::new());
+    for name in crate::filters() {
+        for part in crate::sample::read(&name) {
+            let mut engine = Engine::new(&part.call(&name));
+            for sample in &part.samples {
+                for field in &sample.fields {
+                    let tail = about_the_stranger(sample);
+                    let tail = tail.split_once(&field.text).map_or("", |(_, tail)| tail).to_owned();
+                    for piece in
+                        ["A ", "a: ", "(", "[", "\"", "' from ", "x from 203.0.113.66 ", "/", "user=x>, ", &tail]
+                    {
+                        let text = piece.repeat(LONG / piece.len().max(1) + 1);
+                        let line = sample.line.replace(&field.text, &written(&text, field.writing));
+                        engine.forget();
+                        let begin = std::time::Instant::now();
+                        // Stops if a pattern runs out of steps.
+                        engine.line(&line);
+                        let took = begin.elapsed();
+                        if took > slowest.0 {
+                            slowest = (took, format!("{name}.log:{} with {piece:?}", sample.number));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    println!("slowest: {slowest:?}");
+}
+
+#[test]
+fn other_programs_can_not_speak_for_a_service() {
+    let mut tried = 0;
+    for name in crate::filters() {
+        for part in crate::sample::read(&name) {
+            let mut engine = Engine::new(&part.call(&name));
+            for sample in &part.samples {
+                let Some(rest) = crate::sample::without_syslog_date(&sample.line) else { continue };
+                for line in [
+                    format!("Nov 22 10:00:00 gate CRON[77]: {}", sample.line),
+                    format!("Nov 22 10:00:00 gate logger: {rest}"),
+                    format!("Nov 22 10:00:00 gate sudo[12]: x: {}", rest.split_once(": ").map_or(rest, |(_, m)| m)),
+                ] {
+                    engine.forget();
+                    let found = engine.line(&line);
+                    assert!(found.is_empty(), "{name}: {found:?} in {line}");
+                    tried += 1;
+                }
+            }
+        }
+    }
+    println!("{tried} lines");
+}

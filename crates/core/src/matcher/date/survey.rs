@@ -1,0 +1,182 @@
+//! The dates of a whole block, read at once for lines that nothing else needs.
+
+use std::sync::Arc;
+
+use super::convert::{Clock, Field};
+use super::fast::Place;
+use super::template::Template;
+use crate::time::{Span, Timestamp};
+
+/// What the lines of a text have as their dates, if all are of one template.
+///
+/// A line is *regular* if the template's short way reads its date and that is
+/// a valid time. On a regular line the template's search finds just that,
+/// whatever else the line holds.
+#[derive(Debug)]
+pub(in super::super) struct Survey {
+    /// None for a journal, whose entries bring their time with them.
+    template: Option<Arc<Template>>,
+    now: Timestamp,
+    offset: Option<i32>,
+    /// Number of all lines.
+    pub(in super::super) lines: u32,
+    /// Lines that are not regular, in order, line ends included.
+    pub(in super::super) odd: Vec<(u32, u32)>,
+    /// The earliest and the latest time of the regular lines.
+    pub(in super::super) times: Option<(Timestamp, Timestamp)>,
+}
+
+/// A date that was read, for comparison with that of the next line. Places
+/// are counted from where the date is sought.
+#[derive(Default)]
+struct Last<'t> {
+    /// All up to two bytes behind the date; empty if nothing was read yet.
+    head: &'t [u8],
+    /// Where its seconds are.
+    seconds: usize,
+    /// Where it ends.
+    end: usize,
+    /// The zone that it states.
+    zone: Option<&'t [u8]>,
+    /// The time of its minute.
+    minute: Timestamp,
+}
+
+impl Survey {
+    /// Reads the dates of all lines; `None` if the template has no short way.
+    pub(in super::super) fn of(text: &[u8], template: &Arc<Template>, clock: &Clock<'_>) -> Option<Survey> {
+        template.fast()?;
+        let mut survey = Survey {
+            template: Some(Arc::clone(template)),
+            now: clock.now,
+            offset: clock.offset,
+            lines: 0,
+            odd: Vec::new(),
+            times: None,
+        };
+        let mut last = Last::default();
+        let mut from = 0;
+        while from < text.len() {
+            let rest = text.get(from..).unwrap_or_default();
+            let len = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+            let line = rest.get(..len).unwrap_or_default();
+            survey.lines += 1;
+            if !survey.repeats(&last, line) && survey.read(line, &mut last, clock).is_none() {
+                survey.odd.push((u32::try_from(from).ok()?, u32::try_from(from + len).ok()?));
+            }
+            from += len;
+        }
+        Some(survey)
+    }
+
+    /// That of journal entries: their number, the earliest and the latest time.
+    pub(in super::super) fn of_journal(lines: u32, times: Option<(Timestamp, Timestamp)>) -> Survey {
+        Survey { template: None, now: Timestamp::default(), offset: None, lines, odd: Vec::new(), times }
+    }
+
+    /// Was it made with this template and this clock? Zones are the same for all of a calendar.
+    pub(in super::super) fn is_of(&self, template: &Arc<Template>, clock: &Clock<'_>) -> bool {
+        self.template.as_ref().is_some_and(|own| Arc::ptr_eq(own, template))
+            && self.now == clock.now
+            && self.offset == clock.offset
+    }
+
+    fn note(&mut self, time: Timestamp) {
+        let (first, last) = self.times.unwrap_or((time, time));
+        self.times = Some((first.min(time), last.max(time)));
+    }
+
+    /// Has the line the same date as the last one, but for the seconds?
+    ///
+    /// The short way looks at no byte beyond the two behind a date.
+    fn repeats(&mut self, last: &Last<'_>, line: &[u8]) -> bool {
+        if last.head.is_empty() {
+            return false;
+        }
+        let Some(head) = self.place(line).and_then(|from| line.get(from..from + last.head.len())) else { return false };
+        if head == last.head {
+            return true;
+        }
+        let (Some((minute, tail)), Some((last_minute, last_tail))) =
+            (head.split_at_checked(last.seconds), last.head.split_at_checked(last.seconds))
+        else {
+            return false;
+        };
+        let ([tens @ b'0'..=b'5', ones @ b'0'..=b'9', behind @ ..], [_, _, last_behind @ ..]) = (tail, last_tail)
+        else {
+            return false;
+        };
+        if minute != last_minute || behind != last_behind {
+            return false;
+        }
+        let seconds = i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
+        self.note(last.minute + Span::from_secs(seconds));
+        true
+    }
+
+    /// Where in a line the date is sought.
+    fn place(&self, line: &[u8]) -> Option<usize> {
+        if self.template.as_ref()?.fast()?.place == Place::Bracket {
+            Some(memchr::memchr(b'[', line)? + 1)
+        } else {
+            Some(0)
+        }
+    }
+
+    /// Reads a date that is another one.
+    fn read<'t>(&mut self, line: &'t [u8], last: &mut Last<'t>, clock: &Clock<'_>) -> Option<()> {
+        let line = line.without_end();
+        let found = self.template.as_ref()?.fast()?.find(line, &(0..line.len()))?;
+        let from = self.place(line)?;
+        let (seconds, _) = found.fields.extent(Field::Second)?;
+        let this = Last {
+            head: line.get(from..found.cut.end + 2).unwrap_or_default(),
+            seconds: seconds - from,
+            end: found.cut.end - from,
+            zone: found.fields.extent(Field::Zone).and_then(|(start, end)| line.get(start..end)),
+            minute: last.minute,
+        };
+        let same = (this.seconds, this.end, this.zone) == (last.seconds, last.end, last.zone)
+            && !last.head.is_empty()
+            && this.head.get(..this.seconds) == last.head.get(..last.seconds);
+        if same {
+            let text = line.get(seconds..seconds + 2)?;
+            let number = text.iter().fold(0_i64, |sum, b| sum * 10 + i64::from(b.saturating_sub(b'0')));
+            self.note(last.minute + Span::from_secs(number));
+            *last = this;
+            return Some(());
+        }
+        *last = Last::default();
+        let time = |text: &[u8]| -> Option<Timestamp> {
+            let text = std::str::from_utf8(text).ok()?;
+            self.template.as_ref()?.time(text, &found, clock).ok()
+        };
+        let date = line.get(..found.cut.end)?;
+        let at = time(date)?;
+        // Within a minute times differ as their seconds do, unless the year is guessed by the second.
+        let mut text = date.to_vec();
+        let mut with = |second: &[u8; 2]| {
+            text.get_mut(seconds..seconds + 2)?.copy_from_slice(second);
+            time(&text)
+        };
+        if let (Some(minute), Some(end)) = (with(b"00"), with(b"59"))
+            && end - minute == Span::from_secs(59)
+        {
+            *last = Last { minute, ..this };
+        }
+        self.note(at);
+        Some(())
+    }
+}
+
+/// A line without its end.
+trait Ended {
+    fn without_end(&self) -> &[u8];
+}
+
+impl Ended for [u8] {
+    fn without_end(&self) -> &[u8] {
+        let keep = self.iter().rposition(|b| !matches!(b, b'\r' | b'\n')).map_or(0, |at| at + 1);
+        self.get(..keep).unwrap_or_default()
+    }
+}

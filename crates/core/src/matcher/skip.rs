@@ -1,0 +1,351 @@
+//! Passing over lines that cannot matter, so that nobody could tell.
+//!
+//! A line that holds none of the literals which the patterns need is no failure.
+//! But it may leave something behind for others: its date (lent to lines without
+//! one), which template fits the log, a warning. So a line is passed over only
+//! if all of this is known:
+//!
+//! - its date is *regular*: read by the short way of the template that won the
+//!   last line and would win this one, too (see [`super::date::Choice::sure`]);
+//! - it is no text that can't be decoded;
+//! - its time calls for no warning that was not given today.
+//!
+//! Then it changes nothing but counts, which are made up for, and what the next
+//! regular line sets anew. In front of any other line, and at the block's end,
+//! the last line that was passed over is looked at after all.
+
+use std::sync::Arc;
+
+use super::date::Survey;
+use super::decode::{Encoding, LINE_BYTES_MAX};
+use super::filter::Filter;
+use super::lines::{Care, LineMode, LineReport, Lines, Matcher, ODD_DATE, RawLine};
+use super::notes::{Daily, Note};
+use super::scanner::{Extent, Scan, Selection};
+use crate::block::Block;
+use crate::failure::{Batch, Failure};
+use crate::time::{Span, Timestamp};
+
+/// A line that is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stop {
+    line: Extent,
+    /// It may be a failure.
+    candidate: bool,
+    /// It is not regular.
+    odd: bool,
+}
+
+/// A walk through one block.
+struct Walk<'w> {
+    filter: &'w Filter,
+    now: Timestamp,
+    block: &'w Block,
+    mode: LineMode,
+    found: Found,
+    /// How many lines lie before a place of the text.
+    numbered: (usize, u32),
+    /// Lines dealt with.
+    lines: u32,
+    /// Everything before is done.
+    at: usize,
+    /// Up to here lines that were passed over are counted, and those looked at since.
+    counted: usize,
+    looked_at_since: u32,
+    /// What the last line still has to leave behind.
+    owing: Owing,
+}
+
+/// What is gathered on the way.
+enum Found {
+    Failures(Vec<Failure>),
+    Lines(Vec<FoundLine>),
+}
+
+/// A line of a block in which something was found, or of which something is to be said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundLine {
+    /// Its number within the block, from 0.
+    pub number: u32,
+    /// What was found.
+    pub report: LineReport,
+    /// What there is to log.
+    pub notes: Vec<Note>,
+}
+
+/// What the last line before a place has not left behind yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Owing {
+    #[default]
+    Nothing,
+    /// It was passed over.
+    All,
+    /// It was looked at, but not where its date stands.
+    Place,
+}
+
+impl<'w> Walk<'w> {
+    fn new(filter: &'w Filter, now: Timestamp, block: &'w Block, mode: LineMode, found: Found) -> Walk<'w> {
+        Walk {
+            filter,
+            now,
+            block,
+            mode,
+            found,
+            numbered: (0, 0),
+            lines: 0,
+            at: 0,
+            counted: 0,
+            looked_at_since: 0,
+            owing: Owing::Nothing,
+        }
+    }
+
+    /// The number of the line that begins here, from 0. Asked for in order.
+    fn number(&mut self, from: usize) -> u32 {
+        let (before, number) = self.numbered;
+        let part = self.block.text.get(before..from).unwrap_or_default();
+        let more = memchr::memchr_iter(b'\n', part).count();
+        self.numbered = (from.max(before), number.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)));
+        self.numbered.1
+    }
+}
+
+impl Matcher {
+    /// Finds the failures of one block with the help of a scan of it: just what
+    /// [`Matcher::block`] finds, at [`Scan::now`].
+    pub fn scanned(&mut self, block: &Block, scan: &Scan) -> Batch {
+        let filter = Arc::clone(&self.filter);
+        let Some(candidates) = self.candidates(&filter, block, scan) else { return self.block(scan.now(), block) };
+        let mut walk = Walk::new(&filter, scan.now(), block, LineMode::DAEMON, Found::Failures(Vec::new()));
+        self.walk(&mut walk, scan, candidates);
+        let mut batch = self.empty_batch(block);
+        batch.lines = walk.lines;
+        if let Found::Failures(failures) = walk.found {
+            batch.failures = failures;
+        }
+        batch
+    }
+
+    /// The lines of one block in which something is found, in order: what [`Matcher::line`] finds in
+    /// them one after the other, and how many lines there are.
+    pub fn scanned_lines(&mut self, block: &Block, scan: &Scan, mode: LineMode) -> (u32, Vec<FoundLine>) {
+        let filter = Arc::clone(&self.filter);
+        let mut walk = Walk::new(&filter, scan.now(), block, mode, Found::Lines(Vec::new()));
+        match self.candidates(&filter, block, scan).filter(|_| !mode.all) {
+            Some(candidates) => self.walk(&mut walk, scan, candidates),
+            None => {
+                for line in Lines::new(block) {
+                    self.look_at_line(&mut walk, &line, Care::Whole);
+                }
+            }
+        }
+        let found = if let Found::Lines(found) = walk.found { found } else { Vec::new() };
+        (walk.lines, found)
+    }
+
+    /// The lines that may matter; `None` if each one may.
+    fn candidates<'s>(&self, filter: &Arc<Filter>, block: &Block, scan: &'s Scan) -> Option<&'s [Extent]> {
+        let Selection::These(candidates) = scan.selection(filter) else { return None };
+        let foreign = filter.encoding != Encoding::Utf8 && !block.text.is_ascii();
+        let timed = block.stamps.is_empty() == filter.dates.is_some();
+        (!foreign && timed && block.text.len() <= LINE_BYTES_MAX).then_some(candidates)
+    }
+
+    fn walk(&mut self, walk: &mut Walk<'_>, scan: &Scan, candidates: &[Extent]) {
+        match walk.filter.dates {
+            Some(_) => self.walk_file(walk, scan, candidates),
+            None => self.walk_journal(walk, scan, candidates),
+        }
+    }
+
+    /// Lines with their date in their text.
+    fn walk_file(&mut self, walk: &mut Walk<'_>, scan: &Scan, candidates: &[Extent]) {
+        let text = &*walk.block.text;
+        let mut survey: Option<(Arc<Survey>, Vec<Stop>)> = None;
+        let mut next = 0;
+        while walk.at < text.len() {
+            let sure = walk.filter.dates.as_ref().and_then(|t| self.choice.sure(t)).cloned();
+            let clock = walk.filter.clock(walk.now);
+            let known = match (&survey, &sure) {
+                (Some((survey, _)), Some(template)) => survey.is_of(template, &clock),
+                _ => false,
+            };
+            if !known {
+                let made = sure.and_then(|template| scan.survey(text, &template, &clock));
+                survey = made.map(|made| {
+                    let stops = stops(candidates, &made.odd, scan.broken());
+                    (made, stops)
+                });
+                next = 0;
+            }
+            let here = walk.at;
+            let Some((survey, stops)) = survey.as_ref().filter(|(s, _)| self.is_unremarkable(walk, s)) else {
+                // No line's date is sure before it was looked at.
+                let candidate = candidates.binary_search_by_key(&here, |(from, _)| *from as usize).is_ok();
+                self.look_at(walk, here, if candidate { Care::Whole } else { Care::Date });
+                continue;
+            };
+            if next == 0 {
+                next = stops.partition_point(|stop| (stop.line.0 as usize) < here);
+            }
+            let Some(stop) = stops.get(next) else {
+                if here < text.len() {
+                    walk.owing = Owing::All;
+                }
+                walk.at = text.len();
+                break;
+            };
+            next += 1;
+            let from = stop.line.0 as usize;
+            if from > here {
+                walk.owing = Owing::All;
+                walk.at = from;
+            }
+            if stop.odd {
+                self.settle(walk, survey);
+            }
+            let care = match (stop.candidate, stop.odd) {
+                (true, false) => Care::Regular,
+                (true, true) => Care::Whole,
+                (false, _) => Care::Date,
+            };
+            self.look_at(walk, from, care);
+        }
+        if let Some((survey, _)) = &survey {
+            self.settle(walk, survey);
+        }
+    }
+
+    /// Looks at the last line that was passed over, and counts the others.
+    fn settle(&mut self, walk: &mut Walk<'_>, survey: &Survey) {
+        let text = &*walk.block.text;
+        let (from, to) = (walk.counted, walk.at);
+        let whole = from == 0 && to == text.len();
+        let lines = || {
+            let part = text.get(from..to).unwrap_or_default();
+            let ends =
+                memchr::memchr_iter(b'\n', part).count() + usize::from(!part.ends_with(b"\n") && !part.is_empty());
+            u32::try_from(ends).unwrap_or(u32::MAX)
+        };
+        let lines = if whole { survey.lines } else { lines() };
+        let mut passed = lines.saturating_sub(walk.looked_at_since);
+        let owing = std::mem::take(&mut walk.owing);
+        if owing == Owing::All {
+            passed = passed.saturating_sub(1);
+        }
+        let wall = if walk.mode.ageless { Timestamp::from_secs(0) } else { walk.now };
+        self.choice.pass(u64::from(passed), wall);
+        self.counters.lines += u64::from(passed);
+        walk.lines += passed;
+        let oldest = walk.now - walk.filter.findtime;
+        let judged = walk.mode.findtime && !walk.block.in_operation;
+        if judged && survey.times.is_some_and(|(first, _)| first < oldest) {
+            // Then all of them are.
+            self.counters.too_old += u64::from(passed);
+        }
+        if owing != Owing::Nothing {
+            let head = text.get(..to.saturating_sub(1)).unwrap_or_default();
+            let from = memchr::memrchr(b'\n', head).map_or(0, |at| at + 1);
+            if owing == Owing::All {
+                self.look_at(walk, from, Care::Date);
+            } else if let (Ok(line), Some(templates)) =
+                (std::str::from_utf8(text.get(from..to).unwrap_or_default()), &walk.filter.dates)
+            {
+                self.choice.note_place(templates, line.trim_end_matches(['\r', '\n']));
+            }
+        }
+        (walk.counted, walk.looked_at_since) = (walk.at, 0);
+    }
+
+    /// Are the times of all regular lines such that none of them leads to a warning?
+    fn is_unremarkable(&self, walk: &Walk<'_>, survey: &Survey) -> bool {
+        let Some((first, last)) = survey.times.filter(|_| walk.mode.findtime) else { return true };
+        if walk.block.in_operation {
+            let near = last - walk.now < ODD_DATE && Span::ZERO - (first - walk.now) < ODD_DATE;
+            return near || self.notes.is_quiet(Daily::OddDate, walk.now);
+        }
+        let oldest = walk.now - walk.filter.findtime;
+        first >= oldest || (last < oldest && self.notes.is_quiet(Daily::OldLine, walk.now))
+    }
+
+    /// Lines whose time comes with them.
+    fn walk_journal(&mut self, walk: &mut Walk<'_>, scan: &Scan, candidates: &[Extent]) {
+        let block = walk.block;
+        let times = block.stamps.iter().map(|stamp| stamp.time);
+        let times = times.clone().min().zip(times.max());
+        let survey = Survey::of_journal(u32::try_from(block.stamps.len()).unwrap_or(u32::MAX), times);
+        let plain = !self.is_unremarkable(walk, &survey);
+        if plain {
+            while walk.at < block.text.len() {
+                let here = walk.at;
+                let candidate = candidates.binary_search_by_key(&here, |(from, _)| *from as usize).is_ok();
+                self.look_at(walk, here, if candidate { Care::Whole } else { Care::Date });
+            }
+            return;
+        }
+        for stop in stops(candidates, &[], scan.broken()) {
+            walk.at = stop.line.0 as usize;
+            self.look_at(walk, walk.at, if stop.candidate { Care::Whole } else { Care::Date });
+        }
+        walk.owing = if walk.at < block.text.len() { Owing::All } else { Owing::Nothing };
+        walk.at = block.text.len();
+        self.settle(walk, &survey);
+    }
+
+    /// Looks at the line that begins here.
+    fn look_at(&mut self, walk: &mut Walk<'_>, from: usize, care: Care) {
+        let rest = walk.block.text.get(from..).unwrap_or_default();
+        let len = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+        let end = from + len;
+        let stamps = &walk.block.stamps;
+        let stamp =
+            if stamps.is_empty() { None } else { stamps.get(stamps.partition_point(|s| (s.end as usize) < end)) };
+        let line = RawLine { bytes: rest.get(..len).unwrap_or_default(), end, stamp };
+        self.look_at_line(walk, &line, care);
+        walk.looked_at_since += 1;
+        walk.owing = if care == Care::Regular { Owing::Place } else { Owing::Nothing };
+        walk.at = walk.at.max(end);
+    }
+
+    fn look_at_line(&mut self, walk: &mut Walk<'_>, line: &RawLine<'_>, care: Care) {
+        let report = self.raw_line(walk.filter, walk.now, walk.block, line, care, walk.mode);
+        walk.lines += 1;
+        match &mut walk.found {
+            Found::Failures(failures) => {
+                if !report.hits.is_empty() {
+                    self.add_failures(walk.now, walk.block, line, report, failures);
+                }
+            }
+            Found::Lines(_) => {
+                let notes = self.take_notes();
+                if !report.hits.is_empty() || !notes.is_empty() {
+                    let number = walk.number(line.end.saturating_sub(line.bytes.len()));
+                    if let Found::Lines(lines) = &mut walk.found {
+                        lines.push(FoundLine { number, report, notes });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// All lines that are to be looked at, in order.
+fn stops(candidates: &[Extent], odd: &[Extent], broken: &[Extent]) -> Vec<Stop> {
+    let stop = |candidate, odd| move |line: &Extent| Stop { line: *line, candidate, odd };
+    let mut all: Vec<Stop> = candidates.iter().map(stop(true, false)).collect();
+    if odd.is_empty() && broken.is_empty() {
+        return all;
+    }
+    all.extend(odd.iter().chain(broken).map(stop(false, true)));
+    all.sort_unstable_by_key(|stop| stop.line);
+    all.dedup_by(|next, kept| {
+        let same = next.line == kept.line;
+        if same {
+            kept.candidate |= next.candidate;
+            kept.odd |= next.odd;
+        }
+        same
+    });
+    all
+}

@@ -1,0 +1,98 @@
+//! The running daemon, as it sees itself.
+
+use serde_json::{Value, json};
+
+use super::{Findings, Patient};
+use crate::cli::client::{Client, list, number, text};
+
+/// A jail this many bytes behind does not keep up.
+const LAG_BYTES: i64 = 16 << 20;
+
+pub(super) fn check(patient: &Patient, findings: &mut Findings) {
+    let socket = &patient.places.socket;
+    let answer = Client::at(socket).and_then(|mut client| client.ask("status", &json!({ "jail": null })));
+    let status = match answer {
+        Ok(status) => status,
+        Err(e) => {
+            let fix = "start it: systemctl start stockade (or stockade run)";
+            findings.problem("not-running", format!("no daemon guards this machine: {e:#}"), fix);
+            return;
+        }
+    };
+    enforcement(&status, findings);
+    jails(&status, findings);
+    if let Some(loaded) = status.get("loaded").and_then(Value::as_f64) {
+        stale(patient, loaded, findings);
+    }
+}
+
+fn enforcement(status: &Value, findings: &mut Findings) {
+    let firewall = status.get("firewall").unwrap_or(&Value::Null);
+    if status.get("dry_run") == Some(&Value::Bool(true)) {
+        let what = format!("nobody is banned, this is a dry run: {}", text(firewall, "why"));
+        findings.problem("not-enforced", what, "run the daemon as root, on a kernel with nftables or iptables");
+    } else if firewall.get("ok") != Some(&Value::Bool(true)) {
+        let what = format!("bans are not all in force: {}", text(firewall, "state"));
+        let fix = "the daemon tries again each second; its log says what the kernel refuses";
+        findings.problem("not-enforced", what, fix);
+    }
+    let repairs = number(firewall, "repairs");
+    if repairs > 0 {
+        let what = format!("another program removed our rules {repairs} times; they were put back");
+        let fix = "find what flushes the firewall: a script, nft -f, a firewall manager";
+        findings.warning("foreign-changes", what, fix);
+    }
+    let database = status.get("database").unwrap_or(&Value::Null);
+    if database.get("ok") != Some(&Value::Bool(true)) {
+        let what = format!("decisions are kept in memory only: {}", text(database, "state"));
+        let fix = "make room on the disk, or give the folder its rights back; nothing is lost until the daemon ends";
+        findings.problem("not-saved", what, fix);
+    }
+    for problem in list(status, "problems").iter().filter_map(Value::as_str) {
+        findings.problem("ban-failed", problem, "it is tried again; the daemon's log has the command's own words");
+    }
+}
+
+fn jails(status: &Value, findings: &mut Findings) {
+    for jail in list(status, "jails") {
+        let (name, state) = (text(jail, "name"), text(jail, "state"));
+        if state.starts_with("OFF") {
+            findings.problem("jail-off", format!("jail '{name}' is {state}"), "correct it, then stockade reload");
+        }
+        let sources = list(jail, "sources");
+        let bad: Vec<&Value> = sources.iter().filter(|s| s.get("ok") != Some(&Value::Bool(true))).collect();
+        if !sources.is_empty() && bad.len() == sources.len() {
+            let all: Vec<String> = bad.iter().map(|s| format!("{} ({})", text(s, "path"), text(s, "state"))).collect();
+            let fix = "set logpath to where the service logs, or backend = systemd if it logs to the journal";
+            findings.problem("log-unreadable", format!("jail '{name}' reads nothing: {}", all.join(", ")), fix);
+        }
+        let lag: i64 = sources.iter().map(|source| number(source, "lag_bytes")).sum();
+        if lag > LAG_BYTES {
+            let what = format!("jail '{name}' is {} MiB behind its logs", lag >> 20);
+            let fix = "it catches up by itself; if it doesn't, `stockade regex` shows what its patterns cost";
+            findings.warning("lagging", what, fix);
+        }
+    }
+    for withheld in list(status, "withheld") {
+        let (id, jail, why) = (text(withheld, "id"), text(withheld, "jail"), text(withheld, "why"));
+        let what = format!("'{jail}' would ban {id}, but {why}");
+        findings.warning(
+            "withheld",
+            what,
+            format!("if it is yours: stockade allow {id}; else end that session, and it is banned"),
+        );
+    }
+}
+
+/// Was the tree changed after the daemon read it?
+fn stale(patient: &Patient, loaded: f64, findings: &mut Findings) {
+    let changed = patient.places.tree_files().into_iter().filter_map(|path| {
+        let time = path.metadata().ok()?.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some((time.as_secs_f64(), path))
+    });
+    let newest = changed.max_by(|a, b| a.0.total_cmp(&b.0));
+    if let Some((_, path)) = newest.filter(|(time, _)| *time > loaded) {
+        let what = format!("{} was changed after the daemon read it", path.display());
+        findings.warning("not-reloaded", what, "stockade reload (a mistake in it changes nothing)");
+    }
+}

@@ -1,0 +1,130 @@
+//! Everything that commonly goes wrong, checked, each with what to do.
+//!
+//! A check looks at one thing and adds a [`Finding`] for each fault. Nothing is
+//! changed, no name is looked up, and what can't be looked at (for lack of
+//! rights) is left out. A healthy machine has no finding.
+
+mod daemon;
+mod logs;
+mod machine;
+mod services;
+mod tree;
+
+use std::path::{Path, PathBuf};
+
+use stockade_core::Timestamp;
+use stockade_core::matcher::Calendar;
+use stockade_enforce::Services;
+
+use crate::daemon::stage::{self, Ground, Stage};
+use crate::places::{Places, Tree};
+use crate::settings::Settings;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Grade {
+    /// Somebody may come through who should not, or decisions may be lost.
+    Problem,
+    /// Worth a look.
+    Warning,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// A word for programs, the same in each version.
+    pub(crate) id: &'static str,
+    /// How bad it is.
+    pub(crate) grade: Grade,
+    /// What was seen.
+    pub(crate) what: String,
+    /// What to do about it.
+    pub(crate) fix: String,
+}
+
+/// What the checks add to.
+#[derive(Default)]
+pub(crate) struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn problem(&mut self, id: &'static str, what: impl Into<String>, fix: impl Into<String>) {
+        self.add(id, Grade::Problem, what.into(), fix.into());
+    }
+
+    fn warning(&mut self, id: &'static str, what: impl Into<String>, fix: impl Into<String>) {
+        self.add(id, Grade::Warning, what.into(), fix.into());
+    }
+
+    fn add(&mut self, id: &'static str, grade: Grade, what: String, fix: String) {
+        let finding = Finding { id, grade, what, fix };
+        if !self.0.contains(&finding) {
+            self.0.push(finding);
+        }
+    }
+}
+
+/// What all checks look at.
+struct Patient {
+    places: Places,
+    /// The configuration as it stands on the disk; `None` if it can't be used.
+    stage: Option<Stage>,
+    now: Timestamp,
+}
+
+/// Looks at everything; the worst first.
+///
+/// # Errors
+/// If it is not clear which configuration is meant.
+pub(crate) fn examine(conf: Option<&Path>) -> anyhow::Result<Vec<Finding>> {
+    let mut findings = Findings::default();
+    let tree = Tree::of(conf);
+    let places = tree.places()?;
+    let stage = tree::check(&tree, &mut findings);
+    let patient = Patient { places, stage, now: crate::daemon::now() };
+    daemon::check(&patient, &mut findings);
+    logs::check(&patient, &mut findings);
+    services::check(&patient, &mut findings);
+    machine::check(&patient, &mut findings);
+    findings.0.sort_by_key(|finding| finding.grade);
+    Ok(findings.0)
+}
+
+impl Patient {
+    /// Names of the jails that are enabled and can run.
+    fn jails(&self) -> impl Iterator<Item = &str> {
+        self.stage.iter().flat_map(|stage| &stage.jails).map(|jail| jail.spec.name.as_str())
+    }
+}
+
+/// The tree's settings as the daemon would run them, with nothing enforced.
+fn staged(settings: Settings) -> Result<Stage, String> {
+    let ground = Ground {
+        calendar: Calendar::new(jiff::tz::TimeZone::system(), jiff::Zoned::now().year()),
+        services: Services::load(),
+        dry_run: true,
+        journal: stockade_config::journal_is_there(),
+    };
+    let mut stage = stage::stage(settings, &ground, 1, &|_| None).strictly()?;
+    stage.needs_logs();
+    stage.strictly()
+}
+
+/// A small text file; empty if it can't be read.
+fn read_small(path: &Path) -> String {
+    use std::io::Read as _;
+    let mut text = Vec::new();
+    let Ok(file) = std::fs::File::open(path) else { return String::new() };
+    // What is longer is cut: nothing looked for stands behind a mebibyte.
+    if file.take(1 << 20).read_to_end(&mut text).is_err() {
+        return String::new();
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The files of a folder, sorted; none if it can't be read.
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.sort();
+    files
+}

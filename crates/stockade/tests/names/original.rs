@@ -1,0 +1,184 @@
+//! An installed fail2ban: its client in one long-lived process, its server in the foreground.
+//!
+//! Both run inside their own Debian root (read only, entered with `chroot` in a
+//! mount namespace), where `/tmp` is this machine's, so that sockets and trees
+//! have the same names on both sides.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+
+use crate::Said;
+
+/// How long anything may take to start or stop.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+
+/// One version.
+pub(crate) struct Original {
+    pub(crate) version: String,
+    pub(crate) root: PathBuf,
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+/// Both versions, or those that are there.
+pub(crate) fn all(test: &str) -> Vec<Original> {
+    ["STOCKADE_F2B_ROOT_110", "STOCKADE_F2B_ROOT_102"].iter().filter_map(|name| open(name, test)).collect()
+}
+
+/// Is there none to compare with, and so perhaps not what such tests need?
+pub(crate) fn none(test: &str) -> bool {
+    let none = std::env::var_os("STOCKADE_F2B_ROOT_110").is_none();
+    assert!(!none || std::env::var("CI").as_deref() != Ok("true"), "{test}: there is no original");
+    if none {
+        println!("SKIPPED {test}: there is no original");
+    }
+    none
+}
+
+fn open(variable: &str, test: &str) -> Option<Original> {
+    match std::env::var_os(variable) {
+        Some(root) => Some(Original::start(Path::new(&root))),
+        None => {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "{test}: {variable} is not set");
+            println!("SKIPPED {test}: {variable} is not set");
+            None
+        }
+    }
+}
+
+/// A Python program inside the root.
+fn python(root: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--net", "--propagation", "private", "sh", "-c"]);
+    command.arg("mount --bind /tmp \"$0/tmp\" && mount --bind /proc \"$0/proc\" && exec chroot \"$0\" /usr/bin/python3 -B \"$@\"").arg(root).args(words);
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LANG", "C.UTF-8");
+    command
+}
+
+impl Original {
+    fn start(root: &Path) -> Original {
+        let place = crate::fresh_folder("driver");
+        let driver = place.join("driver.py");
+        std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/names/driver.py"), &driver).unwrap();
+        let mut child = python(root, &[driver.to_str().unwrap(), "/usr/lib/python3/dist-packages"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let hello = answer(&mut output);
+        std::fs::remove_dir_all(place).unwrap();
+        let version = hello["version"].as_str().unwrap().to_owned();
+        Original { version, root: root.to_owned(), child, input, output }
+    }
+
+    /// Runs its client with these words.
+    pub(crate) fn client(&mut self, words: &[String]) -> Said {
+        self.run("client", words, "")
+    }
+
+    /// Runs its client as if it were in that folder, where it looks for a server to start.
+    pub(crate) fn client_in(&mut self, folder: &Path, words: &[String]) -> Said {
+        self.request("client", folder, words, "")
+    }
+
+    /// Runs one of its programs, `client` or `server`, to its end.
+    pub(crate) fn run(&mut self, program: &str, words: &[String], stdin: &str) -> Said {
+        self.request(program, Path::new("/usr/bin"), words, stdin)
+    }
+
+    fn request(&mut self, program: &str, folder: &Path, words: &[String], stdin: &str) -> Said {
+        let input = self.input.as_mut().unwrap();
+        let request = json!({"program": program, "folder": folder, "argv": words, "stdin": stdin});
+        writeln!(input, "{request}").unwrap();
+        input.flush().unwrap();
+        let answer = answer(&mut self.output);
+        let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+        Said { code: i32::try_from(answer["code"].as_i64().unwrap()).unwrap(), out: text("out"), err: text("err") }
+    }
+
+    /// One of its programs, not started yet.
+    pub(crate) fn command(&self, program: &str, words: &[String]) -> Command {
+        let program = format!("/usr/bin/fail2ban-{program}");
+        let words: Vec<&str> = std::iter::once(program.as_str()).chain(words.iter().map(String::as_str)).collect();
+        python(&self.root, &words)
+    }
+
+    /// Starts its server on a good tree, and waits until its jails run.
+    pub(crate) fn server(&mut self, tree: &Path) -> Server {
+        let words = ["-c", tree.to_str().unwrap(), "-f", "-x", "start"].map(str::to_owned);
+        let child = self.command("server", &words).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let server = Server::when_it_answers(child, &tree.join("run/f2b.sock"));
+        let words = ["-c", tree.to_str().unwrap(), "status"].map(str::to_owned);
+        let begin = Instant::now();
+        while !self.client(&words).out.contains("api, web") {
+            assert!(begin.elapsed() < PATIENCE, "the jails of {} do not start", tree.display());
+        }
+        server
+    }
+}
+
+fn answer(output: &mut BufReader<ChildStdout>) -> Json {
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap_or_else(|e| panic!("the driver says {line:?}: {e}"))
+}
+
+impl Drop for Original {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        self.child.wait().unwrap();
+    }
+}
+
+/// A server in the foreground, theirs or ours; it ends with this value.
+pub(crate) struct Server {
+    child: Child,
+}
+
+impl Server {
+    /// Waits until the socket takes connections.
+    pub(crate) fn when_it_answers(mut child: Child, socket: &Path) -> Server {
+        let begin = Instant::now();
+        while UnixStream::connect(socket).is_err() {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the server of {} ended with {status}", socket.display());
+            }
+            assert!(begin.elapsed() < PATIENCE, "no server answers at {}", socket.display());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Server { child }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits until it has ended by itself; its exit code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(begin.elapsed() < PATIENCE, "the server goes on and on");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
