@@ -56,7 +56,7 @@ fn marks(name: &str, text: &str, ids: &BTreeSet<&str>) -> Vec<String> {
         if rest.starts_with('`') || rest.starts_with(" (id)") {
             continue;
         }
-        let id = rest.strip_prefix(" (").and_then(|rest| rest.split_once(')')).map(|(id, _)| id);
+        let id = id_of(rest);
         match id {
             Some(id) if ids.contains(id) => {}
             Some(id) => wrong.push(format!("{name}:{number}: \"{id}\" is not in {LIST}")),
@@ -64,6 +64,15 @@ fn marks(name: &str, text: &str, ids: &BTreeSet<&str>) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// The id behind a mark: `MARK (id)` or `MARK: id.`
+fn id_of(rest: &str) -> Option<&str> {
+    if let Some(inside) = rest.strip_prefix(" (") {
+        return inside.split_once(')').map(|(id, _)| id);
+    }
+    let word = rest.strip_prefix(": ")?.split_once('.')?.0;
+    word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-').then_some(word)
 }
 
 /// Places of an entry that do not know of it: a source has to hold the mark, a test the id, or to read the list.
@@ -74,7 +83,9 @@ fn places((id, places): &Entry, texts: &[(&str, String)]) -> Vec<String> {
         let known = match text {
             None => false,
             Some(text) if place.contains("/tests/") => text.contains(id.as_str()) || text.contains("finish(file!())"),
-            Some(text) => text.contains(&format!("{MARK} ({id})")),
+            Some(text) => {
+                text.match_indices(MARK).any(|(at, _)| text.get(at + MARK.len()..).and_then(id_of) == Some(id))
+            }
         };
         if !known {
             wrong.push(format!("{LIST}: {id}: {place} is not there, or does not know of it"));
@@ -97,6 +108,7 @@ mod tests {
         assert!(marks("x.rs", &line(" (a-b): so"), &ids).is_empty());
         assert_eq!(marks("x.rs", &line(" (c): so"), &ids).len(), 1);
         assert_eq!(marks("x.rs", &line(": so"), &ids).len(), 1);
+        assert!(marks("x.rs", &line(": a-b. So"), &ids).is_empty());
         let texts = [("crates/x/src/y.rs", line(" (a-b): so")), ("crates/x/tests/z.rs", "finish(file!())".to_owned())];
         let found = |place: &str| places(&("a-b".to_owned(), vec![place.to_owned()]), &texts).len();
         assert_eq!((found("crates/x/src/y.rs"), found("crates/x/tests/z.rs"), found("crates/x/src/q.rs")), (0, 0, 1));

@@ -3,6 +3,7 @@
 
 mod arrows;
 mod ci;
+mod dist;
 mod docs;
 mod known;
 mod long;
@@ -22,6 +23,7 @@ cargo xtask test --stories [WORD]  the stories only, those whose name contains W
 cargo xtask test --list            the names of all stories
 cargo xtask ci                     what the CI runs: format, lints, docs, tidy, import arrows, then test
 cargo xtask tidy                   rules about the tree that no compiler checks, and the import arrows
+cargo xtask dist                   the packages (.deb, .rpm) and the portable archive, under target/dist
 cargo xtask docs                   writes the generated pages and manual pages anew
 cargo xtask roots                  builds the Debian roots that tests use, if they are missing
 cargo xtask long [NAME]            a long check; without a name: which there are
@@ -52,6 +54,7 @@ fn run() -> Result<bool> {
             steps::say("tidy");
             Ok(true)
         }
+        ["dist"] => dist::run(),
         ["docs"] => docs::run(),
         ["roots"] => {
             tools::ensure()?;

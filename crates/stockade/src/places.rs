@@ -145,7 +145,7 @@ impl Tree {
 
     /// Where this tree's daemon has its things.
     pub(crate) fn places(&self) -> Result<Places> {
-        if !self.folder_is_usable() {
+        if !self.folder_is_usable() && !self.is_all_given() {
             bail!("{} is not a folder; -c takes a folder with jail.conf or jail.local in it", self.folder.display());
         }
         let (daemon, _) = stockade_config::load_daemon_options(&self.source, &self.given);
@@ -169,6 +169,15 @@ impl Tree {
             places.logtarget = "STDERR".to_owned();
         }
         Ok(places)
+    }
+
+    /// Is there nothing that the tree would have to say? The original's client
+    /// starts a server so, without telling where its tree is.
+    fn is_all_given(&self) -> bool {
+        let given = &self.given;
+        [&given.socket, &given.pidfile, &given.loglevel, &given.logtarget, &given.syslogsocket]
+            .iter()
+            .all(|given| given.is_some())
     }
 
     fn folder_is_usable(&self) -> bool {
@@ -246,10 +255,15 @@ impl Tree {
         stockade_config::load_filter(&source, &call, journal).map_err(|problem| anyhow::anyhow!("{problem}"))
     }
 
+    /// As [`Self::jail`]; `None` if the tree has no such jail.
+    pub(crate) fn jail_if_there(&self, call: &str, journal: bool) -> Result<Option<Vec<Command>>> {
+        stockade_config::load_jail(&self.source, call, journal).map_err(|p| anyhow::anyhow!("{p}"))
+    }
+
     /// The commands of one jail of the tree, switched on or not; `call` may hold options for its filter.
     pub(crate) fn jail(&self, call: &str, journal: bool) -> Result<Vec<Command>> {
-        let found = stockade_config::load_jail(&self.source, call, journal).map_err(|p| anyhow::anyhow!("{p}"))?;
-        found.ok_or_else(|| anyhow::anyhow!("{}", stockade_config::unknown_jail(&self.source, call)))
+        self.jail_if_there(call, journal)?
+            .ok_or_else(|| anyhow::anyhow!("{}", stockade_config::unknown_jail(&self.source, call)))
     }
 }
 

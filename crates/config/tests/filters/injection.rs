@@ -128,6 +128,38 @@ fn no_text_of_a_client_chooses_who_is_counted() {
 }
 
 #[test]
+fn no_text_of_a_client_is_costly() {
+    const LONG: usize = 4_000;
+    let mut slowest = (std::time::Duration::ZERO, String::new());
+    for name in crate::filters() {
+        for part in crate::sample::read(&name) {
+            let mut engine = Engine::new(&part.call(&name));
+            for sample in &part.samples {
+                for field in &sample.fields {
+                    let tail = about_the_stranger(sample);
+                    let tail = tail.split_once(&field.text).map_or("", |(_, tail)| tail).to_owned();
+                    for piece in
+                        ["A ", "a: ", "(", "[", "\"", "' from ", "x from 203.0.113.66 ", "/", "user=x>, ", &tail]
+                    {
+                        let text = piece.repeat(LONG / piece.len().max(1) + 1);
+                        let line = sample.line.replace(&field.text, &written(&text, field.writing));
+                        engine.forget();
+                        let begin = std::time::Instant::now();
+                        // Stops if a pattern runs out of steps.
+                        engine.line(&line);
+                        let took = begin.elapsed();
+                        if took > slowest.0 {
+                            slowest = (took, format!("{name}.log:{} with {piece:?}", sample.number));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    println!("slowest: {slowest:?}");
+}
+
+#[test]
 fn other_programs_can_not_speak_for_a_service() {
     let mut tried = 0;
     for name in crate::filters() {

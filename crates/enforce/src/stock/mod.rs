@@ -10,6 +10,8 @@ mod account;
 mod by_nft;
 mod by_sets;
 mod by_tables;
+mod explain;
+mod findings;
 mod owner;
 mod plan;
 mod shapes;
@@ -20,6 +22,8 @@ mod tests;
 
 use std::collections::HashMap;
 
+pub use explain::{Explained, explain};
+pub use findings::{Finding, findings, findings_here};
 pub use owner::{Stock, StockAction};
 pub use plan::Plan;
 use shapes::Texts;
@@ -75,19 +79,17 @@ fn plan_of(spec: &ActionSpec) -> Result<Plan, String> {
     if spec.python.is_some() {
         return Err("it is written in Python".to_owned());
     }
-    if spec.is_norestored() {
-        return Err("norestored is set".to_owned());
-    }
-    if spec.property("families").is_some_and(|text| !text.trim().is_empty()) {
-        return Err("families is set".to_owned());
-    }
-    if !spec.is_conditional() {
-        return Err("it has one form for all addresses, the stock actions have one for each family".to_owned());
-    }
     let mut ways = Vec::new();
     for (family, ipv4) in [("inet4", true), ("inet6", false)] {
         let expansion = Expansion::new(spec, Some(family)).map_err(|e| e.to_string())?;
         let text = |property: &str| expansion.text(property).map_err(|e| e.to_string());
+        let tools = ["nft", "iptables", "ip6tables", "ipset"];
+        if !tools
+            .iter()
+            .any(|tool| ["actionstart", "actionban"].iter().any(|p| text(p).is_ok_and(|t| t.contains(tool))))
+        {
+            return Err("it runs none of nft, iptables and ipset".to_owned());
+        }
         for property in EMPTY {
             if !text(property)?.trim().is_empty() {
                 return Err(format!("{property} is set, the stock action has none"));
@@ -106,6 +108,15 @@ fn plan_of(spec: &ActionSpec) -> Result<Plan, String> {
             stop: steps("actionstop")?,
         };
         ways.push(shapes::way(&texts, ipv4).map_err(|(property, why)| format!("{property} ({family}): {why}"))?);
+    }
+    if spec.is_norestored() {
+        return Err("norestored is set".to_owned());
+    }
+    if spec.property("families").is_some_and(|text| !text.trim().is_empty()) {
+        return Err("families is set".to_owned());
+    }
+    if !spec.is_conditional() {
+        return Err("it has one form for all addresses, the stock actions have one for each family".to_owned());
     }
     let [inet4, inet6] = ways.as_slice() else { return Err("it has no families".to_owned()) };
     if inet4.key() == inet6.key() {

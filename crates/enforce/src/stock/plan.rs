@@ -176,7 +176,7 @@ pub(super) enum Timeout {
 impl Timeout {
     /// Seconds for a ban that lasts so long from now; `None` is for ever.
     ///
-    /// DIVERGENCE: where the original hands ipset a number that ipset refuses
+    /// DIVERGENCE (ipset-endless): where the original hands ipset a number that ipset refuses
     /// (permanent bans, bans beyond its range), the element never expires.
     pub(super) fn secs(self, left: Option<u64>) -> u64 {
         match (self, left) {

@@ -44,8 +44,11 @@ pub(crate) enum End {
     Restart,
 }
 
+/// What is said to whoever asked for the end, once everything has ended.
+pub(crate) type LastWord = Box<dyn FnOnce() + Send>;
+
 /// Tells the main thread to end.
-pub(crate) type Ender = Arc<dyn Fn(End) + Send + Sync>;
+pub(crate) type Ender = Arc<dyn Fn(End, LastWord) + Send + Sync>;
 
 /// The front desk.
 pub(crate) struct FrontDesk {
@@ -141,8 +144,9 @@ impl FrontDesk {
                 self.operator.send(move |operator| {
                     stopping.store(true, Ordering::Relaxed);
                     let lift = operator.lift_on_stop();
-                    reply.send(pickled(&Ok(pickle_value::Value::None)));
-                    ender(End::Stop { lift });
+                    // The original answers when it has stopped: whoever waits for that may start it anew at once.
+                    let done = move || reply.send(pickled(&Ok(pickle_value::Value::None)));
+                    ender(End::Stop { lift }, Box::new(done));
                 });
             }
         }
@@ -253,7 +257,7 @@ impl FrontDesk {
                     stopping.store(true, Ordering::Relaxed);
                     let bans = operator.kernel.state().bans;
                     reply.send(line(&json!({ "ok": { "bans": bans } })));
-                    ender(end);
+                    ender(end, Box::new(|| {}));
                 });
             }
             other => reply.send(refusal(true, &format!("unknown word '{other}'"))),
@@ -404,12 +408,18 @@ fn unban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
 
 /// Says which banned networks hold an address all the same.
 fn still_held(around: &[(Net, JailName, Net)], net: Option<Net>) -> String {
-    let holds = around.iter().filter(|(inside, ..)| Some(*inside) == net);
-    holds
-        .map(|(_, jail, wide)| {
-            format!("; the network {wide} is banned in {jail} and holds it: unban it, too, if you mean it")
-        })
-        .collect()
+    let mut holds: Vec<(Net, Vec<&str>)> = Vec::new();
+    for (_, jail, wide) in around.iter().filter(|(inside, ..)| Some(*inside) == net) {
+        match holds.iter_mut().find(|(other, _)| other == wide) {
+            Some((_, jails)) => jails.push(jail.as_str()),
+            None => holds.push((*wide, vec![jail.as_str()])),
+        }
+    }
+    let part = |(wide, jails): &(Net, Vec<&str>)| {
+        let jails = jails.join(" and ");
+        format!("; the network {wide} is banned in {jails} and holds it: unban it, too, if you mean it")
+    };
+    holds.iter().map(part).collect()
 }
 
 /// `lift` with the daemon alive: the same as `unban`.

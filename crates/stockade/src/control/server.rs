@@ -17,7 +17,7 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -138,7 +138,7 @@ impl Waker {
 /// The listening socket; its file is removed on drop.
 pub(crate) struct Socket {
     listener: UnixListener,
-    path: PathBuf,
+    place: SocketPlace,
 }
 
 impl Socket {
@@ -158,13 +158,57 @@ impl Socket {
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
         listener.set_nonblocking(true)?;
-        Ok(Socket { listener, path: path.to_owned() })
+        let made = std::fs::symlink_metadata(path)?;
+        Ok(Socket { listener, place: SocketPlace { file: Some((path.to_owned(), made.dev(), made.ino())) } })
+    }
+
+    /// The socket that the service manager made for us, if it did: of those it
+    /// hands over the one named `fail2ban` or `stockade`, else the first.
+    ///
+    /// Source: systemd's `sd_listen_fds(3)`.
+    pub(crate) fn handed_over() -> io::Result<Option<Socket>> {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut all = listenfd::ListenFd::from_env();
+        if all.len() == 0 {
+            return Ok(None);
+        }
+        let ours = names.split(':').position(|name| matches!(name, "fail2ban" | "stockade")).unwrap_or(0);
+        let Some(listener) = all.take_unix_listener(ours)? else { return Ok(None) };
+        listener.set_nonblocking(true)?;
+        Ok(Some(Socket { listener, place: SocketPlace { file: None } }))
+    }
+
+    /// Where it is.
+    pub(crate) fn place(&self) -> SocketPlace {
+        self.place.clone()
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.path));
+        self.place.leave();
+    }
+}
+
+/// A socket's file, if it is ours: its path, device and number.
+#[derive(Clone, Debug)]
+pub(crate) struct SocketPlace {
+    file: Option<(PathBuf, u64, u64)>,
+}
+
+impl SocketPlace {
+    /// Removes the file, unless another daemon's is there by now.
+    pub(crate) fn leave(&self) {
+        let Some((path, dev, ino)) = &self.file else { return };
+        let now = std::fs::symlink_metadata(path);
+        if now.is_ok_and(|now| (now.dev(), now.ino()) == (*dev, *ino)) {
+            drop(std::fs::remove_file(path));
+        }
+    }
+
+    /// Did the service manager make it?
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.file.is_none()
     }
 }
 

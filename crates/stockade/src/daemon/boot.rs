@@ -29,7 +29,7 @@ use stockade_wire::pickle::Exception;
 use super::actions::ActionsHandle;
 use super::asker::Asker;
 use super::board::Board;
-use super::door::{Door, First};
+use super::door::First;
 use super::flow::Reach;
 use super::guard::GuardHandle;
 use super::judge::{Hands, JudgeControl, JudgeInbox, JudgeThread};
@@ -46,7 +46,7 @@ use super::store::{ROWS_AT_ONCE, StoreHandle, stored};
 use super::watch::WatchHandle;
 use crate::cli::RUNNER_WORD;
 use crate::control::answers::Answers;
-use crate::control::desk::{BANS_AT_ONCE, End, FrontDesk};
+use crate::control::desk::{BANS_AT_ONCE, End, FrontDesk, LastWord};
 use crate::control::fail2ban::Bans;
 use crate::log::{Aim, Level, Log, Target};
 use crate::places::{LoadedTree, Places, Tree};
@@ -54,7 +54,7 @@ use crate::settings::Settings;
 
 /// What makes the main thread go on.
 pub(super) enum Wake {
-    End(End),
+    End(End, LastWord),
     Signal(i32),
     /// An empty server is told what to run.
     First(First),
@@ -262,7 +262,8 @@ impl Daemon {
         let judge_inbox = super::judge::inbox();
         let store = StoreHandle::start(store, Arc::clone(&judge_inbox), log.clone())?;
         let kernel = KernelHandle::start(kernel, Arc::clone(&judge_inbox), log.clone())?;
-        let actions = start_actions(runner, &places, &judge_inbox, &log)?;
+        let last = Seq(recovery.next.0.saturating_sub(1));
+        let actions = start_actions(runner, &places, (&judge_inbox, last), &log)?;
         let asker = Asker::start(Arc::clone(&judge_inbox), actions.clone())?;
         asker.allow_ipv6(server_options::ipv6(&settings));
         log.set_found_most(server_options::found_most(&settings));
@@ -273,11 +274,11 @@ impl Daemon {
             asker: asker.clone(),
             log: log.clone(),
         };
-        let last = Seq(recovery.next.0.saturating_sub(1));
         let thread =
             JudgeThread::new(Judge::new(super::seed(), last), Arc::clone(&judge_inbox), hands, zone.clone(), last);
         let judge_thread = std::thread::Builder::new().name("judge".into()).spawn(move || thread.run())?;
 
+        super::notify::keep_watchdog(Arc::clone(&judge_inbox))?;
         let guard = GuardHandle::new(Arc::clone(&judge_inbox), server_options::purge_age(&settings));
         guard.refresh();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -350,8 +351,8 @@ impl Daemon {
             answers: Room::start("answers", answers)?,
             operator: operator_room.clone(),
             bans,
-            end: Arc::new(move |end| {
-                drop(main.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::End(end)));
+            end: Arc::new(move |end, last| {
+                drop(main.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::End(end, last)));
             }),
             log,
             board,
@@ -363,14 +364,14 @@ impl Daemon {
     }
 
     /// Waits for the end; other signals are dealt with.
-    pub(super) fn wait(&self, wake: &Receiver<Wake>, launch: &Launch, log: &Log) -> (End, Ended) {
+    pub(super) fn wait(&self, wake: &Receiver<Wake>, launch: &Launch, log: &Log) -> (End, Ended, LastWord) {
         const STOP: End = End::Stop { lift: false };
         while let Ok(next) = wake.recv() {
             match next {
-                Wake::End(end) => return (end, Ended::Stopped),
+                Wake::End(end, last) => return (end, Ended::Stopped, last),
                 Wake::Signal(SIGUSR1) => drop(log.reopen()),
                 Wake::Signal(SIGHUP) if launch.detached => {}
-                Wake::Signal(SIGHUP) if launch.as_fail2ban => return (STOP, Ended::HungUp),
+                Wake::Signal(SIGHUP) if launch.as_fail2ban => return (STOP, Ended::HungUp, Box::new(|| {})),
                 Wake::Signal(SIGHUP) => {
                     let log = log.clone();
                     self.operator.send(move |operator| match operator.reload() {
@@ -378,15 +379,15 @@ impl Daemon {
                         Err(why) => log.error(format!("reload refused: {why}")),
                     });
                 }
-                Wake::Signal(_) => return (STOP, Ended::Stopped),
+                Wake::Signal(_) => return (STOP, Ended::Stopped, Box::new(|| {})),
                 Wake::First(_) => {}
             }
         }
-        (STOP, Ended::Stopped)
+        (STOP, Ended::Stopped, Box::new(|| {}))
     }
 
-    /// Ends everything in order.
-    pub(super) fn stop(&self, end: End, door: &Door, log: &Log) -> Result<()> {
+    /// Ends everything but the socket, in order.
+    pub(super) fn stop(&self, end: End, log: &Log) -> Result<()> {
         notify("STOPPING=1");
         log.info("Shutdown in progress...");
         self.stopping.store(true, Ordering::Relaxed);
@@ -395,7 +396,6 @@ impl Daemon {
         let judge_thread = self.judge_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.operator.send(move |operator| drop(sender.send(operator.stop(lift, judge_thread))));
         let result = receiver.recv().unwrap_or_else(|_| Err("the operator's thread has gone".to_owned()));
-        door.close();
         match &result {
             Ok(()) => log.info("Exiting stockade"),
             Err(why) => log.error(format!("not everything could be put away: {why}")),
@@ -449,13 +449,13 @@ fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store,
 fn start_actions(
     runner: Option<(Runner, NewsReader)>,
     places: &Places,
-    judge: &Arc<JudgeInbox>,
+    (judge, last): (&Arc<JudgeInbox>, Seq),
     log: &Log,
 ) -> Result<ActionsHandle> {
     let Some(runner) = runner else { return Ok(ActionsHandle::none(Arc::clone(judge))) };
     let effects = places.database.as_ref().map(|path| path.with_extension("actions"));
     let spawn = Box::new(|| Runner::spawn(RUNNER_WORD));
-    ActionsHandle::start(runner, spawn, effects, Arc::clone(judge), log.clone())
+    ActionsHandle::start(runner, spawn, effects, (Arc::clone(judge), last), log.clone())
         .context("the thread for actions can't be started")
 }
 

@@ -17,7 +17,7 @@ use stockade_wire::{Command, Value};
 
 use super::boot::Wake;
 use crate::control::desk::{End, FrontDesk};
-use crate::control::server::{Desk, Peer, ReplyTo, Request, Socket, Waker, serve};
+use crate::control::server::{Desk, Peer, ReplyTo, Request, Socket, SocketPlace, Waker, serve};
 use crate::control::{pickled, refusal};
 use crate::log::Log;
 
@@ -30,12 +30,14 @@ pub(super) struct Door {
     wake: Waker,
     ended: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    place: SocketPlace,
 }
 
 impl Door {
     /// Starts to serve the socket. What an empty server is asked goes to `main`.
     pub(super) fn open(socket: Option<Socket>, main: Sender<Wake>, log: Log) -> Result<Door> {
         let socket = socket.context("the control socket is taken already")?;
+        let place = socket.place();
         let wake = Waker::new()?;
         let ended = Arc::new(AtomicBool::new(false));
         let (desk, admitted) = channel();
@@ -48,13 +50,23 @@ impl Door {
                 log.error(format!("the control socket failed: {e}"));
             }
         })?;
-        Ok(Door { desk, wake, ended, thread: Mutex::new(Some(thread)) })
+        Ok(Door { desk, wake, ended, thread: Mutex::new(Some(thread)), place })
     }
 
     /// From now on this desk answers.
     pub(super) fn admit(&self, desk: FrontDesk) {
         drop(self.desk.send(desk));
         self.wake.wake();
+    }
+
+    /// Makes room for another daemon; connections that there are stay.
+    pub(super) fn leave(&self) {
+        self.place.leave();
+    }
+
+    /// Is the socket the service manager's?
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.place.is_handed_over()
     }
 
     /// Ends the thread as soon as every answer has been sent.
@@ -180,8 +192,8 @@ impl Entrance {
             }
             ("banned", 1) => say(reply, Value::List(Vec::new())),
             ("stop", 1) => {
-                say(reply, Value::None);
-                drop(self.main.send(Wake::End(End::Stop { lift: true })));
+                let done = move || say(reply, Value::None);
+                drop(self.main.send(Wake::End(End::Stop { lift: true }, Box::new(done))));
             }
             ("server-stream", _) => self.start(command.get(1), Sent { reply, done: Value::None }),
             ("reload", _) => self.start(command.get(3), Sent { reply, done: "OK".into() }),

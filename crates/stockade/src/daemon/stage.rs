@@ -389,28 +389,30 @@ fn could_be_a_name(word: &str) -> bool {
         && word.contains(|c: char| c.is_alphabetic())
 }
 
-/// All actions of jails that run and want no shell where none is needed, as they are written.
-pub(crate) fn action_specs(settings: &Settings) -> Vec<ActionSpec> {
-    let mut all = Vec::new();
+/// All actions of jails that run, and how each is carried out.
+pub(crate) fn recognised(settings: &Settings) -> Vec<(ActionSpec, Recognised)> {
+    let mut off: Vec<(ActionSpec, Recognised)> = Vec::new();
+    let mut specs: Vec<ActionSpec> = Vec::new();
     for jail in settings.jails.iter().filter(|jail| jail.started) {
-        all.extend(jail.actions.iter().map(|action| action.spec(&jail.name)));
+        let all = jail.actions.iter().map(|action| action.spec(&jail.name));
+        match jail.own("native") {
+            Some("off") => off.extend(all.map(|spec| (spec, Recognised::Shell("stockade.native = off".to_owned())))),
+            _ => specs.extend(all),
+        }
     }
-    all
+    let recognised = recognise_all(&specs);
+    specs.into_iter().zip(recognised).chain(off).collect()
 }
 
 /// The actions that are carried out without a shell.
 fn stock_actions(settings: &Settings) -> Vec<StockAction> {
-    let specs = action_specs(settings);
-    let wanted = |jail: &str| settings.jails.iter().any(|j| j.name == jail && j.own("native") != Some("off"));
-    let specs: Vec<ActionSpec> = specs.into_iter().filter(|spec| wanted(&spec.jail)).collect();
-    let recognised = recognise_all(&specs);
-    let plan = |(spec, recognised): (&ActionSpec, Recognised)| match recognised {
+    let plan = |(spec, recognised): (ActionSpec, Recognised)| match recognised {
         Recognised::Accelerated(plan) => {
-            Some(StockAction { jail: JailName::new(&spec.jail), name: Arc::clone(&spec.name), plan: *plan })
+            Some(StockAction { jail: JailName::new(&spec.jail), name: spec.name, plan: *plan })
         }
         Recognised::Shell(_) => None,
     };
-    specs.iter().zip(recognised).filter_map(plan).collect()
+    recognised(settings).into_iter().filter_map(plan).collect()
 }
 
 /// What the jail's other actions mean: for our own table, and for who runs commands.

@@ -188,7 +188,7 @@ fn log(random: &mut Random, samples: &[&str], now: i64, zone: &str, journal: boo
         out.extend_from_slice(if random.one_in(30) { b"\r\n" } else { b"\n" });
     }
     if random.one_in(4) {
-        // DIVERGENCE: for the original a lone carriage return ends a last line.
+        // DIVERGENCE (lone-carriage-return): for the original a lone carriage return ends a last line.
         while matches!(out.last(), Some(b'\n' | b'\r')) {
             out.pop();
         }

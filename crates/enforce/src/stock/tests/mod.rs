@@ -1,5 +1,7 @@
 //! Stock files of the original are recognised, and nothing that does something else is.
 
+mod mutation;
+mod render;
 mod trees;
 
 use super::*;
@@ -86,7 +88,9 @@ fn what_an_operator_changed_is_a_shell_action_with_the_reason() {
         check(&stock(&root, "nftables[name=web, addr_set=blocked]"), "both families share set blocked");
         check(&stock(&root, "nftables[name=\"a b\"]"), "actionstart (inet4)");
         check(&stock(&root, "iptables[name=x, iptables=\"iptables -t mangle\"]"), "actionstart (inet4)");
-        check(&stock(&root, "route[name=web]"), "one form for all addresses");
+        check(&stock(&root, "route[name=web]"), "none of nft, iptables and ipset");
+        check(&stock(&root, "sendmail[name=web]"), "none of nft, iptables and ipset");
+        check(&stock(&root, "iptables-ipset-proto4[name=web]"), "actionstart (inet4)");
     }
 }
 
