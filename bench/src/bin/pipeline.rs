@@ -1,6 +1,8 @@
 //! Runs logs through one process and one thread: `pipeline TREE FILTER[,FILTER..]|all WAY TIMES LOG..`
 //!
-//! Prints lines, failures, bans, and the time of the processor per line.
+//! Prints lines, failures, bans, and the time of the processor per line. With `SHOW_BANNED` set it names who is
+//! banned, with `SHOW_NEEDLES` what it looks for; with `DATES_OF_STREAM` all filters take dates at the line's begin,
+//! whatever their own `datepattern`.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "its output")]
 
@@ -10,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use stockade_bench::pipeline::{Pipeline, Way};
 use stockade_bench::stock;
 use stockade_core::Timestamp;
-use stockade_core::matcher::Calendar;
+use stockade_core::matcher::{Calendar, DatePattern};
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -18,7 +20,7 @@ fn main() -> Result<()> {
         bail!("pipeline TREE FILTER[,FILTER..]|all plain|scanned|judged TIMES LOG..");
     };
     let tree = Path::new(tree);
-    let named = match filters.as_str() {
+    let mut named = match filters.as_str() {
         "all" => stock::filters(tree)?,
         names => names.split(',').map(|name| stock::filter(tree, name)).collect::<Result<_>>()?,
     };
@@ -28,6 +30,12 @@ fn main() -> Result<()> {
         "judged" => Way::Judged,
         other => bail!("{other} is no way; there are plain, scanned and judged"),
     };
+    if std::env::var_os("DATES_OF_STREAM").is_some() {
+        // What is measured are the patterns: foreign date patterns would find none here.
+        for filter in &mut named {
+            filter.spec.datepattern = DatePattern::Text("{^LN-BEG}".to_owned());
+        }
+    }
     let now = Timestamp::from_secs(jiff::Timestamp::now().as_second());
     let calendar = Calendar::new(jiff::tz::TimeZone::UTC, 2026);
     let compiled = named.iter().map(|n| stock::compile(&n.spec, &calendar)).collect::<Result<Vec<_>>>()?;
@@ -40,8 +48,21 @@ fn main() -> Result<()> {
             pipeline.log(Path::new(log))?;
         }
         let spent = processor_secs() - begin;
+        if std::env::var_os("SHOW_BANNED").is_some() {
+            for id in &pipeline.banned {
+                println!("banned {id}");
+            }
+        }
         best = best.min(spent);
         let sums = &pipeline.sums;
+        if std::env::var_os("SHOW_NEEDLES").is_some() {
+            let needles = pipeline.needles();
+            for (needle, owners) in needles.list {
+                println!("{:?} {owners:?}", String::from_utf8_lossy(&needle));
+            }
+            let name = |place: usize| named.get(place).map_or("", |n| n.name.as_str());
+            println!("every line: {:?}", needles.every.into_iter().map(name).collect::<Vec<_>>());
+        }
         println!(
             "{} lines {} failures {} bans; {:.1} ns a line, {:.2} M lines/s; {} filters",
             sums.lines,

@@ -49,6 +49,6 @@ pub use load::{
 };
 pub use origin::OriginRow;
 pub use own::{Profile, is_own};
-pub use single::{load_filter, load_jail, unknown_jail};
+pub use single::{load_filter, load_jail, parse_call, unknown_jail};
 pub use text::shell_words;
 pub use tree::{MAX_FILE, MAX_TOTAL, TreeSource, journal_is_there};

@@ -102,3 +102,13 @@ fn worst(failed: Failed, mut reader: Reader, unusable: impl Fn() -> String) -> D
     let worst = reader.findings.into_list().into_iter().max_by_key(|finding| finding.severity);
     worst.unwrap_or_else(|| problem(Problem::new(unusable())))
 }
+
+/// `NAME[option=value, ...]` taken apart: the name, and the options in their order.
+///
+/// # Errors
+/// What is wrong with its syntax, as the original says it.
+pub fn parse_call(text: &str) -> Result<(String, Vec<(String, String)>), String> {
+    let call = call::parse(text)?;
+    let options = call.arguments.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+    Ok((call.name.clone(), options.collect()))
+}

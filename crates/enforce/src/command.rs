@@ -24,6 +24,17 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// It can't be started, runs too long, or exits with another code than 0; then
 /// [`Error::why`] has its own words.
 pub(crate) fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
+    run_and_tell(program, arguments, input).1
+}
+
+/// The same, with the number of the process; 0 if it could not be started.
+pub(crate) fn run_and_tell(program: &str, arguments: &[&str], input: &str) -> (u32, Result<String, Error>) {
+    let mut number = 0;
+    let result = run_process(program, arguments, input, &mut number);
+    (number, result)
+}
+
+fn run_process(program: &str, arguments: &[&str], input: &str, number: &mut u32) -> Result<String, Error> {
     let what = format!("run {program} {}", arguments.join(" "));
     #[expect(clippy::disallowed_methods, reason = "the one place where firewall tools are started")]
     let mut command = Command::new(program);
@@ -37,6 +48,7 @@ pub(crate) fn run(program: &str, arguments: &[&str], input: &str) -> Result<Stri
         .spawn()
         .map_err(|e| Error::new(&what, e.to_string(), format!("install {program}")))?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    *number = child.id();
     let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
     // Three pipes at once need three hands; each ends when the tool ends or is killed.
     let (output, complaint, in_time) = std::thread::scope(|scope| {

@@ -21,6 +21,11 @@ impl End {
         End(u32::try_from(secs.max(0)).unwrap_or(u32::MAX))
     }
 
+    /// The moment itself.
+    pub(crate) fn time(self) -> Timestamp {
+        if self == End::NEVER { Timestamp::MAX } else { Timestamp::from_secs(i64::from(self.0)) }
+    }
+
     /// Milliseconds from now until this end, not less than 0; `None` is "never".
     pub(crate) fn millis_from(self, now: Timestamp) -> Option<u64> {
         if self == End::NEVER {

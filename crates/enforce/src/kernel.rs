@@ -393,6 +393,12 @@ impl Kernel {
         self.jails.iter().map(|jail| jail.bans.len()).sum()
     }
 
+    /// The bans of one jail that should be in force, in no order; none if it is not part of the layout.
+    pub fn bans_of(&self, jail: &JailName) -> Vec<(Net, Timestamp)> {
+        let jail = self.index.get(jail).and_then(|i| self.jails.get(*i));
+        jail.map(|jail| jail.bans.iter().map(|(net, end)| (net, end.time())).collect()).unwrap_or_default()
+    }
+
     /// Asks the kernel by key whether this jail's ban of this very host or network is in force. About 10 us.
     ///
     /// # Errors

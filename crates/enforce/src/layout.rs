@@ -74,6 +74,11 @@ impl Layout {
         &self.groups
     }
 
+    /// The jails that are part of it, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &JailName> {
+        self.jails.keys()
+    }
+
     /// What a jail blocks; `None` if the jail is not part of the layout.
     pub fn ports(&self, jail: &JailName) -> Option<&PortSpec> {
         self.jails.get(jail).and_then(|g| self.groups.get(*g)).map(|g| &g.ports)

@@ -24,6 +24,7 @@ mod ops;
 mod owner;
 mod ports;
 pub mod runner;
+pub mod stock;
 
 pub use backend::{Means, Options};
 pub use error::Error;

@@ -28,21 +28,22 @@ use crate::netlink::{DUMP, ERROR, Socket, attribute, be64, error_of, text};
 pub(crate) mod events;
 mod groups;
 mod look;
-mod words;
+pub(crate) mod words;
 mod write;
 
 use groups::{Group, SetKey, add_dispatch, add_fresh, build_number, name_of, set_key, set_name};
 use look::body_of;
 use words::*;
-use write::Batch;
+pub(crate) use write::Batch;
 
 pub(crate) use groups::parse_set_name;
 pub(crate) use look::{
-    Kind, Object, delete_elements, delete_table, has_element, owned_by, owner_in_words, standing, table_state,
+    Kind, Object, Seen, delete_elements, delete_table, has_element, has_element_of, look_at, owned_by, owner_in_words,
+    standing, table_state,
 };
 
 /// Elements per message: their attributes must fit 64 KiB, at most 60 bytes each.
-const MESSAGE_ELEMENTS: usize = 1000;
+pub(crate) const MESSAGE_ELEMENTS: usize = 1000;
 /// Elements per transaction; more would stall single bans behind it.
 pub(crate) const TRANSACTION_ELEMENTS: usize = 5000;
 /// Operations per transaction while a refused batch is searched for its bad elements.
@@ -467,8 +468,13 @@ impl AsFd for Nft {
 
 /// Runs one transaction; on refusal nothing has changed and each bad message is named by its number.
 fn transact(socket: &mut Socket, table: &str, write: impl FnOnce(&mut Batch<'_>)) -> Result<(), Vec<(u32, Errno)>> {
-    let mut batch = Batch::new(socket, table);
+    let mut batch = Batch::new(socket, PROTO_INET, table);
     write(&mut batch);
+    commit(socket, batch)
+}
+
+/// Runs what was written; as [`transact`].
+pub(crate) fn commit(socket: &mut Socket, mut batch: Batch<'_>) -> Result<(), Vec<(u32, Errno)>> {
     batch.finish();
     let expected = batch.messages;
     // Answers to an earlier request that was given up, or the news that some were lost.
@@ -497,6 +503,6 @@ fn transact(socket: &mut Socket, table: &str, write: impl FnOnce(&mut Batch<'_>)
 }
 
 /// The first reason; what failed before is the cause of what failed later.
-fn first(failures: &[(u32, Errno)]) -> Errno {
+pub(crate) fn first(failures: &[(u32, Errno)]) -> Errno {
     failures.first().map_or(Errno::PROTO, |(_, errno)| *errno)
 }

@@ -133,6 +133,11 @@ impl Tree {
         self
     }
 
+    /// Where it is read from.
+    pub(crate) fn into_source(self) -> TreeSource {
+        self.source
+    }
+
     /// A complete tree of another making, whose places belong to that.
     pub(crate) fn is_foreign(&self) -> bool {
         matches!(self.source, TreeSource::Disk(_))
@@ -140,7 +145,7 @@ impl Tree {
 
     /// Where this tree's daemon has its things.
     pub(crate) fn places(&self) -> Result<Places> {
-        if !self.folder_is_usable() {
+        if !self.folder_is_usable() && !self.is_all_given() {
             bail!("{} is not a folder; -c takes a folder with jail.conf or jail.local in it", self.folder.display());
         }
         let (daemon, _) = stockade_config::load_daemon_options(&self.source, &self.given);
@@ -164,6 +169,15 @@ impl Tree {
             places.logtarget = "STDERR".to_owned();
         }
         Ok(places)
+    }
+
+    /// Is there nothing that the tree would have to say? The original's client
+    /// starts a server so, without telling where its tree is.
+    fn is_all_given(&self) -> bool {
+        let given = &self.given;
+        [&given.socket, &given.pidfile, &given.loglevel, &given.logtarget, &given.syslogsocket]
+            .iter()
+            .all(|given| given.is_some())
     }
 
     fn folder_is_usable(&self) -> bool {
@@ -215,12 +229,16 @@ impl Tree {
     /// wrong in the tree is the client's affair.
     pub(crate) fn overlaid(&self, mut stream: Vec<Command>) -> LoadedTree {
         let text = |command: &Command, n: usize| command.get(n).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+        // Those of the server always come from its own tree.
+        stream.retain(|c| !(text(c, 0) == "set" && text(c, 1).starts_with("stockade.")));
+        let knows = stream.iter().any(|c| stockade_config::is_own(c));
         let made: Vec<String> = stream.iter().filter(|c| text(c, 0) == "add").map(|c| text(c, 1)).collect();
         let own: Vec<Command> = match self.compile() {
             Ok(loaded) if !loaded.refused => loaded.stream.into_iter().filter(|c| stockade_config::is_own(c)).collect(),
             _ => Vec::new(),
         };
-        let meant = own.into_iter().filter(|command| command.len() == 3 || made.contains(&text(command, 1)));
+        let of_server = |command: &Command| text(command, 1).starts_with("stockade.");
+        let meant = own.into_iter().filter(|c| of_server(c) || (!knows && made.contains(&text(c, 1))));
         let starts = stream.iter().position(|c| text(c, 0) == "start").unwrap_or(stream.len());
         stream.splice(starts..starts, meant);
         LoadedTree { stream, broken: Vec::new(), faults: Vec::new(), warnings: Vec::new() }
@@ -237,10 +255,15 @@ impl Tree {
         stockade_config::load_filter(&source, &call, journal).map_err(|problem| anyhow::anyhow!("{problem}"))
     }
 
+    /// As [`Self::jail`]; `None` if the tree has no such jail.
+    pub(crate) fn jail_if_there(&self, call: &str, journal: bool) -> Result<Option<Vec<Command>>> {
+        stockade_config::load_jail(&self.source, call, journal).map_err(|p| anyhow::anyhow!("{p}"))
+    }
+
     /// The commands of one jail of the tree, switched on or not; `call` may hold options for its filter.
     pub(crate) fn jail(&self, call: &str, journal: bool) -> Result<Vec<Command>> {
-        let found = stockade_config::load_jail(&self.source, call, journal).map_err(|p| anyhow::anyhow!("{p}"))?;
-        found.ok_or_else(|| anyhow::anyhow!("{}", stockade_config::unknown_jail(&self.source, call)))
+        self.jail_if_there(call, journal)?
+            .ok_or_else(|| anyhow::anyhow!("{}", stockade_config::unknown_jail(&self.source, call)))
     }
 }
 

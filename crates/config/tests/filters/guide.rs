@@ -1,6 +1,6 @@
 //! The jails of our configuration, and `docs/filters.md`, which says what they are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stockade_config::{LoadOptions, TreeSource, load};
 use stockade_wire::Value;
@@ -46,4 +46,131 @@ fn each_filter_has_a_jail() {
     let with: BTreeSet<String> = jails().into_iter().collect();
     let without: Vec<String> = crate::filters().into_iter().filter(|name| !with.contains(name)).collect();
     assert!(without.is_empty(), "{without:?}");
+}
+
+/// What a jail's section says, as it is written.
+struct Section {
+    name: String,
+    /// Option, and its lines with their remarks (`path ; Debian`).
+    options: BTreeMap<String, Vec<String>>,
+}
+
+/// The sections of `jail.conf`, in order; the first is `DEFAULT`.
+fn sections() -> Vec<Section> {
+    let text = std::fs::read_to_string(crate::etc().join("jail.conf")).unwrap();
+    let mut sections: Vec<Section> = Vec::new();
+    let mut option = String::new();
+    for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            sections.push(Section { name: name.to_owned(), options: BTreeMap::new() });
+            continue;
+        }
+        let section = sections.last_mut().unwrap();
+        let value = if line.starts_with(' ') {
+            line.trim()
+        } else {
+            let (name, value) = line.split_once(" =").unwrap();
+            option = name.to_owned();
+            value.trim()
+        };
+        section.options.entry(option.clone()).or_default().push(value.to_owned());
+    }
+    sections
+}
+
+/// The logs of a jail: `path (Debian)`, one after another.
+fn logs(jail: &Section, default: &Section) -> String {
+    let mut logs = Vec::new();
+    if jail.options.contains_key("journalmatch") {
+        logs.push("the journal; else".to_owned());
+    }
+    for line in jail.options.get("logpath").into_iter().flatten() {
+        let name = line.strip_prefix("%(").and_then(|line| line.strip_suffix(")s"));
+        let lines = name.map_or(std::slice::from_ref(line), |name| default.options[name].as_slice());
+        for line in lines {
+            let (path, family) = line.split_once(" ; ").unwrap_or((line, ""));
+            let family = family.trim();
+            let family = if family.is_empty() || family == "all" { String::new() } else { format!(" ({family})") };
+            logs.push(format!("`{}`{family}", path.trim()));
+        }
+    }
+    logs.join("<br>")
+}
+
+/// What the first lines of a filter say: service, what it catches, options.
+fn about(filter: &str) -> (String, String, String) {
+    let text = std::fs::read_to_string(crate::etc().join(format!("filter.d/{filter}.conf"))).unwrap();
+    let head: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
+    let service = head[0].trim_start_matches("# ").trim_end_matches('.').to_owned();
+    let catches = head.iter().find_map(|line| line.strip_prefix("# Catches: "));
+    let catches = catches.unwrap_or_else(|| panic!("{filter}.conf does not say what it catches")).to_owned();
+    let mut options = Vec::new();
+    for (at, line) in head.iter().enumerate() {
+        let Some((name, rest)) = line.trim_start_matches("# ").split_once(": ") else { continue };
+        let is_option = !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        if is_option && text.contains(&format!("\n{name} =")) {
+            let word = |line: &str| line.split_whitespace().next().unwrap_or("").to_owned();
+            let mut values = vec![word(rest)];
+            let more = head[at + 1..].iter().map_while(|line| line.strip_prefix("#       "));
+            values.extend(more.filter(|line| !line.starts_with(' ')).map(word));
+            let values = if name == "mode" { format!(": {}", values.join(", ")) } else { String::new() };
+            options.push(format!("`{name}`{values}"));
+        }
+    }
+    (service, catches, options.join("<br>"))
+}
+
+/// The whole page.
+fn page() -> String {
+    let sections = sections();
+    let mut page = String::from(PREFACE);
+    for jail in sections.iter().filter(|jail| jail.name != "DEFAULT" && jail.name != "manual") {
+        let filter = jail.options.get("filter").map_or(jail.name.as_str(), |lines| lines[0].split('[').next().unwrap());
+        let (service, catches, options) = about(filter);
+        let port = jail.options.get("port").map_or("all", |lines| lines[0].as_str()).replace(',', ", ");
+        let filter = match jail.options.get("filter") {
+            Some(lines) => format!("<br>(filter `{}`)", lines[0]),
+            None => String::new(),
+        };
+        let logs = logs(jail, &sections[0]);
+        page.push_str(&format!("| `{}`{filter} | {service} | {catches} | {logs} | {port} | {options} |\n", jail.name));
+    }
+    page
+}
+
+const PREFACE: &str = "\
+# Jails and filters
+
+One line in `/etc/stockade/jail.local` switches a jail on:
+
+```ini
+[postfix]
+enabled = true
+```
+
+`stockade scan --jail NAME LOGFILE` shows what a jail would find in a log. A log
+that lies elsewhere: `logpath = /path/of/it` in the same section. Options of a
+filter go behind its name: `filter = postfix[mode=aggressive]`.
+
+Paths are those of the distributions named behind them; a path without a name is
+the same everywhere. `sshd` is on from the start. Log paths of `jail.conf` have
+names (`nginx_error_log`, `syslog_mail`, ...) that can be set once for all jails
+in `[DEFAULT]`.
+
+This page is made from `etc/jail.conf` and the first lines of the filters by
+`STOCKADE_WRITE=1 cargo test -p stockade-config --test filters guide`.
+
+| jail | service | catches | logs | ports | options |
+|---|---|---|---|---|---|
+";
+
+#[test]
+fn the_guide_says_what_the_files_say() {
+    let path = crate::etc().join("../docs/filters.md");
+    let page = page();
+    if std::env::var_os("STOCKADE_WRITE").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == page, "docs/filters.md is out of date; STOCKADE_WRITE=1 with this test writes it");
 }

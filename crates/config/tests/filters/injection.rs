@@ -46,6 +46,7 @@ fn written(text: &str, writing: Writing) -> String {
     match writing {
         Writing::Any => text.to_owned(),
         Writing::Word => text.replace(char::is_whitespace, "_"),
+        Writing::Cut => text.split(':').next().unwrap_or(text).to_owned(),
         Writing::Quoted => text.replace('\\', "\\\\").replace('"', "\\\""),
         Writing::Hex => text.replace('\\', "\\x5C").replace('"', "\\x22"),
         Writing::Uri => text.replace('%', "%25").replace(' ', "%20").replace('"', "%22").replace('\\', "%5C"),
@@ -124,6 +125,38 @@ fn no_text_of_a_client_chooses_who_is_counted() {
     println!("{} hostile lines: {sum:?}", sum.values().sum::<usize>());
     let none: Vec<&String> = sum.iter().filter(|(_, tried)| **tried == 0).map(|(name, _)| name).collect();
     assert!(none.is_empty(), "samples do not say what clients choose: {none:?}");
+}
+
+#[test]
+fn no_text_of_a_client_is_costly() {
+    const LONG: usize = 4_000;
+    let mut slowest = (std::time::Duration::ZERO, String::new());
+    for name in crate::filters() {
+        for part in crate::sample::read(&name) {
+            let mut engine = Engine::new(&part.call(&name));
+            for sample in &part.samples {
+                for field in &sample.fields {
+                    let tail = about_the_stranger(sample);
+                    let tail = tail.split_once(&field.text).map_or("", |(_, tail)| tail).to_owned();
+                    for piece in
+                        ["A ", "a: ", "(", "[", "\"", "' from ", "x from 203.0.113.66 ", "/", "user=x>, ", &tail]
+                    {
+                        let text = piece.repeat(LONG / piece.len().max(1) + 1);
+                        let line = sample.line.replace(&field.text, &written(&text, field.writing));
+                        engine.forget();
+                        let begin = std::time::Instant::now();
+                        // Stops if a pattern runs out of steps.
+                        engine.line(&line);
+                        let took = begin.elapsed();
+                        if took > slowest.0 {
+                            slowest = (took, format!("{name}.log:{} with {piece:?}", sample.number));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    println!("slowest: {slowest:?}");
 }
 
 #[test]

@@ -16,6 +16,8 @@ mod engine;
 mod guide;
 mod injection;
 mod installed;
+#[path = "../../../../conformance/src/known.rs"]
+mod known;
 #[path = "../original/mod.rs"]
 mod original;
 mod sample;

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! What a service does with text of clients: `any` writes it as it is, `word`
-//! takes no blanks, `quoted` puts a backslash before quotes and backslashes,
+//! takes no blanks, `cut` ends it at a colon, `quoted` puts a backslash before quotes and backslashes,
 //! `hex` writes them as `\x22`, `uri` as `%22`. With a `?` behind it another text
 //! may make the line harmless; without, the failure must stay.
 
@@ -30,6 +30,7 @@ pub(crate) struct Expected {
 pub(crate) enum Writing {
     Any,
     Word,
+    Cut,
     Quoted,
     Hex,
     Uri,
@@ -118,6 +119,7 @@ fn field(note: &str) -> Option<Field> {
     let writing = match writing {
         "any" => Writing::Any,
         "word" => Writing::Word,
+        "cut" => Writing::Cut,
         "quoted" => Writing::Quoted,
         "hex" => Writing::Hex,
         "uri" => Writing::Uri,

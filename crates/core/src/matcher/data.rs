@@ -1,5 +1,6 @@
 //! What a hit, or a session of several hits, knows about a failure.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -42,6 +43,14 @@ impl Value {
         }
     }
 
+    /// [`Value::text`] without a copy where that is possible.
+    pub(super) fn shown(&self) -> Cow<'_, str> {
+        match self {
+            Value::Text(text) => Cow::Borrowed(text),
+            Value::Tuple(_) => Cow::Owned(self.text().into()),
+        }
+    }
+
     /// As one text; a tuple as Python shows it, which is what the original bans then.
     pub(super) fn text(&self) -> Box<str> {
         match self {
@@ -52,6 +61,15 @@ impl Value {
                 format!("({})", shown.join(", ")).into()
             }
         }
+    }
+}
+
+impl From<Value> for GroupValue {
+    fn from(value: Value) -> GroupValue {
+        GroupValue::Text(match value {
+            Value::Text(text) => text,
+            tuple @ Value::Tuple(_) => tuple.text(),
+        })
     }
 }
 
@@ -115,10 +133,17 @@ impl Data {
 
     /// The groups that are set, sorted by name.
     pub(super) fn report(&self) -> Vec<(Arc<str>, GroupValue)> {
-        let mut out: Vec<(Arc<str>, GroupValue)> = Vec::with_capacity(self.groups.len() + 1);
-        for (name, value) in &self.groups {
-            out.push((Arc::clone(name), GroupValue::Text(value.text())));
-        }
+        let groups = self.groups.iter().map(|(name, value)| (Arc::clone(name), GroupValue::Text(value.text())));
+        self.with_users(groups.collect())
+    }
+
+    /// As [`Data::report`], of what is not needed any more.
+    pub(super) fn take_report(&mut self) -> Vec<(Arc<str>, GroupValue)> {
+        let groups = std::mem::take(&mut self.groups).into_iter().map(|(name, value)| (name, value.into()));
+        self.with_users(groups.collect())
+    }
+
+    fn with_users(&self, mut out: Vec<(Arc<str>, GroupValue)>) -> Vec<(Arc<str>, GroupValue)> {
         if !self.users.is_empty() {
             out.push((Arc::from("users"), GroupValue::List(self.users.iter().cloned().collect())));
         }

@@ -130,7 +130,9 @@ impl Matcher {
                 }
                 return;
             }
-            let lines = matched.get_or_insert_with(|| match_text(&[cut.before, &cut.date, cut.behind])).clone();
+            let whole = || match_text(&[cut.before, &cut.date, cut.behind]);
+            // Mostly this is the last pattern that is tried.
+            let lines = if mode.all { matched.get_or_insert_with(whole).clone() } else { whole() };
             if self.is_undated(now, &sight, std::slice::from_ref(&lines)) {
                 continue;
             }
@@ -260,7 +262,7 @@ impl Matcher {
 
     /// The groups of the prefregex, overwritten by those of the failregex that are set.
     fn groups(&self, filter: &Filter, pattern: &Pattern, sight: &Sight<'_>, text: &str) -> Data {
-        let mut data = Data::default();
+        let mut data = Data { groups: Vec::with_capacity(8), ..Data::default() };
         if let (true, Some(prefregex)) = (sight.common, &filter.prefregex) {
             prefregex.add_groups(&self.common, sight.whole, true, &mut data);
         }
@@ -389,7 +391,7 @@ impl Matcher {
             ip: data.ip.clone(),
             time,
             nofail,
-            groups: data.report(),
+            groups: if session.is_some() { data.report() } else { data.take_report() },
             matches: if session.is_some() { data.matches.clone() } else { std::mem::take(&mut data.matches) },
         });
         self.sessions.put_back(home, data);
@@ -409,9 +411,18 @@ impl LineReport {
 
 /// Finds out who a hit is about; sets [`Data::ip`] where the id is not the address.
 fn identify(data: &mut Data, usedns: UseDns, session: bool) -> Identity {
-    let text = |name: &str| data.get(name).map(Value::text);
+    let (identity, ip) = identity(data, usedns, session);
+    if ip.is_some() {
+        data.ip = ip;
+    }
+    identity
+}
+
+/// Who a hit is about, and the address where the id is something else.
+fn identity(data: &Data, usedns: UseDns, session: bool) -> (Identity, Option<FailureId>) {
+    let text = |name: &str| data.get(name).map(Value::shown);
     let fid = text("fid");
-    let cidr = data.get("cidr").filter(|v| v.is_true()).map(|v| prefix(&v.text()));
+    let cidr = data.get("cidr").filter(|v| v.is_true()).map(|v| prefix(&v.shown()));
     let own = |fid: &str| if usedns == UseDns::Raw { raw(fid) } else { FailureId::parse(fid) };
     let address = text("ip4").or_else(|| text("ip6"));
     let (shown, id) = match (address, text("dns")) {
@@ -425,26 +436,25 @@ fn identify(data: &mut Data, usedns: UseDns, session: bool) -> Identity {
         }
         (None, Some(name)) => {
             // A name that is an address is that address, whatever `usedns` says.
-            return match (FailureId::parse(&name), usedns) {
+            let identity = match (FailureId::parse(&name), usedns) {
                 (id @ FailureId::Net(_), _) => Identity::Known(Who::Id(id)),
                 (_, UseDns::No) => Identity::Nobody,
-                _ => Identity::Known(Who::Name(name)),
+                _ => Identity::Known(Who::Name(name.into())),
             };
+            return (identity, None);
         }
         (None, None) => {
-            return match fid {
+            let identity = match fid {
                 Some(fid) => Identity::Known(Who::Id(own(&fid))),
                 None if session => Identity::Later,
                 None => Identity::Missing,
             };
+            return (identity, None);
         }
     };
     match fid {
-        Some(fid) if fid != shown => {
-            data.ip = Some(id);
-            Identity::Known(Who::Id(own(&fid)))
-        }
-        _ => Identity::Known(Who::Id(id)),
+        Some(fid) if fid != shown => (Identity::Known(Who::Id(own(&fid))), Some(id)),
+        _ => (Identity::Known(Who::Id(id)), None),
     }
 }
 

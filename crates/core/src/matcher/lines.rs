@@ -169,6 +169,8 @@ impl Cut<'_> {
 pub(super) enum Care {
     /// All of it.
     Whole,
+    /// All of it; its date is regular (see [`super::skip`]).
+    Regular,
     /// Its date: it holds no literal that the patterns need.
     Date,
 }
@@ -272,7 +274,8 @@ impl Matcher {
         let mut batch = self.empty_batch(block);
         for line in Lines::new(block) {
             batch.lines = batch.lines.saturating_add(1);
-            self.raw_line(&filter, now, block, &line, Care::Whole, &mut batch.failures);
+            let report = self.raw_line(&filter, now, block, &line, Care::Whole, LineMode::DAEMON);
+            self.add_failures(now, block, &line, report, &mut batch.failures);
         }
         batch
     }
@@ -290,7 +293,7 @@ impl Matcher {
         }
     }
 
-    /// Decodes one line of a block, looks at it as the daemon does, and adds its failures.
+    /// Decodes one line of a block and looks at it.
     pub(super) fn raw_line(
         &mut self,
         filter: &Filter,
@@ -298,8 +301,8 @@ impl Matcher {
         block: &Block,
         line: &RawLine<'_>,
         care: Care,
-        failures: &mut Vec<Failure>,
-    ) {
+        mode: LineMode,
+    ) -> LineReport {
         let bytes = line.bytes;
         if bytes.len() > LINE_BYTES_MAX {
             self.counters.long += 1;
@@ -312,7 +315,7 @@ impl Matcher {
                 );
                 self.notes.say(Level::Warning, text);
             }
-            return;
+            return LineReport::default();
         }
         let (text, whole) = filter.encoding.decode(bytes);
         if !whole {
@@ -323,7 +326,18 @@ impl Matcher {
         let ended = text.get(..line_text.len() + 1).filter(|t| t.ends_with('\n'));
         let stamp = line.stamp.map(|stamp| stamp.time);
         let text = Text { line: line_text, ended };
-        let report = self.look(filter, now, text, stamp, block.in_operation, LineMode::DAEMON, care);
+        self.look(filter, now, text, stamp, block.in_operation, mode, care)
+    }
+
+    /// Adds what was found in a line of a block to its failures.
+    pub(super) fn add_failures(
+        &mut self,
+        now: Timestamp,
+        block: &Block,
+        line: &RawLine<'_>,
+        report: LineReport,
+        failures: &mut Vec<Failure>,
+    ) {
         for mut hit in report.hits {
             let Some(who) = hit.who else { continue };
             // These are the id already.
@@ -376,7 +390,7 @@ impl Matcher {
         let lent = mode.findtime && in_operation;
         let dated = match stamp {
             Some(time) => Ok(self.stamped(filter, text, time)),
-            None => self.dated(filter, now, text, lent, mode.ageless, &mut report),
+            None => self.dated(filter, now, text, lent, mode.ageless, care, &mut report),
         };
         let (cut, mut when) = match dated {
             Ok(dated) => dated,
@@ -399,7 +413,7 @@ impl Matcher {
                 return report;
             }
         }
-        if care == Care::Whole || !cut.keeps_literals() {
+        if care != Care::Date || !cut.keeps_literals() {
             self.find(filter, now, &cut, when, mode, &mut report);
         }
         report
@@ -419,6 +433,7 @@ impl Matcher {
     ///
     /// # Errors
     /// Why the line is given up.
+    #[expect(clippy::too_many_arguments, reason = "the state of one line, passed once")]
     fn dated<'a>(
         &mut self,
         filter: &Filter,
@@ -426,6 +441,7 @@ impl Matcher {
         text: Text<'a>,
         lend_now: bool,
         ageless: bool,
+        care: Care,
         report: &mut LineReport,
     ) -> Result<(Cut<'a>, When), &'static str> {
         let line = text.line;
@@ -435,6 +451,11 @@ impl Matcher {
             let mut clock = filter.clock(now);
             if ageless {
                 clock.wall = Timestamp::from_secs(0);
+            }
+            if care == Care::Regular
+                && let Some(dated) = self.choice.look_regular(templates, line, &clock)
+            {
+                return Some(dated);
             }
             let (scratch, slots) = (&mut self.scratch, &mut self.slots);
             let lookup = self.choice.look(templates, scratch, slots, line, &clock);
@@ -597,7 +618,7 @@ fn iso(filter: &Filter, time: Timestamp) -> String {
 }
 
 /// The lines of a block, in order.
-struct Lines<'a> {
+pub(super) struct Lines<'a> {
     rest: &'a [u8],
     at: usize,
     stamps: std::slice::Iter<'a, Stamp>,
@@ -613,7 +634,7 @@ pub(super) struct RawLine<'a> {
 }
 
 impl<'a> Lines<'a> {
-    fn new(block: &'a Block) -> Self {
+    pub(super) fn new(block: &'a Block) -> Self {
         Lines { rest: &block.text, at: 0, stamps: block.stamps.iter() }
     }
 }

@@ -10,10 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use aho_corasick::AhoCorasick;
 use stockade_pattern::LiteralSet;
 
-use super::needs::Needs;
+use super::needs::{Clause, Needs};
 
 /// Most needles that one filter may put into a search over all lines.
 const NEEDLES_MAX: usize = 96;
+/// What a line of the sample costs that has to be looked at; a needle costs about half of that.
+const LINE_COST: u64 = 4;
+/// What a needle costs, in rising order: a choice with too many needles is made anew with the next one.
+const NEEDLE_COSTS: [u64; 3] = [2, 32, 1024];
 /// Bytes by which the search finds a place where a needle may begin.
 const HEAD: usize = 4;
 /// Most spellings of one needle that is looked for in any case.
@@ -87,42 +91,39 @@ fn hash(run: &[u8]) -> usize {
 ///
 /// Nothing if there is no good choice, so that every line has to be looked at.
 pub(super) fn choose(needs: &Needs, sample: &Sample) -> Option<BTreeSet<Vec<u8>>> {
-    let mut best: Option<(u64, BTreeSet<Vec<u8>>)> = None;
-    for way in &needs.ways {
-        let mut cost = 0_u64;
-        let mut needles = BTreeSet::new();
-        for clause in way {
-            let Some((price, chosen)) = clause.iter().filter_map(|set| price(set, sample)).min() else {
-                cost = u64::MAX;
-                break;
-            };
-            cost = cost.saturating_add(price.0);
-            needles.extend(chosen);
-        }
-        let needles = without_longer(&needles);
-        // A needle more costs about as much as a line more in some thousands.
-        let cost = cost.saturating_add(needles.len() as u64);
-        if needles.len() <= NEEDLES_MAX && cost < u64::MAX && best.as_ref().is_none_or(|(least, _)| cost < *least) {
-            best = Some((cost, needles));
-        }
+    // Where that would be too many needles they are taken to cost more.
+    NEEDLE_COSTS.iter().find_map(|cost| {
+        let chosen = needs.ways.iter().filter_map(|way| choose_for(way, sample, *cost));
+        chosen.min().map(|(_, needles)| needles)
+    })
+}
+
+/// The best sets for one way, what they cost, and the needles; nothing if they are too many.
+fn choose_for(way: &[Clause], sample: &Sample, needle_cost: u64) -> Option<(u64, BTreeSet<Vec<u8>>)> {
+    let mut cost = 0_u64;
+    let mut needles = BTreeSet::new();
+    for clause in way {
+        let (price, chosen) = clause.iter().filter_map(|set| price(set, sample, needle_cost)).min()?;
+        cost = cost.saturating_add(price);
+        needles.extend(chosen);
     }
-    best.map(|(_, needles)| needles)
+    let needles = without_longer(&needles);
+    (needles.len() <= NEEDLES_MAX).then_some((cost, needles))
 }
 
 /// What it costs to look for one of the literals of a set, and the needles for it; least is best.
 ///
-/// First come lines that hold one, then too short needles, then their number.
-type Price = (u64, usize, usize);
-
-fn price(set: &LiteralSet, sample: &Sample) -> Option<(Price, Vec<Vec<u8>>)> {
+/// A line of the sample that holds one costs [`LINE_COST`], a byte that is missing to a
+/// needle of [`HEAD`] bytes as much as two such lines, as it makes each search slower.
+fn price(set: &LiteralSet, sample: &Sample, needle_cost: u64) -> Option<(u64, Vec<Vec<u8>>)> {
     let lines: u64 = set.literals.iter().map(|l| u64::from(sample.lines_with(l, set.ignorecase))).sum();
     let mut needles: Vec<Vec<u8>> = Vec::new();
     for literal in &set.literals {
         needles.extend(if set.ignorecase { spellings(literal, sample)? } else { vec![piece(literal, sample)] });
     }
-    let short = needles.iter().map(|n| HEAD.saturating_sub(n.len())).max().unwrap_or(HEAD);
-    let rare_enough = lines.saturating_mul(4).saturating_add(8 * short as u64);
-    Some(((rare_enough, short, needles.len()), needles))
+    let short = needles.iter().map(|n| HEAD.saturating_sub(n.len())).max().unwrap_or(HEAD) as u64;
+    let cost = lines * LINE_COST + 2 * short * LINE_COST + needles.len() as u64 * needle_cost;
+    Some((cost, needles))
 }
 
 /// The literal from its rarest run of bytes on, if its beginning is common.

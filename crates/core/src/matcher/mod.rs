@@ -33,7 +33,8 @@ pub use decode::{Encoding, LINE_BYTES_MAX};
 pub use filter::{DatePattern, Filter, FilterError, FilterSpec, MAXLINES_MAX, UseDns};
 pub use lines::{Counters, DateRank, DateSeen, Hit, LineMode, LineReport, Matcher, Seen};
 pub use notes::{Level, NOTES_MAX, Note};
-pub use scanner::{Scan, Scanner};
+pub use scanner::{Needles, Scan, Scanner};
+pub use skip::FoundLine;
 pub use snapshot::{SNAPSHOT_BYTES_MAX, SnapshotError};
 
 #[cfg(test)]

@@ -46,12 +46,22 @@ pub struct Scanner {
     aside: u32,
 }
 
+/// What a scanner looks for, for reports. Filters are named by their places.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needles {
+    /// Each needle with the filters that it stands for.
+    pub list: Vec<(Vec<u8>, Vec<usize>)>,
+    /// Filters that look at every line.
+    pub every: Vec<usize>,
+}
+
 /// What is looked for, for one set of filters.
 #[derive(Debug)]
 struct Plan {
     passes: Vec<Pass>,
     /// Tells which needles a line holds, where that matters.
     which: Option<AhoCorasick>,
+    needles: Vec<Vec<u8>>,
     /// The filters that each needle stands for, by their places.
     owners: Vec<Vec<usize>>,
     /// Filters to which each line may matter.
@@ -103,7 +113,7 @@ impl Plan {
         // Without a search every line may matter to everybody.
         every.iter_mut().for_each(|every| *every |= passes.is_none());
         let which = if filters.len() > 1 { AhoCorasick::new(&needles).ok() } else { None };
-        Plan { passes: passes.unwrap_or_default(), which, owners, every }
+        Plan { passes: passes.unwrap_or_default(), which, needles, owners, every }
     }
 
     /// The lines with a needle, in order.
@@ -167,6 +177,16 @@ impl Scanner {
     /// Is it made for just these filters, in this order?
     pub fn is_for<'f>(&self, filters: impl ExactSizeIterator<Item = &'f Arc<Filter>>) -> bool {
         filters.len() == self.filters.len() && filters.zip(&*self.filters).all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+
+    /// What is looked for at present.
+    pub fn needles(&self) -> Needles {
+        let Some(plan) = &self.plan else { return Needles::default() };
+        let every = plan.every.iter().enumerate().filter(|(_, every)| **every).map(|(place, _)| place);
+        Needles {
+            list: plan.needles.iter().cloned().zip(plan.owners.iter().cloned()).collect(),
+            every: every.collect(),
+        }
     }
 
     /// Looks through a block that is to be judged as of `now`.

@@ -3,7 +3,10 @@
 //! Source: fail2ban `server/filter.py`, `_mergeFailure`, and its cache: 100
 //! sessions, each for 5 minutes from its first line, the oldest go first.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher};
+
+use hashbrown::HashMap;
 
 use super::data::{Data, bound};
 use crate::time::{Span, Timestamp};
@@ -24,10 +27,35 @@ pub(super) struct Session {
     serial: u64,
 }
 
+/// Spreads the ids of sessions (FNV-1a). Whoever chooses ids to collide gains
+/// nothing: at most [`SESSIONS_MAX`] are known.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spread;
+
+impl BuildHasher for Spread {
+    type Hasher = Sum;
+
+    fn build_hasher(&self) -> Sum {
+        Sum(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+struct Sum(u64);
+
+impl Hasher for Sum {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |sum, b| (sum ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 29
+    }
+}
+
 /// The sessions of one jail.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sessions {
-    known: HashMap<Box<str>, Session>,
+    known: HashMap<Box<str>, Session, Spread>,
     /// Ids in the order of their first lines; some are gone already.
     queue: VecDeque<(Box<str>, u64)>,
     serial: u64,
@@ -60,7 +88,7 @@ impl Sessions {
         }
         let forget = hit.take("mlfforget").is_some_and(|v| v.is_true());
         let (mut data, home) = match self.take(id, now) {
-            Some(session) => {
+            Some((id, session)) => {
                 let mut data = session.data;
                 data.add_user(hit.get("user"));
                 let was_nofail = data.take("nofail").is_some_and(|v| v.is_true());
@@ -72,7 +100,7 @@ impl Sessions {
                     data.matches.clear();
                 }
                 data.overwrite(hit.groups);
-                let home = if forget { Home::Nowhere } else { Home::Known(id.into(), session.until, session.serial) };
+                let home = if forget { Home::Nowhere } else { Home::Known(id, session.until, session.serial) };
                 (data, home)
             }
             None if forget => (hit, Home::Nowhere),
@@ -105,8 +133,8 @@ impl Sessions {
     }
 
     /// Takes a living session out.
-    fn take(&mut self, id: &str, now: Timestamp) -> Option<Session> {
-        self.known.remove(id).filter(|session| session.until > now)
+    fn take(&mut self, id: &str, now: Timestamp) -> Option<(Box<str>, Session)> {
+        self.known.remove_entry(id).filter(|(_, session)| session.until > now)
     }
 
     /// Makes room for a new session.

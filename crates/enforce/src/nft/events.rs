@@ -1,5 +1,6 @@
 //! Who else changes the table: notifications of the kernel.
 
+use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
@@ -30,7 +31,7 @@ pub enum KernelEvent {
 #[derive(Debug)]
 pub(crate) struct Watch {
     socket: Socket,
-    table: String,
+    tables: Vec<String>,
     pending: Pending,
 }
 
@@ -43,17 +44,28 @@ struct Pending {
 
 impl Watch {
     pub(crate) fn open(table: &str) -> Result<Self, Error> {
+        Self::open_all(vec![table.to_owned()])
+    }
+
+    /// For tables with any of these names, of whatever family.
+    pub(crate) fn open_all(tables: Vec<String>) -> Result<Self, Error> {
         let socket = Socket::open(Some(netlink::NETFILTER), GROUP_MASK)
             .map_err(|e| Error::errno("subscribe to changes of nftables", e))?;
-        Ok(Watch { socket, table: table.to_owned(), pending: Pending::default() })
+        Ok(Watch { socket, tables, pending: Pending::default() })
     }
 
     /// Reads all notifications that wait; those caused by the socket `own` are left out.
     pub(crate) fn read(&mut self, own: u32) -> Vec<KernelEvent> {
+        self.read_but(own, &HashSet::new())
+    }
+
+    /// The same, without what processes with these numbers did.
+    pub(crate) fn read_but(&mut self, own: u32, children: &HashSet<u32>) -> Vec<KernelEvent> {
         let mut events = Vec::new();
         loop {
-            let (table, pending) = (&self.table, &mut self.pending);
-            match self.socket.receive(|message| take(message, own, table, pending, &mut events)) {
+            let (tables, pending) = (&self.tables, &mut self.pending);
+            let whose = |message: Message<'_>| message.port_id == own;
+            match self.socket.receive(|m| take(m, whose(m), children, tables, pending, &mut events)) {
                 Ok(true) => {}
                 Ok(false) => return events,
                 Err(Errno::NOBUFS) => events.push(KernelEvent::Overrun),
@@ -72,20 +84,31 @@ impl AsFd for Watch {
     }
 }
 
-fn take(message: Message<'_>, own: u32, table: &str, pending: &mut Pending, events: &mut Vec<KernelEvent>) {
+fn take(
+    message: Message<'_>,
+    own: bool,
+    children: &HashSet<u32>,
+    tables: &[String],
+    pending: &mut Pending,
+    events: &mut Vec<KernelEvent>,
+) {
     let Some(body) = message.payload.get(4..) else { return };
-    if message.port_id == own || message.kind >> 8 != SUBSYSTEM {
+    if own || message.kind >> 8 != SUBSYSTEM {
         return;
     }
     match message.kind & 0xff {
         // The end of a transaction says who made it.
         NEWGEN => {
             let name = attribute(body, GEN_PROC_NAME).map(text).unwrap_or_default();
-            let who = match attribute(body, GEN_PROC_PID).and_then(be32) {
+            let pid = attribute(body, GEN_PROC_PID).and_then(be32);
+            let who = match pid {
                 Some(pid) => format!("{name} (pid {pid})"),
                 None => name.to_owned(),
             };
             let seen = std::mem::take(pending);
+            if pid.is_some_and(|pid| children.contains(&pid)) {
+                return;
+            }
             if seen.gone {
                 events.push(KernelEvent::TableGone { who });
             } else if seen.changed {
@@ -94,7 +117,7 @@ fn take(message: Message<'_>, own: u32, table: &str, pending: &mut Pending, even
         }
         // All other kinds of notifications name the table in their first attribute.
         kind => {
-            if attribute(body, TABLE_NAME).map(text) == Some(table) {
+            if attribute(body, TABLE_NAME).map(text).is_some_and(|name| tables.iter().any(|t| t == name)) {
                 pending.changed = true;
                 pending.gone |= kind == DELTABLE;
             }

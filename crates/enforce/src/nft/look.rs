@@ -6,7 +6,7 @@ use stockade_core::Net;
 use super::words::*;
 use super::{first, transact, write};
 use crate::error::Error;
-use crate::netlink::{DUMP, Message, Socket, attribute, be32, text};
+use crate::netlink::{DUMP, Message, Socket, attribute, attributes, be32, be64, text};
 
 /// A table as the kernel shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,11 +98,87 @@ pub(crate) fn standing(socket: &mut Socket, table: &str) -> Result<Vec<Object>, 
     Ok(all)
 }
 
-/// Asks for one element by its key.
-pub(crate) fn has_element(socket: &mut Socket, table: &str, set: &str, net: Net) -> Result<bool, Errno> {
+/// What stands in a table of any family, without the elements of its sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) exists: bool,
+    pub(crate) chains: Vec<String>,
+    /// Sets with a name; no maps.
+    pub(crate) sets: Vec<String>,
+    /// Rules that look into a set: chain, number of the rule, set.
+    pub(crate) lookups: Vec<(String, u64, String)>,
+}
+
+/// Looks at a table.
+pub(crate) fn look_at(socket: &mut Socket, family: u8, table: &str) -> Result<Seen, Errno> {
+    let mut seen = Seen::default();
+    let ask = |socket: &mut Socket, get: u16, new: u16| {
+        let found = socket.request(
+            |w| {
+                w.begin(SUBSYSTEM << 8 | get, DUMP, &[family, 0, 0, 0]);
+                // All three kinds name their table in the same attribute.
+                w.text(RULE_TABLE, table);
+                w.end();
+            },
+            |found: &mut Vec<Vec<u8>>, message| {
+                let Some(body) = body_of(message, new) else { return };
+                if attribute(body, RULE_TABLE).map(text) == Some(table) {
+                    found.push(body.to_vec());
+                }
+            },
+        );
+        match found {
+            Err(Errno::NOENT) => Ok(Vec::new()),
+            other => other,
+        }
+    };
+    let named = |body: &[u8], kind| attribute(body, kind).map(text).unwrap_or_default().to_owned();
+    seen.chains = ask(socket, GETCHAIN, NEWCHAIN)?.iter().map(|body| named(body, CHAIN_NAME)).collect();
+    for body in ask(socket, GETSET, NEWSET)? {
+        let flags = attribute(&body, SET_FLAGS).and_then(be32).unwrap_or(0);
+        if flags & (SET_F_ANONYMOUS | SET_F_MAP) == 0 {
+            seen.sets.push(named(&body, SET_NAME));
+        }
+    }
+    for body in ask(socket, GETRULE, NEWRULE)? {
+        let handle = attribute(&body, RULE_HANDLE).and_then(be64).unwrap_or(0);
+        let expressions = attribute(&body, RULE_EXPRESSIONS).unwrap_or_default();
+        for (_, expression) in attributes(expressions) {
+            let set = attribute(expression, EXPR_DATA).and_then(|data| attribute(data, LOOKUP_SET)).map(text);
+            if let Some(set) = set.filter(|_| attribute(expression, EXPR_NAME).map(text) == Some("lookup")) {
+                seen.lookups.push((named(&body, RULE_CHAIN), handle, set.to_owned()));
+            }
+        }
+    }
+    seen.exists = !seen.chains.is_empty() || !seen.sets.is_empty() || table_exists(socket, family, table)?;
+    Ok(seen)
+}
+
+fn table_exists(socket: &mut Socket, family: u8, table: &str) -> Result<bool, Errno> {
     let found = socket.request(
         |w| {
-            w.begin(SUBSYSTEM << 8 | GETSETELEM, 0, &[PROTO_INET, 0, 0, 0]);
+            w.begin(SUBSYSTEM << 8 | GETTABLE, 0, &[family, 0, 0, 0]);
+            w.text(TABLE_NAME, table);
+            w.end();
+        },
+        |found: &mut bool, message| *found |= body_of(message, NEWTABLE).is_some(),
+    );
+    match found {
+        Err(Errno::NOENT) => Ok(false),
+        other => other,
+    }
+}
+
+/// Asks for one element by its key.
+pub(crate) fn has_element(socket: &mut Socket, table: &str, set: &str, net: Net) -> Result<bool, Errno> {
+    has_element_of(socket, PROTO_INET, table, set, net)
+}
+
+/// The same in a table of any family.
+pub(crate) fn has_element_of(socket: &mut Socket, family: u8, table: &str, set: &str, net: Net) -> Result<bool, Errno> {
+    let found = socket.request(
+        |w| {
+            w.begin(SUBSYSTEM << 8 | GETSETELEM, 0, &[family, 0, 0, 0]);
             w.text(ELEMS_TABLE, table);
             w.text(ELEMS_SET, set);
             w.nest(ELEMS_ELEMENTS, |w| w.nest(LIST_ELEM, |w| write::key(w, net)));

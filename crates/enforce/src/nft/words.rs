@@ -53,6 +53,7 @@ pub(crate) const HOOK_FORWARD: u32 = 2;
 
 pub(crate) const RULE_TABLE: u16 = 1;
 pub(crate) const RULE_CHAIN: u16 = 2;
+pub(crate) const RULE_HANDLE: u16 = 3;
 pub(crate) const RULE_EXPRESSIONS: u16 = 4;
 pub(crate) const LIST_ELEM: u16 = 1;
 pub(crate) const EXPR_NAME: u16 = 1;
@@ -67,6 +68,7 @@ pub(crate) const SET_DATA_TYPE: u16 = 6;
 pub(crate) const SET_DATA_LEN: u16 = 7;
 pub(crate) const SET_ID: u16 = 10;
 pub(crate) const SET_GC_INTERVAL: u16 = 12;
+pub(crate) const SET_F_ANONYMOUS: u32 = 0x1;
 pub(crate) const SET_F_INTERVAL: u32 = 0x4;
 pub(crate) const SET_F_MAP: u32 = 0x8;
 pub(crate) const SET_F_TIMEOUT: u32 = 0x10;

@@ -15,6 +15,8 @@ const GC_MILLIS: u32 = 60_000;
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
     pub(super) writer: Writer,
+    /// Of which family the table is.
+    family: u8,
     table: &'a str,
     /// Messages that will be acknowledged.
     pub(super) messages: usize,
@@ -26,12 +28,12 @@ pub(crate) struct Batch<'a> {
 pub(crate) type ChainName<'a> = &'a str;
 
 impl<'a> Batch<'a> {
-    pub(crate) fn new(socket: &Socket, table: &'a str) -> Self {
+    pub(crate) fn new(socket: &Socket, family: u8, table: &'a str) -> Self {
         let mut writer = socket.writer();
         let [high, low] = SUBSYSTEM.to_be_bytes();
         writer.begin(BATCH_BEGIN, 0, &[0, 0, high, low]);
         writer.end();
-        Batch { writer, table, messages: 0, rules: 0 }
+        Batch { writer, family, table, messages: 0, rules: 0 }
     }
 
     /// Closes the transaction.
@@ -42,7 +44,7 @@ impl<'a> Batch<'a> {
     }
 
     fn message(&mut self, kind: u16, flags: u16, body: impl FnOnce(&mut Writer)) -> u32 {
-        let seq = self.writer.begin(SUBSYSTEM << 8 | kind, flags | ACK, &[PROTO_INET, 0, 0, 0]);
+        let seq = self.writer.begin(SUBSYSTEM << 8 | kind, flags | ACK, &[self.family, 0, 0, 0]);
         body(&mut self.writer);
         self.writer.end();
         self.messages = self.messages.saturating_add(1);
@@ -186,6 +188,25 @@ impl<'a> Batch<'a> {
             w.text(OBJ_NAME, name);
             w.be32(OBJ_TYPE, OBJ_COUNTER);
             w.nest(OBJ_DATA, |_| {});
+        })
+    }
+
+    /// Removes one rule by its number.
+    pub(crate) fn delete_rule(&mut self, chain: &str, handle: u64) -> u32 {
+        let table = self.table;
+        self.message(DELRULE, 0, |w| {
+            w.text(RULE_TABLE, table);
+            w.text(RULE_CHAIN, chain);
+            w.bytes(RULE_HANDLE, &handle.to_be_bytes());
+        })
+    }
+
+    /// Removes all elements of a set.
+    pub(crate) fn flush_set(&mut self, set: &str) -> u32 {
+        let table = self.table;
+        self.message(DELSETELEM, 0, |w| {
+            w.text(ELEMS_TABLE, table);
+            w.text(ELEMS_SET, set);
         })
     }
 

@@ -12,6 +12,7 @@ use stockade_source::{FileReader, Journal, Note};
 
 use super::actor::{Actor, Reads};
 use super::apart::Apart;
+use super::asker::Asker;
 use super::pool::Pool;
 use super::store::{StoreHandle, StoreJob};
 use super::watch::WatchHandle;
@@ -100,6 +101,7 @@ pub(crate) struct Reach {
     pub(crate) pool: Pool,
     pub(crate) store: StoreHandle,
     pub(crate) watch: WatchHandle,
+    pub(crate) asker: Asker,
     pub(crate) log: Log,
 }
 
@@ -131,7 +133,7 @@ pub(crate) struct SourceRun {
 impl SourceRun {
     /// A source that nobody is attached to yet.
     pub(crate) fn new(name: Arc<str>, reader: Reader, reach: &Reach) -> Arc<SourceRun> {
-        let Reach { pool, store, watch, log } = reach.clone();
+        let Reach { pool, store, watch, log, .. } = reach.clone();
         let run = SourceRun {
             name,
             reader: Mutex::new(reader),

@@ -1,18 +1,20 @@
 //! The kernel's thread: the only one that touches our table.
 //!
 //! It waits for work and for news of others' changes to the table. A long load
-//! is done in steps between which single bans go through.
+//! is done in steps between which single bans go through. Stock firewall actions
+//! that need no shell are carried out here as well.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use stockade_core::judge::{Event, Retry};
 use stockade_core::{Decision, JailName, Net, Seq, Turn};
+use stockade_enforce::stock::{Stock, StockAction};
 use stockade_enforce::{GroupCount, Held, Kernel, Layout, Means, OnClose, Progress, SetOp};
 
 use super::judge::{JudgeControl, JudgeInbox};
@@ -22,6 +24,9 @@ use crate::log::{Level, Log};
 /// After a failed load, how long until it is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// How often that is looked at of whose loss nobody tells us.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
 /// What the thread can be asked for.
 enum Job {
     Turn(Arc<Turn>),
@@ -30,7 +35,7 @@ enum Job {
     Doubt(JailName, Net),
     /// All stored bans have been decided about: what stood before may go.
     Settle,
-    Layout(Layout, Sender<Result<(), String>>),
+    Layout(Layout, Vec<StockAction>, Sender<Result<(), String>>),
     Verify(JailName, Net, Sender<bool>),
     Counters(Sender<Vec<GroupCount>>),
     Close(OnClose, Sender<Result<(), String>>),
@@ -59,6 +64,27 @@ pub(crate) struct KernelState {
     pub(crate) trouble: String,
     /// Nothing is enforced at all.
     pub(crate) dry: bool,
+    /// By which means jails with stock firewall actions block, in words.
+    pub(crate) stock: HashMap<JailName, String>,
+    /// Does any jail block by our own means?
+    pub(crate) own: bool,
+}
+
+impl KernelState {
+    /// By which means a jail blocks, in words.
+    pub(crate) fn means_of(&self, jail: &JailName) -> &str {
+        self.stock.get(jail).unwrap_or(&self.means)
+    }
+
+    /// All that enforces, in words.
+    pub(crate) fn all_means(&self) -> String {
+        let own = (self.own || self.stock.is_empty()).then(|| self.means.clone());
+        let mut kinds: Vec<&str> = self.stock.values().filter_map(|words| words.split(',').next()).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let stock = (!kinds.is_empty()).then(|| format!("stock actions ({})", kinds.join(", ")));
+        own.into_iter().chain(stock).collect::<Vec<_>>().join(" and ")
+    }
 }
 
 /// What enforces, in words.
@@ -89,7 +115,16 @@ impl KernelHandle {
         };
         let shared = Arc::new(Shared { jobs: Mutex::default(), wake: Waker::new()?, state: Mutex::new(state) });
         let layout = Layout::default();
-        let thread = Thread { kernel, shared: Arc::clone(&shared), judge, log, layout, loading: Loading::Held };
+        let thread = Thread {
+            kernel,
+            stock: Stock::new(),
+            shared: Arc::clone(&shared),
+            judge,
+            log,
+            layout,
+            loading: Loading::Held,
+            looked: Instant::now(),
+        };
         std::thread::Builder::new().name("kernel".into()).spawn(move || thread.run())?;
         Ok(KernelHandle { shared })
     }
@@ -115,8 +150,9 @@ impl KernelHandle {
     }
 
     /// Changes what jails block, without a gap.
-    pub(crate) fn layout(&self, layout: Layout) -> Result<(), String> {
-        self.ask(|reply| Job::Layout(layout, reply)).unwrap_or_else(|| Err("the kernel thread has gone".to_owned()))
+    pub(crate) fn layout(&self, layout: Layout, stock: Vec<StockAction>) -> Result<(), String> {
+        self.ask(|reply| Job::Layout(layout, stock, reply))
+            .unwrap_or_else(|| Err("the kernel thread has gone".to_owned()))
     }
 
     /// Does the kernel hold this very host or network for this jail now?
@@ -165,12 +201,15 @@ enum Loading {
 
 struct Thread {
     kernel: Kernel,
+    stock: Stock,
     shared: Arc<Shared>,
     judge: Arc<JudgeInbox>,
     log: Log,
     /// Jails without an entry only count.
     layout: Layout,
     loading: Loading,
+    /// When we last looked whether everything stands.
+    looked: Instant,
 }
 
 impl Thread {
@@ -180,10 +219,15 @@ impl Thread {
             let patience = match self.loading {
                 Loading::Going if !trouble => Some(Duration::ZERO),
                 _ if trouble => Some(AGAIN_AFTER),
+                _ if self.stock.wants_looks() => Some(LOOK_EVERY.saturating_sub(self.looked.elapsed())),
                 _ => None,
             };
-            if self.wait(patience) {
+            let (table, stock) = self.wait(patience);
+            if table {
                 self.foreign_change();
+            }
+            if stock || self.stock.wants_looks() && self.looked.elapsed() >= LOOK_EVERY {
+                self.look_at_stock(stock);
             }
             self.shared.wake.clear();
             let jobs = std::mem::take(&mut *self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner));
@@ -198,15 +242,18 @@ impl Thread {
                     Job::Turn(_) => {}
                     Job::Retry(retry) => self.again(&retry),
                     Job::Doubt(jail, net) => self.doubt(&jail, net),
-                    Job::Settle => self.loading = Loading::Going,
-                    Job::Layout(layout, reply) => drop(reply.send(self.layout(layout))),
-                    Job::Verify(jail, net, reply) => {
-                        let held = self.kernel.verify(&jail, net);
-                        reply.send(matches!(held, Ok(Held::Held))).ok();
+                    Job::Settle => {
+                        self.loading = Loading::Going;
+                        for error in self.stock.settle(super::now()) {
+                            self.log.line(Level::Error, "fail2ban.actions", error.to_string());
+                        }
                     }
+                    Job::Layout(layout, stock, reply) => drop(reply.send(self.layout(layout, &stock))),
+                    Job::Verify(jail, net, reply) => drop(reply.send(self.holds(&jail, net))),
                     Job::Counters(reply) => drop(reply.send(self.kernel.counters().unwrap_or_default())),
                     Job::Close(what, reply) => {
-                        drop(reply.send(self.kernel.close(what).map_err(|e| e.to_string())));
+                        let stock = self.stock.close(what);
+                        drop(reply.send(self.kernel.close(what).and(stock).map_err(|e| e.to_string())));
                         return;
                     }
                 }
@@ -217,52 +264,79 @@ impl Thread {
         }
     }
 
-    /// Waits for work; `true` if somebody else changed something.
-    fn wait(&self, patience: Option<Duration>) -> bool {
+    /// Waits for work; did somebody else change something: our table, those of stock actions?
+    fn wait(&self, patience: Option<Duration>) -> (bool, bool) {
         let wake = PollFd::from_borrowed_fd(self.shared.wake.as_fd(), PollFlags::IN);
-        let events: Option<BorrowedFd<'_>> = self.kernel.events_fd();
+        let events: [Option<BorrowedFd<'_>>; 2] = [self.kernel.events_fd(), self.stock.events_fd()];
         let mut fds = vec![wake];
-        fds.extend(events.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        fds.extend(events.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
         let patience = patience.and_then(|p| rustix::event::Timespec::try_from(p).ok());
         if poll(&mut fds, patience.as_ref()).is_err() {
-            return false;
+            return (false, false);
         }
-        fds.get(1).is_some_and(|fd| !fd.revents().is_empty())
+        let mut changed = fds.iter().skip(1).map(|fd| !fd.revents().is_empty());
+        let [table, stock] = events.map(|fd| fd.is_some() && changed.next().unwrap_or(false));
+        (table, stock)
+    }
+
+    /// Is this very ban in force by everything that the jail blocks with?
+    fn holds(&mut self, jail: &JailName, net: Net) -> bool {
+        let table = self.layout.ports(jail).is_some();
+        let stock = self.stock.blocks(jail);
+        (table || stock)
+            && (!table || matches!(self.kernel.verify(jail, net), Ok(Held::Held)))
+            && (!stock || matches!(self.stock.verify(jail, net), Ok(Held::Held)))
     }
 
     fn turns(&mut self, turns: &[Arc<Turn>]) {
         let decisions: Vec<&Decision> = turns.iter().flat_map(|turn| &turn.decisions).collect();
         let Some(upto) = decisions.last().map(|d| d.seq) else { return };
-        let mut ops = Vec::with_capacity(decisions.len());
-        let mut seqs: Vec<Seq> = Vec::with_capacity(decisions.len());
-        for decision in decisions {
-            if let Some(op) = SetOp::of(decision).filter(|op| self.layout.ports(op.jail()).is_some()) {
-                ops.push(op);
-                seqs.push(decision.seq);
+        let now = super::now();
+        let mut failed: Vec<(Seq, Box<str>)> = Vec::new();
+        let mut repaired = false;
+        for stock in [false, true] {
+            let mut ops = Vec::with_capacity(decisions.len());
+            let mut seqs: Vec<Seq> = Vec::with_capacity(decisions.len());
+            for decision in &decisions {
+                let jail = &decision.jail;
+                let concerns = if stock { self.stock.blocks(jail) } else { self.layout.ports(jail).is_some() };
+                if let Some(op) = SetOp::of(decision).filter(|_| concerns) {
+                    ops.push(op);
+                    seqs.push(decision.seq);
+                }
             }
+            let applied = match (ops.is_empty(), stock) {
+                (true, _) => continue,
+                (false, true) => self.stock.apply(now, &ops),
+                (false, false) => self.kernel.apply(now, &ops),
+            };
+            repaired |= applied.repaired;
+            let why = |(i, why): (usize, stockade_enforce::Error)| Some((*seqs.get(i)?, why.to_string().into()));
+            failed.extend(applied.failed.into_iter().filter_map(why));
         }
-        let applied = self.kernel.apply(super::now(), &ops);
-        if applied.repaired {
+        if repaired {
             self.repaired();
         }
-        let failed = applied
-            .failed
-            .into_iter()
-            .filter_map(|(i, why)| Some((*seqs.get(i)?, why.to_string().into_boxed_str())))
-            .collect();
+        failed.sort_by_key(|(seq, _)| *seq);
+        failed.dedup_by_key(|(seq, _)| *seq);
         self.judge.control(JudgeControl::Event(Event::Applied { upto, failed }));
     }
 
     /// Tries again what the kernel refused, and tells what came of this one.
     fn again(&mut self, retry: &Retry) {
         self.kernel.retry(super::now());
-        let refused = retry.subject.id.net().is_some_and(|net| self.kernel.unsettled().any(|other| other == net));
+        self.stock.retry(super::now());
+        let unsettled = || self.kernel.unsettled().chain(self.stock.unsettled());
+        let refused = retry.subject.id.net().is_some_and(|net| unsettled().any(|other| other == net));
         let result = if refused { Err("the kernel refuses it still".into()) } else { Ok(()) };
         self.judge.control(JudgeControl::Event(Event::Reapplied { subject: retry.subject.clone(), result }));
     }
 
     /// A ban that is not in the kernel although it should be is put there.
     fn doubt(&mut self, jail: &JailName, net: Net) {
+        if self.stock.blocks(jail) && matches!(self.stock.verify(jail, net), Ok(Held::Missing)) {
+            self.repair_stock(true);
+        }
         let blocks = self.layout.ports(jail).is_some() && self.kernel.means().0 != Means::DryRun;
         if !blocks || self.loading != Loading::None {
             return;
@@ -273,8 +347,28 @@ impl Thread {
         }
     }
 
-    fn layout(&mut self, layout: Layout) -> Result<(), String> {
-        self.layout = layout.clone();
+    fn layout(&mut self, layout: Layout, stock: &[StockAction]) -> Result<(), String> {
+        // Bans go along when a jail changes from one way of blocking to the other.
+        let before = std::mem::replace(&mut self.layout, layout.clone());
+        let mut moved: Vec<SetOp> = Vec::new();
+        for jail in self.layout.names().filter(|jail| before.ports(jail).is_none()) {
+            let bans = self.stock.bans_of(jail).into_iter();
+            moved.extend(bans.map(|(net, end)| SetOp::Ban { jail: jail.clone(), net, end }));
+        }
+        let now = super::now();
+        let kernel = &self.kernel;
+        for (jail, action, why) in self.stock.set_actions(now, stock.iter().cloned(), |jail| kernel.bans_of(jail)) {
+            self.log.line(Level::Error, "fail2ban.actions", format!("[{jail}] action '{action}': {why}"));
+        }
+        let means = stock.iter().map(|action| (action.jail.clone(), self.stock.means(&action.jail))).collect();
+        let own = layout.names().next().is_some();
+        self.state(|s| (s.stock, s.own) = (means, own));
+        self.table_layout(layout)?;
+        let failed = self.kernel.apply(now, &moved).failed;
+        failed.first().map_or(Ok(()), |(_, why)| Err(why.to_string()))
+    }
+
+    fn table_layout(&mut self, layout: Layout) -> Result<(), String> {
         if self.loading == Loading::Held {
             return self.kernel.begin_restore(layout, []).map_err(|e| e.to_string());
         }
@@ -318,9 +412,25 @@ impl Thread {
         }
     }
 
+    /// Are the tables, sets and rules of stock actions as they should be? What is not is put back.
+    fn look_at_stock(&mut self, changed: bool) {
+        self.looked = Instant::now();
+        if !changed || !self.stock.on_readable().is_empty() {
+            self.repair_stock(changed);
+        }
+    }
+
+    fn repair_stock(&mut self, changed: bool) {
+        match self.stock.check(super::now(), changed) {
+            Ok(false) => {}
+            Ok(true) => self.repaired(),
+            Err(e) => self.log.line(Level::Error, "fail2ban.actions", e.to_string()),
+        }
+    }
+
     fn repaired(&mut self) {
         self.state(|s| s.repairs += 1);
-        let text = "another program removed our table or a part of it; it is being put back";
+        let text = "another program removed our rules or a part of them; they are being put back";
         self.log.line(Level::Warning, "fail2ban.actions", text);
     }
 
@@ -337,7 +447,8 @@ impl Thread {
     }
 
     fn update_state(&self) {
-        let (bans, unsettled) = (self.kernel.bans(), self.kernel.unsettled().count());
+        let bans = self.kernel.bans() + self.stock.bans();
+        let unsettled = self.kernel.unsettled().count() + self.stock.unsettled().count();
         self.state(|s| (s.bans, s.unsettled) = (bans, unsettled));
     }
 

@@ -219,6 +219,31 @@ impl Choice {
         }
     }
 
+    /// The date of a line on which the sure template's short way is known to find one. Counts it; its
+    /// place is to be noted by [`Choice::note_place`] before any other line is looked at.
+    pub(in super::super) fn look_regular(
+        &mut self,
+        templates: &Templates,
+        line: &str,
+        clock: &Clock<'_>,
+    ) -> Option<Dated> {
+        let index = self.order.get(self.last?)?.template;
+        let template = templates.get(index)?;
+        let found = template.fast()?.find(line.as_bytes(), &(0..line.len()))?;
+        let time = self.remembered(template, index, line, &found, clock);
+        self.pass(1, clock.wall);
+        Some(Dated { template: index, cut: found.cut, time })
+    }
+
+    /// Notes where the sure template finds the date of this regular line.
+    pub(in super::super) fn note_place(&mut self, templates: &Templates, line: &str) {
+        let Some(template) = self.sure(templates) else { return };
+        let found = template.fast().and_then(|fast| fast.find(line.as_bytes(), &(0..line.len())));
+        if let (Some(found), Some(place)) = (found, self.last) {
+            self.set_place(line, place, &found);
+        }
+    }
+
     /// Searches with the template at a place of the order, in the part of the line or all of it.
     fn search(&mut self, with: &mut Searcher<'_>, place: usize, part: Option<Range<usize>>) -> Option<Found> {
         let index = self.order.get(place)?.template;
@@ -320,6 +345,21 @@ impl Choice {
         (chars_before(line, found.span.start), chars_before(line, found.span.end))
     }
 
+    /// Notes where the template at `place` matched.
+    fn set_place(&mut self, line: &str, place: usize, found: &Found) {
+        let (begin, end) = self.span(line, found);
+        if let Some(rank) = self.order.get_mut(place) {
+            rank.distance = begin;
+        }
+        let (before, first) = around(line, begin);
+        let (mut last, behind) = around(line, end);
+        if end == 0 {
+            // Index -1 is the last character there.
+            last = line.chars().next_back();
+        }
+        self.edges = (Edge { at: begin, before, behind: first }, Edge { at: end, before: last, behind });
+    }
+
     /// Notes the win of the template at `place`; its index.
     fn settle(
         &mut self,
@@ -329,22 +369,14 @@ impl Choice {
         found: &Found,
         now: Timestamp,
     ) -> Option<usize> {
-        let (begin, end) = self.span(line, found);
+        self.set_place(line, place, found);
         let rank = self.order.get_mut(place)?;
         rank.hits += 1;
         rank.used = Some(now);
-        rank.distance = begin;
         let template = rank.template;
         if self.first_unused == place {
             self.first_unused += 1;
         }
-        let (before, first) = around(line, begin);
-        let (mut last, behind) = around(line, end);
-        if end == 0 {
-            // Index -1 is the last character there.
-            last = line.chars().next_back();
-        }
-        self.edges = (Edge { at: begin, before, behind: first }, Edge { at: end, before: last, behind });
         let mut place = place;
         if place > 0 && self.last != Some(place) {
             place = self.move_up(templates, place);

@@ -60,27 +60,18 @@ pub(super) struct Expanded {
     pub(super) any_case: bool,
 }
 
-/// Which years `%ExY` accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Years {
-    /// The present one; three more are accepted.
-    pub(super) now: i16,
-    /// From the 1960s on, for logs of any age; else from 2000 on.
-    pub(super) any_age: bool,
-}
-
-/// Replaces the directives of `pattern`.
+/// Replaces the directives of `pattern`; `year` is the current one, for `%ExY`.
 ///
 /// # Errors
 /// The text behind the first `%` that starts no known directive, with its place in bytes.
-pub(super) fn expand(pattern: &str, years: Years) -> Result<Expanded, (String, usize)> {
+pub(super) fn expand(pattern: &str, year: i16) -> Result<Expanded, (String, usize)> {
     let mut out = Expanded { regex: String::new(), name: String::new(), any_case: false };
     let mut rest = pattern;
     while let Some((before, tail)) = rest.split_once('%') {
         out.regex.push_str(before);
         out.name.push_str(before);
         if let Some(after) = tail.strip_prefix("ExY") {
-            out.regex.push_str(&format!(r"(?P<Y>{}\d)", decades(years)));
+            out.regex.push_str(&format!(r"(?P<Y>{}\d)", decades(year)));
             out.name.push_str("ExYear");
             rest = after;
             continue;
@@ -106,14 +97,11 @@ pub(super) fn last_decade(year: i16) -> u8 {
     b'0' + u8::try_from(digit).unwrap_or(2)
 }
 
-/// The first three digits of a year that a log line may have: from 2000 (or 1960) up to
+/// The first three digits of a year that a log line may have: from 2000 up to
 /// three years from now.
-fn decades(years: Years) -> String {
-    let last = (years.now.saturating_add(3) / 10).max(202);
+fn decades(year: i16) -> String {
+    let last = (year.saturating_add(3) / 10).max(202);
     let digits = |from: i16, to: i16| (from..=to).map(|d| (d % 10).to_string()).collect::<String>();
-    if last < 210 && years.any_age {
-        return format!("(?:19[6-9]|20[{}])", digits(200, last));
-    }
     if last < 210 {
         return format!("20[{}]", digits(200, last));
     }
@@ -126,30 +114,27 @@ fn decades(years: Years) -> String {
 mod tests {
     use super::*;
 
-    const NOW: Years = Years { now: 2026, any_age: false };
-
     #[test]
     fn the_year_window_reaches_three_years_ahead() {
         for (year, window) in [(2026, "20[012]"), (2027, "20[0123]"), (1970, "20[012]"), (2096, "20[0123456789]")] {
-            assert_eq!(decades(Years { now: year, any_age: false }), window, "{year}");
+            assert_eq!(decades(year), window, "{year}");
         }
-        assert_eq!(decades(Years { any_age: true, ..NOW }), "(?:19[6-9]|20[012])");
-        assert_eq!(decades(Years { now: 2097, any_age: false }), "(?:20[0123456789]|21[0])");
+        assert_eq!(decades(2097), "(?:20[0123456789]|21[0])");
     }
 
     #[test]
     fn directives_are_replaced_and_named() {
-        let e = expand("^%d/%b/%%x %ExH", NOW).unwrap();
+        let e = expand("^%d/%b/%%x %ExH", 2026).unwrap();
         assert!(e.regex.starts_with(r"^(?P<d>") && e.regex.contains("/%x (?P<H>[0-1]"), "{}", e.regex);
         assert_eq!(e.name, "^Day/MON/%x Ex24hour");
         assert!(e.any_case);
-        assert!(!expand("%Y-%m", NOW).unwrap().any_case);
+        assert!(!expand("%Y-%m", 2026).unwrap().any_case);
     }
 
     #[test]
     fn unknown_directives_are_refused_with_their_place() {
-        assert_eq!(expand("%Y %s", NOW).err(), Some(("s".to_owned(), 3)));
-        assert_eq!(expand("%Exq", NOW).err(), Some(("Exq".to_owned(), 0)));
-        assert_eq!(expand("100%", NOW).err(), Some((String::new(), 3)));
+        assert_eq!(expand("%Y %s", 2026).err(), Some(("s".to_owned(), 3)));
+        assert_eq!(expand("%Exq", 2026).err(), Some(("Exq".to_owned(), 0)));
+        assert_eq!(expand("100%", 2026).err(), Some((String::new(), 3)));
     }
 }

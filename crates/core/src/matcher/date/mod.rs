@@ -19,7 +19,6 @@ use jiff::tz::TimeZone;
 
 pub(super) use choice::{Choice, Edge, Rank};
 pub(super) use convert::{Bad, Clock};
-use directives::Years;
 use fast::{Place, Shape};
 use sketch::Need;
 pub(super) use survey::Survey;
@@ -60,7 +59,7 @@ const BRACKETED: &str = r"^[^\[]*\[({DATE})";
 #[derive(Debug)]
 pub struct Calendar {
     zone: TimeZone,
-    years: Years,
+    year: i16,
     defaults: OnceLock<Arc<[Arc<Template>]>>,
 }
 
@@ -68,16 +67,7 @@ impl Calendar {
     /// `zone` is the local zone, for dates that state none; `year` the current
     /// one: a template accepts years from 2000 to three years ahead of it.
     pub fn new(zone: TimeZone, year: i16) -> Arc<Self> {
-        Self::with_years(zone, Years { now: year, any_age: false })
-    }
-
-    /// As [`Self::new`], for logs of any age: years from 1960 on are accepted.
-    pub fn of_any_age(zone: TimeZone, year: i16) -> Arc<Self> {
-        Self::with_years(zone, Years { now: year, any_age: true })
-    }
-
-    fn with_years(zone: TimeZone, years: Years) -> Arc<Self> {
-        Arc::new(Calendar { zone, years, defaults: OnceLock::new() })
+        Arc::new(Calendar { zone, year, defaults: OnceLock::new() })
     }
 
     /// The local zone.
@@ -87,44 +77,39 @@ impl Calendar {
 
     /// The default templates.
     fn defaults(&self) -> &Arc<[Arc<Template>]> {
-        self.defaults.get_or_init(|| defaults(self.years))
+        self.defaults.get_or_init(|| defaults(self.year))
     }
 }
 
 /// All 31 default templates: first those of [`DEFAULTS`] that are not bound to
 /// the line's begin, bound to it and preferred; then all as they are.
-fn defaults(years: Years) -> Arc<[Arc<Template>]> {
+fn defaults(year: i16) -> Arc<[Arc<Template>]> {
     let anchored = DEFAULTS.iter().filter(|pattern| !pattern.starts_with("{^LN-BEG}") && !pattern.starts_with('^'));
-    let anchored = anchored.filter_map(|pattern| default(&format!("{{^LN-BEG}}{pattern}"), years));
-    let plain = DEFAULTS.iter().filter_map(|pattern| default(pattern, years));
+    let anchored = anchored.filter_map(|pattern| default(&format!("{{^LN-BEG}}{pattern}"), year));
+    let plain = DEFAULTS.iter().filter_map(|pattern| default(pattern, year));
     anchored.map(Template::preferred).chain(plain).map(Arc::new).collect()
 }
 
 /// One default template, with a short way where there is one.
-fn default(pattern: &str, years: Years) -> Option<Template> {
-    let template = Template::make(pattern, years).ok()?;
-    if years.any_age {
-        return Some(template);
-    }
+fn default(pattern: &str, year: i16) -> Option<Template> {
+    let template = Template::make(pattern, year).ok()?;
     let bare = pattern.strip_prefix("{^LN-BEG}").unwrap_or(pattern);
     let index = DEFAULTS.iter().position(|p| *p == bare || *p == pattern)?;
     let begin = template.anchored;
     let template = template.with_need(Need::of(index, begin));
     let place = if begin { Place::Line } else { Place::Word };
-    Some(with_short_way(template, index, place, years))
+    Some(with_short_way(template, index, place, year))
 }
 
 /// The template with a short way, if there is one for the default pattern of this index.
-fn with_short_way(template: Template, index: usize, place: Place, years: Years) -> Template {
+fn with_short_way(template: Template, index: usize, place: Place, year: i16) -> Template {
     let shape = match index {
-        // The short ways know years from 2000 on.
-        _ if years.any_age => return template,
         0 => Shape::Iso,
         1 => Shape::Syslog,
         4 => Shape::Access,
         _ => return template,
     };
-    template.with_short_way(shape, place, directives::last_decade(years.now))
+    template.with_short_way(shape, place, directives::last_decade(year))
 }
 
 /// The date templates of one filter, in their first order.
@@ -237,15 +222,15 @@ fn add(list: &mut Vec<Arc<Template>>, pattern: &str, calendar: &Calendar) -> Res
                 pattern => template::unbound(pattern),
             };
             let whole = template::replace_tag(pattern, "{DATE}", inner);
-            let mut template = Template::parse(&whole, calendar.years)?;
+            let mut template = Template::parse(&whole, calendar.year)?;
             if pattern == BRACKETED {
-                template = with_short_way(template, index, Place::Bracket, calendar.years);
+                template = with_short_way(template, index, Place::Bracket, calendar.year);
             }
             put(Arc::new(template), lenient)?;
         }
         return Ok(());
     }
-    put(Arc::new(Template::parse(pattern, calendar.years)?), false)
+    put(Arc::new(Template::parse(pattern, calendar.year)?), false)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use stockade_pattern::{Flags, Outcome, Regex, Scratch, Slots};
 
 use super::convert::{self, Bad, Clock, Field, Fields};
-use super::directives::{self, Years};
+use super::directives;
 use super::fast::{Fast, Place, Shape};
 use super::sketch::{Need, Sketch};
 use super::zones;
@@ -93,8 +93,8 @@ impl Template {
     ///
     /// # Errors
     /// An unknown directive, or a regular expression that does not compile.
-    pub(super) fn parse(pattern: &str, years: Years) -> Result<Template, Fault> {
-        let template = Self::make(pattern, years)?;
+    pub(super) fn parse(pattern: &str, year: i16) -> Result<Template, Fault> {
+        let template = Self::make(pattern, year)?;
         match Regex::new(&template.regex, Flags::default()) {
             Ok(_) => Ok(template),
             Err(e) => Err(Fault {
@@ -105,7 +105,7 @@ impl Template {
     }
 
     /// As [`Template::parse`], without trying whether the result compiles.
-    pub(super) fn make(pattern: &str, years: Years) -> Result<Template, Fault> {
+    pub(super) fn make(pattern: &str, year: i16) -> Result<Template, Fault> {
         let key = if pattern.contains('%') { pattern.to_owned() } else { pattern.to_uppercase() };
         if key.contains("EPOCH") {
             if let Some((expanded, long)) = epoch_inside(pattern) {
@@ -122,14 +122,14 @@ impl Template {
         match key.as_str() {
             "TAI64N" => return Ok(Self::tai64n(Begin::Free)),
             "{^LN-BEG}TAI64N" | "^TAI64N" => return Ok(Self::tai64n(Begin::Line)),
-            "{NONE}" => return Self::fields("{UNB}^", years),
+            "{NONE}" => return Self::fields("{UNB}^", year),
             _ => {}
         }
-        Self::fields(pattern, years)
+        Self::fields(pattern, year)
     }
 
     /// A template of `%` directives.
-    fn fields(pattern: &str, years: Years) -> Result<Template, Fault> {
+    fn fields(pattern: &str, year: i16) -> Result<Template, Fault> {
         let (body, free) = match pattern.strip_prefix("{UNB}") {
             Some(body) => (body, true),
             None => (pattern, false),
@@ -139,7 +139,7 @@ impl Template {
             Some(body) => (body, Begin::Line),
             None => (body, Begin::Word),
         };
-        let expanded = directives::expand(body, years).map_err(|(what, at)| Fault {
+        let expanded = directives::expand(body, year).map_err(|(what, at)| Fault {
             message: format!("unknown directive %{what} (a plain percent sign is written %%)"),
             position: Some(at + (pattern.len() - body.len())),
         })?;

@@ -1,4 +1,4 @@
-//! `fail2ban-client` and `fail2ban-server`: this program under the original's
+//! `fail2ban-client`, `fail2ban-server` and `fail2ban-regex`: this program under the original's
 //! names, for everything that is used to them.
 //!
 //! Links of these names to the one binary are enough; `stockade fail2ban-client
@@ -9,6 +9,7 @@ mod client;
 mod connection;
 mod options;
 mod prompt;
+mod regex;
 mod server;
 mod table;
 mod tree;
@@ -35,6 +36,8 @@ pub(crate) enum Name {
     Client,
     /// `fail2ban-server`
     Server,
+    /// `fail2ban-regex`
+    Regex,
 }
 
 impl Name {
@@ -44,6 +47,7 @@ impl Name {
         match name {
             "fail2ban-client" => Some(Name::Client),
             "fail2ban-server" => Some(Name::Server),
+            "fail2ban-regex" => Some(Name::Regex),
             _ => None,
         }
     }
@@ -57,6 +61,10 @@ pub(crate) fn by_name() -> Option<ExitCode> {
         words.remove(0);
         words.first().filter(|word| !word.contains('/')).and_then(|word| Name::of(word))
     })?;
+    if name == Name::Regex {
+        let caller = words.remove(0);
+        return Some(regex::run(&caller, &words));
+    }
     let caller = Path::new(&words.remove(0)).file_name().unwrap_or_default().to_string_lossy().into_owned();
     Some(run(name, &caller, &words))
 }
