@@ -23,7 +23,8 @@ cargo xtask test --stories [WORD]  the stories only, those whose name contains W
 cargo xtask test --list            the names of all stories
 cargo xtask ci                     what the CI runs: format, lints, docs, tidy, import arrows, then test
 cargo xtask tidy                   rules about the tree that no compiler checks, and the import arrows
-cargo xtask dist                   the packages (.deb, .rpm) and the portable archive, under target/dist
+cargo xtask dist [PROGRAM]         the packages (.deb, .rpm) and the portable archive, under target/dist,
+                                   with a program that was built already, or with one that is built now
 cargo xtask docs                   writes the generated pages and manual pages anew
 cargo xtask roots                  builds the Debian roots that tests use, if they are missing
 cargo xtask long [NAME]            a long check; without a name: which there are
@@ -54,7 +55,8 @@ fn run() -> Result<bool> {
             steps::say("tidy");
             Ok(true)
         }
-        ["dist"] => dist::run(),
+        ["dist"] => dist::run(None),
+        ["dist", program] => dist::run(Some(program)),
         ["docs"] => docs::run(),
         ["roots"] => {
             tools::ensure()?;
