@@ -102,7 +102,6 @@ const CHECKS: &[Long] = &[
         "1000",
     ),
     of_a_crate(
-<<<<<<< HEAD
         "enforce-mutation",
         "10 changes of one character at each place of stock actions, those recognised run by a shell",
         180,
@@ -115,7 +114,8 @@ const CHECKS: &[Long] = &[
         60,
         ["stockade-enforce", "stock", "leaves_what_the_original"],
         "1",
-=======
+    ),
+    of_a_crate(
         "protocol-hostile",
         "1 GB of each kind of endless request at the control socket",
         20,
@@ -128,7 +128,6 @@ const CHECKS: &[Long] = &[
         30,
         ["stockade", "protocol", "two_hundred"],
         "20",
->>>>>>> desk
     ),
     of_a_crate("store-crash", "killed at every step of 500 random runs", 120, ["stockade-store", "crash", ""], "500"),
     of_a_crate("store-damage", "1,000 damaged databases", 60, ["stockade-store", "damage", "damage_neither"], "1000"),

@@ -46,12 +46,8 @@ use super::store::{ROWS_AT_ONCE, StoreHandle, stored};
 use super::watch::WatchHandle;
 use crate::cli::RUNNER_WORD;
 use crate::control::answers::Answers;
-<<<<<<< HEAD
-use crate::control::desk::{End, FrontDesk, LastWord};
-=======
-use crate::control::desk::{BANS_AT_ONCE, End, FrontDesk};
+use crate::control::desk::{BANS_AT_ONCE, End, FrontDesk, LastWord};
 use crate::control::fail2ban::Bans;
->>>>>>> desk
 use crate::log::{Aim, Level, Log, Target};
 use crate::places::{LoadedTree, Places, Tree};
 use crate::settings::Settings;
@@ -266,7 +262,8 @@ impl Daemon {
         let judge_inbox = super::judge::inbox();
         let store = StoreHandle::start(store, Arc::clone(&judge_inbox), log.clone())?;
         let kernel = KernelHandle::start(kernel, Arc::clone(&judge_inbox), log.clone())?;
-        let actions = start_actions(runner, &places, &judge_inbox, &log)?;
+        let last = Seq(recovery.next.0.saturating_sub(1));
+        let actions = start_actions(runner, &places, (&judge_inbox, last), &log)?;
         let asker = Asker::start(Arc::clone(&judge_inbox), actions.clone())?;
         asker.allow_ipv6(server_options::ipv6(&settings));
         log.set_found_most(server_options::found_most(&settings));
@@ -277,7 +274,6 @@ impl Daemon {
             asker: asker.clone(),
             log: log.clone(),
         };
-        let last = Seq(recovery.next.0.saturating_sub(1));
         let thread =
             JudgeThread::new(Judge::new(super::seed(), last), Arc::clone(&judge_inbox), hands, zone.clone(), last);
         let judge_thread = std::thread::Builder::new().name("judge".into()).spawn(move || thread.run())?;
@@ -354,14 +350,9 @@ impl Daemon {
         let desk = FrontDesk {
             answers: Room::start("answers", answers)?,
             operator: operator_room.clone(),
-<<<<<<< HEAD
+            bans,
             end: Arc::new(move |end, last| {
                 drop(main.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::End(end, last)));
-=======
-            bans,
-            end: Arc::new(move |end| {
-                drop(main.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::End(end)));
->>>>>>> desk
             }),
             log,
             board,
@@ -458,13 +449,13 @@ fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store,
 fn start_actions(
     runner: Option<(Runner, NewsReader)>,
     places: &Places,
-    judge: &Arc<JudgeInbox>,
+    (judge, last): (&Arc<JudgeInbox>, Seq),
     log: &Log,
 ) -> Result<ActionsHandle> {
     let Some(runner) = runner else { return Ok(ActionsHandle::none(Arc::clone(judge))) };
     let effects = places.database.as_ref().map(|path| path.with_extension("actions"));
     let spawn = Box::new(|| Runner::spawn(RUNNER_WORD));
-    ActionsHandle::start(runner, spawn, effects, Arc::clone(judge), log.clone())
+    ActionsHandle::start(runner, spawn, effects, (Arc::clone(judge), last), log.clone())
         .context("the thread for actions can't be started")
 }
 

@@ -80,7 +80,8 @@ pub(crate) fn launch(mut launch: Launch) -> Result<Ended> {
     // Everything that is made here is for its owner alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     launch.dry_run |= launch.shadow || !rustix::process::geteuid().is_root();
-    // Before anything is opened that its commands could inherit.
+    let handed_over = Socket::handed_over().context("the service manager's socket can't be used")?;
+    // Before anything else is opened that its commands could inherit.
     let runner = if launch.dry_run { None } else { Some(Runner::spawn(RUNNER_WORD)?) };
     if launch.detached {
         launch.stand_at_the_root()?;
@@ -98,7 +99,7 @@ pub(crate) fn launch(mut launch: Launch) -> Result<Ended> {
         content.correct(&mut places, &launch);
     }
     let lock = Lock::take(&places.pidfile)?;
-    let socket = match Socket::handed_over().context("the service manager's socket can't be used")? {
+    let socket = match handed_over {
         Some(socket) => socket,
         None => Socket::bind(&places.socket).map_err(|e| in_the_way(&places, &tree, &e))?,
     };

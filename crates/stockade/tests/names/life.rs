@@ -8,7 +8,7 @@ use crate::Said;
 use crate::conversations::{plain, words_for};
 use crate::original::{self, Original, PATIENCE, Server, all};
 use crate::ours::Ours;
-use crate::trees::{good, without_actions};
+use crate::trees::good;
 
 /// Runs fail2ban's client.
 trait Client {
@@ -43,9 +43,7 @@ struct Place {
 
 impl Place {
     fn new(name: &str) -> Place {
-        let tree = good(name);
-        without_actions(&tree);
-        Place { tree }
+        Place { tree: good(name) }
     }
 
     fn run(&self, file: &str) -> PathBuf {

@@ -72,13 +72,6 @@ pub(crate) fn write(tree: &Path, file: &str, text: &str) {
     fs::write(path, text).unwrap();
 }
 
-/// Takes the actions out of a good tree.
-pub(crate) fn without_actions(tree: &Path) {
-    let text = fs::read_to_string(tree.join("jail.conf")).unwrap();
-    let kept = text.lines().filter(|line| !line.starts_with("action") && !line.contains("more[name"));
-    write(tree, "jail.conf", &kept.map(|line| format!("{line}\n")).collect::<String>());
-}
-
 /// Switches every jail of a stock tree on.
 pub(crate) fn switch_all_on(tree: &Path) {
     let text = fs::read_to_string(tree.join("jail.conf")).unwrap();
