@@ -15,7 +15,7 @@ use stockade_enforce::runner::{Runner, serve};
 use super::super::{ActionsHandle, How, JailActions, StagedActions};
 use crate::daemon::inbox::Taken;
 use crate::daemon::judge::{JudgeControl, JudgeInbox, inbox};
-use crate::log::{Level, Log, Target};
+use crate::log::{Aim, Level, Log};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -38,7 +38,7 @@ pub(super) struct Court {
 
 impl Court {
     pub(super) fn new(now: Timestamp, log: &std::path::Path, effects: Option<std::path::PathBuf>) -> Court {
-        let log = Log::start(&Target::File(log.to_owned()), Level::Debug, false).unwrap();
+        let log = Log::start(&Aim::parse(&log.to_string_lossy(), "auto").unwrap(), Level::Debug, false).unwrap();
         let inbox = inbox();
         let spawn = || {
             let (ours, theirs) = UnixStream::pair()?;
@@ -71,7 +71,7 @@ impl Court {
             strict: true,
             actions: actions.clone(),
         });
-        self.actions.stage(StagedActions { jails: jails.collect(), off: Vec::new(), how });
+        self.actions.stage(StagedActions { jails: jails.collect(), off: Vec::new(), how, only: None });
     }
 
     /// Something happens, and what was decided is saved and applied.
