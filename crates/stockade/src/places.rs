@@ -255,10 +255,15 @@ impl Tree {
         stockade_config::load_filter(&source, &call, journal).map_err(|problem| anyhow::anyhow!("{problem}"))
     }
 
+    /// As [`Self::jail`]; `None` if the tree has no such jail.
+    pub(crate) fn jail_if_there(&self, call: &str, journal: bool) -> Result<Option<Vec<Command>>> {
+        stockade_config::load_jail(&self.source, call, journal).map_err(|p| anyhow::anyhow!("{p}"))
+    }
+
     /// The commands of one jail of the tree, switched on or not; `call` may hold options for its filter.
     pub(crate) fn jail(&self, call: &str, journal: bool) -> Result<Vec<Command>> {
-        let found = stockade_config::load_jail(&self.source, call, journal).map_err(|p| anyhow::anyhow!("{p}"))?;
-        found.ok_or_else(|| anyhow::anyhow!("{}", stockade_config::unknown_jail(&self.source, call)))
+        self.jail_if_there(call, journal)?
+            .ok_or_else(|| anyhow::anyhow!("{}", stockade_config::unknown_jail(&self.source, call)))
     }
 }
 

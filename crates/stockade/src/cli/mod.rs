@@ -11,6 +11,7 @@ mod fail2ban;
 mod import;
 mod lift;
 mod logs;
+mod regex;
 mod run;
 mod scan;
 mod status;
@@ -106,6 +107,9 @@ enum Word {
     /// Find what is wrong with this machine's guard, and what to do
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::DoctorArgs),
+    /// Try a pattern or a filter on lines, and explain
+    #[command(after_help = regex::EXAMPLES)]
+    Regex(Box<regex::RegexArgs>),
     /// Find failures and bans in old logs
     #[command(after_help = scan::EXAMPLES)]
     Scan(Box<scan::ScanArgs>),
@@ -163,6 +167,7 @@ pub(crate) fn main() -> ExitCode {
         Word::Why(args) => why::why(&args),
         Word::Completion(args) => completion::completion(&args),
         Word::Doctor(args) => doctor::doctor(&args),
+        Word::Regex(args) => regex::regex(&args),
         Word::Scan(args) => scan::scan(&args),
         Word::Dump(args) => dump::dump(&args),
         Word::Export(args) => export::export(&args),

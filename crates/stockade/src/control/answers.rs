@@ -137,7 +137,9 @@ impl Answers {
         let counters = status.map(|s| s.counters).unwrap_or_default();
         let mut jail = Map::new();
         jail.insert("name".into(), json!(name));
-        jail.insert("state".into(), json!(state_of(board)));
+        let off = posted.off.iter().find(|(off, _)| off == name);
+        let state = off.map_or_else(|| state_of(board), |(_, why)| format!("OFF, only its bans are held: {why}"));
+        jail.insert("state".into(), json!(state));
         if board.blocks {
             jail.insert("means".into(), json!(self.kernel.state().means_of(&board.spec.name)));
         }

@@ -15,7 +15,7 @@ use stockade_wire::pickle::{self, Exception};
 use stockade_wire::value as pickle_value;
 
 use super::answers::Answers;
-use super::fail2ban::{self, Rights, Route};
+use super::fail2ban::{self, Bans, Rights, Route};
 use super::server::{ANSWER_BYTES_MAX, Desk, Peer, ReplyTo, Request};
 use super::{line, pickled, refusal, shutting_down, unreadable};
 use crate::daemon::board::Board;
@@ -24,6 +24,8 @@ use crate::daemon::room::Room;
 use crate::log::{Level, Log};
 use crate::settings::shown;
 
+/// How many bans by hand are under way at a time.
+pub(crate) const BANS_AT_ONCE: usize = 32;
 /// How many clients may sleep at a time.
 const SLEEPERS_MAX: usize = 64;
 
@@ -52,6 +54,8 @@ pub(crate) type Ender = Arc<dyn Fn(End, LastWord) + Send + Sync>;
 pub(crate) struct FrontDesk {
     pub(crate) answers: Room<Answers>,
     pub(crate) operator: Room<Operator>,
+    /// Bans by hand, several at a time.
+    pub(crate) bans: Vec<Room<Bans>>,
     pub(crate) end: Ender,
     pub(crate) log: Log,
     /// What is in force: who may look.
@@ -89,7 +93,7 @@ impl Desk for FrontDesk {
 
 impl FrontDesk {
     /// A request in the original's tongue.
-    fn original(&self, peer: Peer, request: pickle_value::Value, reply: ReplyTo) {
+    fn original(&mut self, peer: Peer, request: pickle_value::Value, reply: ReplyTo) {
         if self.stopping.load(Ordering::Relaxed) {
             return reply.send(shutting_down());
         }
@@ -97,7 +101,7 @@ impl FrontDesk {
         let rights = self.rights(peer);
         let may = match route {
             Route::Now(_) | Route::Ask => rights != Rights::None,
-            Route::Change | Route::Sleep(_) | Route::Stop => rights == Rights::All,
+            Route::Bans | Route::Change | Route::Sleep(_) | Route::Stop => rights == Rights::All,
         };
         let command = match request {
             pickle_value::Value::List(items) | pickle_value::Value::Tuple(items) => items,
@@ -115,6 +119,17 @@ impl FrontDesk {
                 let answer = fail2ban::ask(answers, &command);
                 respond_original(&log, &command, reply, &answer);
             }),
+            Route::Bans => {
+                self.audit(peer, &shown(&command));
+                // One after another of few; each waits for the disk.
+                self.bans.rotate_left(1);
+                if let Some(room) = self.bans.first() {
+                    room.send(move |bans| {
+                        let answer = fail2ban::about_bans(bans, &command);
+                        respond_original(&log, &command, reply, &answer);
+                    });
+                }
+            }
             Route::Change => {
                 self.audit(peer, &shown(&command));
                 self.operator.send(move |operator| {

@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,7 +46,8 @@ use super::store::{ROWS_AT_ONCE, StoreHandle, stored};
 use super::watch::WatchHandle;
 use crate::cli::RUNNER_WORD;
 use crate::control::answers::Answers;
-use crate::control::desk::{End, FrontDesk, LastWord};
+use crate::control::desk::{BANS_AT_ONCE, End, FrontDesk, LastWord};
+use crate::control::fail2ban::Bans;
 use crate::log::{Aim, Level, Log, Target};
 use crate::places::{LoadedTree, Places, Tree};
 use crate::settings::Settings;
@@ -105,11 +106,20 @@ impl Content {
 /// Becomes a new process of the same program; returns only if that fails.
 #[expect(clippy::disallowed_methods, reason = "starts this very program anew, with the words it was started with")]
 pub(super) fn again() -> std::io::Error {
-    let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+    let program = own_program();
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_default();
     // Who came up empty would do so again, with nobody there to send the commands.
     std::process::Command::new(program).arg0(name).args(words.filter(|word| word != "--async")).exec()
+}
+
+/// Where this program lies. After an upgrade another file lies in that place, and that is the one to start.
+fn own_program() -> PathBuf {
+    let running = PathBuf::from("/proc/self/exe");
+    let Ok(place) = std::env::current_exe() else { return running };
+    let named = place.to_str().and_then(|place| place.strip_suffix(" (deleted)"));
+    let place = named.map_or_else(|| place.clone(), PathBuf::from);
+    if place.exists() { place } else { running }
 }
 
 /// Why the socket's place can't be taken.
@@ -179,7 +189,7 @@ fn own_folder(folder: &Path) -> Result<()> {
 /// The file that says who runs, locked while we do.
 pub(super) struct Lock {
     file: File,
-    path: std::path::PathBuf,
+    path: PathBuf,
 }
 
 impl Lock {
@@ -246,7 +256,10 @@ impl Daemon {
             start;
         let dry_run = launch.dry_run;
         let started = super::now();
-        server_options::settle(&mut settings, &places);
+        let pinned = server_options::settle(&mut settings, &places);
+        if let Err(why) = server_options::let_readers_in(&settings) {
+            log.error(why);
+        }
         log.info("-".repeat(50));
         log.info(format!("Starting stockade v{}", env!("CARGO_PKG_VERSION")));
         if dry_run {
@@ -258,7 +271,8 @@ impl Daemon {
         let judge_inbox = super::judge::inbox();
         let store = StoreHandle::start(store, Arc::clone(&judge_inbox), log.clone())?;
         let kernel = KernelHandle::start(kernel, Arc::clone(&judge_inbox), log.clone())?;
-        let actions = start_actions(runner, &places, &judge_inbox, &log)?;
+        let last = Seq(recovery.next.0.saturating_sub(1));
+        let actions = start_actions(runner, &places, (&judge_inbox, last), &log)?;
         let asker = Asker::start(Arc::clone(&judge_inbox), actions.clone())?;
         asker.allow_ipv6(server_options::ipv6(&settings));
         log.set_found_most(server_options::found_most(&settings));
@@ -269,7 +283,6 @@ impl Daemon {
             asker: asker.clone(),
             log: log.clone(),
         };
-        let last = Seq(recovery.next.0.saturating_sub(1));
         let thread =
             JudgeThread::new(Judge::new(super::seed(), last), Arc::clone(&judge_inbox), hands, zone.clone(), last);
         let judge_thread = std::thread::Builder::new().name("judge".into()).spawn(move || thread.run())?;
@@ -304,6 +317,7 @@ impl Daemon {
             board.clone(),
         );
         operator.left = left(&recovery);
+        operator.pinned = pinned;
         let mut stage = operator.stage(settings).map_err(|why| anyhow!("the configuration can't be used: {why}"))?;
         broken.append(&mut stage.off);
         if let Some((jail, why)) = broken.first().filter(|_| strict) {
@@ -326,6 +340,10 @@ impl Daemon {
         let myself = operator_room.clone();
         operator_room.send(move |operator| operator.introduce(myself));
 
+        let bans =
+            Bans { judge: Arc::clone(&judge_inbox), store: store.clone(), board: board.clone(), log: log.clone() };
+        let bans = (0..BANS_AT_ONCE).map(|n| Room::start(&format!("bans {n}"), bans.clone()));
+        let bans = bans.collect::<std::io::Result<Vec<_>>>()?;
         let answers = Answers {
             judge: judge_inbox,
             kernel,
@@ -341,6 +359,7 @@ impl Daemon {
         let desk = FrontDesk {
             answers: Room::start("answers", answers)?,
             operator: operator_room.clone(),
+            bans,
             end: Arc::new(move |end, last| {
                 drop(main.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::End(end, last)));
             }),
@@ -439,13 +458,13 @@ fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store,
 fn start_actions(
     runner: Option<(Runner, NewsReader)>,
     places: &Places,
-    judge: &Arc<JudgeInbox>,
+    (judge, last): (&Arc<JudgeInbox>, Seq),
     log: &Log,
 ) -> Result<ActionsHandle> {
     let Some(runner) = runner else { return Ok(ActionsHandle::none(Arc::clone(judge))) };
     let effects = places.database.as_ref().map(|path| path.with_extension("actions"));
     let spawn = Box::new(|| Runner::spawn(RUNNER_WORD));
-    ActionsHandle::start(runner, spawn, effects, Arc::clone(judge), log.clone())
+    ActionsHandle::start(runner, spawn, effects, (Arc::clone(judge), last), log.clone())
         .context("the thread for actions can't be started")
 }
 

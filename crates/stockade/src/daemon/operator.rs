@@ -1,7 +1,7 @@
 //! The operator: owns the settings, and carries out every change one after
 //! another: boot, reload, commands, stop.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -13,6 +13,7 @@ use stockade_enforce::stock::StockAction;
 use stockade_enforce::{Layout, OnClose};
 use stockade_source::{FileReader, Glob, Journal, JournalStart, Start};
 use stockade_store::{Allow, Forget, Marks};
+use stockade_wire::Value;
 use stockade_wire::pickle::Exception;
 
 use super::actions::{ActionsHandle, How};
@@ -85,6 +86,8 @@ pub(crate) struct Operator {
     pub(crate) board: Board,
     /// Used up as jails start for the first time.
     pub(crate) left: HashMap<JailName, Left>,
+    /// Options of the daemon that were given at start and not by the tree.
+    pub(crate) pinned: BTreeMap<String, Value>,
     settings: Arc<Settings>,
     jails: Vec<Running>,
     waiting: Vec<(Arc<JailSettings>, Arc<Filter>)>,
@@ -120,6 +123,7 @@ impl Operator {
             guard,
             board,
             left: HashMap::new(),
+            pinned: BTreeMap::new(),
             settings: Arc::default(),
             jails: Vec::new(),
             waiting: Vec::new(),
@@ -183,13 +187,18 @@ impl Operator {
             return Err(exception.clone());
         }
         stage.off.extend_from_slice(held);
+        // They stay as they are, and read nothing.
+        let running = self.jails.iter().map(|jail| &jail.staged);
+        let kept = running.filter(|staged| held.iter().any(|(name, _)| *name == staged.from.name));
+        stage.jails.extend(kept.map(|staged| StagedJail { sources: Sources::Nothing, ..staged.clone() }));
         let (ground, epoch) = (&self.ground, self.epoch + 1);
         stage.hold_off_jails(ground, epoch);
         if *anew == Anew::All {
             self.judge.control(JudgeControl::Event(Event::Config(vec![JailChange::ForgetNames])));
             self.reach.asker.forget();
         }
-        self.commit(stage).map_err(refused)
+        let server = server_options::stage(&self.settings, &stage.settings)?;
+        self.commit(stage, server).map_err(refused)
     }
 
     /// Would a reload (or a restart) work? Changes nothing.
@@ -205,16 +214,18 @@ impl Operator {
         self.loaded = loaded;
         problems.extend(stage.off.iter().map(|(name, why)| format!("jail '{name}' is off: {why}")));
         let running = stage.jails.len().saturating_sub(stage.off.len());
-        self.commit(stage)?;
+        let server = server_options::stage(&self.settings, &stage.settings);
+        self.commit(stage, server.map_err(|e| format!("nothing has changed: {e}"))?)?;
         Ok((running, problems))
     }
 
     /// The tree as it stands now, staged, with warnings.
     fn next(&self) -> Result<(Stage, Vec<String>), String> {
         let loaded = self.tree.load().map_err(|e| format!("nothing has changed: {e:#}"))?;
-        let (settings, mut broken) = Settings::default()
+        let (mut settings, mut broken) = Settings::default()
             .staged_as_far_as_possible(&loaded.stream)
             .map_err(|refusal| format!("nothing has changed: {refusal}"))?;
+        settings.server.extend(self.pinned.clone());
         let mut stage = self.stage(settings).map_err(|why| format!("nothing has changed: {why}"))?;
         broken.append(&mut stage.off);
         stage.off = loaded.off(&broken);
@@ -230,10 +241,9 @@ impl Operator {
     }
 
     /// Swaps a staged configuration in.
-    fn commit(&mut self, stage: Stage) -> Result<(), String> {
+    fn commit(&mut self, stage: Stage, server: server_options::Change) -> Result<(), String> {
         let is_new = |name: &JailName| !self.jails.iter().any(|jail| jail.staged.spec.name == *name);
         let new: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).filter(is_new).collect();
-        let server = server_options::stage(&self.settings, &stage.settings).map_err(|e| e.to_string())?;
         self.arm(&stage)?;
         self.take_up_again(new)?;
         self.commit_armed(stage);
@@ -499,6 +509,11 @@ impl Operator {
         let (sender, receiver) = channel();
         self.judge.control(JudgeControl::Command(command, Box::new(move |outcome| drop(sender.send(outcome)))));
         receiver.recv().map_err(|_| "the daemon is stopping".to_owned())
+    }
+
+    /// Lifts and forgets all bans of one jail, or of all.
+    pub(crate) fn unban_all(&self, jail: Option<&str>) -> Result<(), String> {
+        self.command(Command::UnbanAll { jail: jail.map(JailName::new) }).map(drop)
     }
 
     /// Banned networks that hold one of these: what is inside, the jail, the network.

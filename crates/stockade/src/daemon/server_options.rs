@@ -1,14 +1,23 @@
 //! Options of the daemon itself, put in force: the own log, the database's
 //! bounds, IPv6.
 
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use stockade_core::Span;
 use stockade_wire::pickle::Exception;
 use stockade_wire::value::Value;
 
 use super::operator::Operator;
 use super::store::StoreJob;
+use crate::control::fail2ban::group;
 use crate::log::{Aim, Level, Log, Opened};
 use crate::settings::{Settings, boolean};
+
+/// Under this name the settings know where the control socket is.
+const SOCKET: &str = "socket";
 
 /// What has to change, with everything opened that can fail.
 #[derive(Default)]
@@ -18,6 +27,7 @@ pub(super) struct Change {
     found_most: Option<u64>,
     keep: Option<(Span, usize)>,
     ipv6: Option<bool>,
+    readers: bool,
 }
 
 /// `dbpurgeage` as it is set, or a day.
@@ -66,6 +76,7 @@ pub(super) fn stage(old: &Settings, new: &Settings) -> Result<Change, Exception>
     if differs("dbpurgeage") || differs("dbmaxmatches") {
         change.keep = Some((purge_age(new), max_matches(new)));
     }
+    change.readers = differs("stockade.readers");
     if differs("allowipv6") {
         change.ipv6 = Some(ipv6(new));
     }
@@ -89,19 +100,58 @@ impl Change {
             reach.store.send(StoreJob::Keep(age, matches));
             operator.guard.set_purge_age(age);
         }
+        if self.readers
+            && let Err(why) = let_readers_in(operator.settings())
+        {
+            reach.log.error(why);
+        }
         if let Some(on) = self.ipv6 {
             reach.asker.allow_ipv6(on);
         }
     }
 }
 
-/// What holds at start goes into the settings, where clients ask for it:
-/// options of the command line win over those of the tree.
-pub(super) fn settle(settings: &mut Settings, places: &crate::places::Places) {
-    let mut put = |name: &str, value: Value| drop(settings.server.insert(name.to_owned(), value));
-    put("loglevel", places.loglevel.to_uppercase().into());
-    put("logtarget", places.logtarget.as_str().into());
-    put("syslogsocket", places.syslogsocket.as_str().into());
-    let database = places.database.as_ref().map(|path| path.to_string_lossy().into_owned());
-    put("dbfile", database.map_or(Value::None, Value::Str));
+/// What holds at start goes into the settings, where clients ask for it: options
+/// of the command line win over those of the tree. Returns what a reload of the
+/// tree must not change.
+pub(super) fn settle(settings: &mut Settings, places: &crate::places::Places) -> BTreeMap<String, Value> {
+    let path = |path: &Path| Value::Str(path.to_string_lossy().into_owned());
+    let held = [
+        ("loglevel", places.loglevel.to_uppercase().into()),
+        ("logtarget", places.logtarget.as_str().into()),
+        ("syslogsocket", places.syslogsocket.as_str().into()),
+        ("dbfile", places.database.as_deref().map_or(Value::None, path)),
+        (SOCKET, path(&places.socket)),
+    ];
+    let mut pinned = BTreeMap::new();
+    for (name, value) in held {
+        if settings.server.insert(name.to_owned(), value.clone()).as_ref() != Some(&value) {
+            pinned.insert(name.to_owned(), value);
+        }
+    }
+    pinned
+}
+
+/// `stockade.readers`: the control socket's file is for root alone, or for root
+/// and the group that may look.
+///
+/// # Errors
+/// A text for the log: there is no such group, or the file can't be changed.
+pub(super) fn let_readers_in(settings: &Settings) -> Result<(), String> {
+    let Some(socket) = settings.server_text(SOCKET) else { return Ok(()) };
+    let name = settings.server_text("stockade.readers").filter(|name| !name.is_empty());
+    let (gid, mode) = match &name {
+        None => (None, 0o700),
+        Some(name) => {
+            let group = group(Path::new("/etc/group"), name);
+            let group = group.ok_or_else(|| format!("stockade.readers = {name}: there is no such group"))?;
+            (Some(group.gid), 0o770)
+        }
+    };
+    let fail = |e: std::io::Error| format!("the socket {socket} can't be opened to its readers: {e}");
+    // First the group, so that the wrong one is never let in.
+    if let Some(gid) = gid {
+        std::os::unix::fs::chown(&socket, None, Some(gid)).map_err(fail)?;
+    }
+    std::fs::set_permissions(&socket, Permissions::from_mode(mode)).map_err(fail)
 }

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use stockade_wire::Value;
+use stockade_wire::pickle::{Answer, Limits, read_answer, request};
+
 /// What ends a request and an answer.
 pub(crate) const END: &[u8] = b"<F2B_END_COMMAND>";
 
@@ -18,7 +21,12 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts ours on a tree.
     pub(crate) fn ours(folder: PathBuf) -> Daemon {
-        write_tree(&folder);
+        Daemon::ours_with(folder, "")
+    }
+
+    /// The same with more options of all jails.
+    pub(crate) fn ours_with(folder: PathBuf, defaults: &str) -> Daemon {
+        write_tree(&folder, defaults);
         let mut command = Command::new(env!("CARGO_BIN_EXE_stockade"));
         command.args(["run", "--dry-run", "-c"]).arg(folder.join("etc"));
         Daemon::start(folder, command)
@@ -26,7 +34,7 @@ impl Daemon {
 
     /// Starts the original on a tree.
     pub(crate) fn theirs(folder: PathBuf, root: &Path) -> Daemon {
-        write_tree(&folder);
+        write_tree(&folder, "");
         let mut command = Command::new("python3");
         command.arg(root.join("usr/bin/fail2ban-server")).arg("-c").arg(folder.join("etc")).args(["-f", "start"]);
         command.env("PYTHONPATH", packages(root));
@@ -69,6 +77,22 @@ impl Daemon {
         stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
         stream.write_all(&[pickle, END].concat()).ok()?;
         answer(&mut stream)
+    }
+
+    /// The answer to a request in the original's tongue.
+    pub(crate) fn ask(&self, command: &[Value]) -> Answer {
+        let bytes = self.try_ask(&request(command)).unwrap_or_else(|| panic!("no answer: {}", self.words()));
+        read_answer(&bytes, Limits::default()).unwrap()
+    }
+
+    /// The answer to one of our own words.
+    pub(crate) fn own(&self, word: &str, arguments: &serde_json::Value) -> serde_json::Value {
+        let mut stream = self.connect();
+        let line = serde_json::json!(["stockade", word, arguments]).to_string() + "\n";
+        stream.write_all(line.as_bytes()).unwrap();
+        let mut answer = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stream), &mut answer).unwrap();
+        serde_json::from_str(&answer).unwrap()
     }
 
     /// What it said.
@@ -125,7 +149,7 @@ pub(crate) fn fresh(name: &str) -> PathBuf {
 }
 
 /// Two jails, one with an action that does nothing.
-fn write_tree(folder: &Path) {
+fn write_tree(folder: &Path, defaults: &str) {
     let home = folder.display();
     let files = [
         (
@@ -140,14 +164,14 @@ fn write_tree(folder: &Path) {
             "jail.conf",
             format!(
                 "[DEFAULT]\nbackend = polling\nusedns = no\nfindtime = 10m\nbantime = 1h\nmaxretry = 3\n\
-                 logencoding = auto\nenabled = true\nfilter = %(__name__)s\n\
+                 logencoding = auto\nenabled = true\nfilter = %(__name__)s\n{defaults}\
                  [web]\nlogpath = {home}/web.log\nignoreip = 127.0.0.1/8 ::1 192.0.2.200\n\
                  [api]\nlogpath = {home}/api.log\naction = noop[name=api, port=\"http,https\"]\nbantime = 10m\n"
             ),
         ),
         (
             "filter.d/web.conf",
-            "[Definition]\nfailregex = ^bad login of <F-USER>\\S+</F-USER> from <HOST>\\s*$\n            ^denied <ADDR>$\n\
+            "[Definition]\nfailregex = ^bad login of <F-USER>\\S+</F-USER> from <HOST>\\s*$\n            ^\\s*denied <ADDR>$\n\
              ignoreregex = trusted\ndatepattern = {^LN-BEG}\n"
                 .to_owned(),
         ),

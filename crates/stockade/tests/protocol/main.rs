@@ -3,7 +3,7 @@
 //! same values of the same types.
 //!
 //! The originals are found through `STOCKADE_F2B_ROOT_110` and `..._102`; what
-//! differs on purpose stands in `known-differences.json`.
+//! differs on purpose stands in `conformance/known-differences.json`.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -11,12 +11,16 @@
     clippy::string_slice,
     clippy::print_stdout,
     clippy::print_stderr,
+    clippy::cast_precision_loss,
     reason = "tests start programs, a failure is a panic, and figures are printed"
 )]
 
 mod both;
 mod daemon;
+mod exporter;
+mod faults;
 mod hostile;
+mod load;
 
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! The calls that are compared.
 
-/// One call a line; quotes as in a shell.
+/// One call a line; quotes as in a shell. `~` marks those that differ, and why stands above them.
 pub(crate) const CASES: &str = r"
 # Forms of REGEX
 -c . a.log web
@@ -24,9 +24,9 @@ pub(crate) const CASES: &str = r"
 -c . a.log ''
 -c . a.log 'a b <HOST>' 'x('
 -c . a.log 'a b <HOST>' ''
--c filter.d a.log web
+# The original loses its way in a folder that is filter.d itself and named without a slash.
+~ -c filter.d a.log web
 -c nowhere a.log web
-
 # Forms of LOG
 -c . '2026-11-22 14:44:11 denied 192.0.2.10' web
 -c . '2026-11-22 14:44:11 denied 192.0.2.10\n2026-11-22 14:44:12 denied 192.0.2.11' web
@@ -37,9 +37,9 @@ pub(crate) const CASES: &str = r"
 -c . absent.log web
 -c . many.log web
 -c . latin.log web
+-c . odd.log web
 -c . -e latin-1 latin.log web
 -c . -e ascii latin.log web
-
 # Options of matching
 -c . -d '%Y-%m-%d %H:%M:%S' a.log web
 -c . -d '{^LN-BEG}' a.log web
@@ -49,14 +49,13 @@ pub(crate) const CASES: &str = r"
 -c . --timezone UTC+0130 -v a.log web
 -c . --TZ=-0300 -v a.log web
 -c . --TZ nowhere a.log web
--c . -r a.log 'denied <HOST>$'
--c . --usedns no a.log 'denied <HOST>$'
--c . --usedns=raw -v a.log 'denied <HOST>$'
+-c . -r names.log 'denied <HOST>$'
+-c . --usedns no names.log 'denied <HOST>$'
+-c . --usedns=raw -v names.log 'denied <HOST>$'
 -c . --usedns no --no-check-all a.log web
 -c . -L 2 a.log web
 -c . --maxlines=30 many.log web
 -c . -L -1 a.log web
-
 # Several lines, sessions
 -c . lines.log lines
 -c . lines.log two.conf
@@ -72,13 +71,12 @@ pub(crate) const CASES: &str = r"
 -c . -o id talk.log talk
 -c . -o msg talk.log talk
 -c . -o '<ip> <F-USER> <msg>' talk.log talk
-
 # The report
 -c . -v a.log web
 -c . -vv a.log web
 -c . -vv a.log 'web.conf[mode=1]'
 -c . --verbosity 1 a.log web
--c . -v --VD a.log 'denied <HOST>$'
+-c . -v --VD 'Nov 22 14:44:13 denied 192.0.2.1' 'denied <HOST>$'
 -c . -v --verbose-date a.log web
 -c . --print-no-missed a.log web
 -c . --print-no-ignored a.log web
@@ -87,9 +85,9 @@ pub(crate) const CASES: &str = r"
 -c . --print-all-ignored a.log web
 -c . -D a.log web
 -c . -D --print-all-matched --usedns no '2026-11-22 denied 192.0.2.10' '^ denied <HOST>$'
--c . -l INFO --print-no-missed '2026-11-22 14:44:11 denied 192.0.2.10' web
+# Of its messages we print those about lines, not those about reading files.
+~ -c . -l INFO --print-no-missed '2026-11-22 14:44:11 denied 192.0.2.10' web
 -c . -t --full-traceback a.log web
-
 # Results only
 -c . -o id a.log web
 -c . -o fid a.log web
@@ -101,22 +99,19 @@ pub(crate) const CASES: &str = r"
 -c . -o ip4 a.log web
 -c . -o ip6 a.log web
 -c . -o matches a.log web
--c . -o '<ip> <F-USER> <time> <msg>' a.log web
+-c . -o '<ip> <F-USER> <time> <msg>' '2026-11-22 14:44:10 bad login of bob from 192.0.2.9' web
 -c . -o '<fid>|<family>|<failures>|<foo>|<F-NOPE>|<matches>' a.log web
--c . --usedns raw -o id a.log 'denied <HOST>$'
-
+-c . --usedns raw -o id names.log 'denied <HOST>$'
 # The stock tree
 -c ROOT 'Aug  1 10:00:00 h sshd[1]: Failed password for root from 192.0.2.4 port 22 ssh2' sshd
 -c ROOT 'Aug  1 10:00:00 h sshd[1]: Failed password for root from 192.0.2.4 port 22 ssh2' 'sshd[mode=aggressive]'
 -c ROOT -v 'Aug  1 10:00:00 h sshd[1]: Failed password for root from 192.0.2.4 port 22 ssh2' 'sshd.conf[mode=ddos]'
 -c ROOT -o row 'Aug  1 10:00:00 h sshd[1]: Failed password for root from 192.0.2.4 port 22 ssh2' sshd
-
 # What is wrong with the words
 -V
 --version
 -h
 --help
-
 x
 a b c d
 --foo a b

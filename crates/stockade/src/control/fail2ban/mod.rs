@@ -5,6 +5,7 @@
 //! which words are looked at, and the exceptions that answer wrong ones.
 
 mod ask;
+mod bans;
 mod change;
 mod rights;
 
@@ -12,8 +13,11 @@ use stockade_wire::pickle::Exception;
 use stockade_wire::value::Value;
 
 pub(super) use ask::ask;
+pub(crate) use bans::Bans;
+pub(super) use bans::about_bans;
 pub(super) use change::change;
 pub(super) use rights::Rights;
+pub(crate) use rights::group;
 
 use crate::settings::{float, kind, words};
 
@@ -29,6 +33,8 @@ pub(super) enum Route {
     Now(Answer),
     /// Those who look and change nothing.
     Ask,
+    /// Who bans and unbans.
+    Bans,
     /// The operator.
     Change,
     /// Nobody, after so many seconds.
@@ -63,8 +69,10 @@ pub(super) fn route(request: &Value) -> Route {
         "status" | "stats" | "statistic" | "statistics" | "banned" | "get" => Route::Ask,
         "stop" if command.len() == 1 => Route::Stop,
         "unban" if command.len() == 1 => Route::Now(Err(Exception::plain("Invalid command"))),
-        "set" | "multi-set" | "add" | "start" | "stop" | "reload" | "unban" | "server-stream" | "flushlogs"
-        | "config-error" => Route::Change,
+        _ if bans::is_about_bans(command) => Route::Bans,
+        "set" | "multi-set" | "add" | "start" | "stop" | "reload" | "server-stream" | "flushlogs" | "config-error" => {
+            Route::Change
+        }
         _ => Route::Now(Err(Exception::plain("Invalid command"))),
     }
 }

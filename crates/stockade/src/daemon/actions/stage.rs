@@ -103,6 +103,7 @@ impl Thread {
             counters: Default::default(),
             epoch: 0,
             epochs: Default::default(),
+            restored: Default::default(),
             rebanning: Default::default(),
             flush: None,
             stopped: false,

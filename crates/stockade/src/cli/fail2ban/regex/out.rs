@@ -156,7 +156,8 @@ fn tag_value(tag: &str, found: &Found, msg: &str) -> Option<String> {
             FailureId::Net(_) => "inet6".to_owned(),
             FailureId::Text(_) => String::new(),
         },
-        "time" => time(found),
+        // A failure without a date is taken for one of just now.
+        "time" => Value::Float(found.time.unwrap_or_else(crate::daemon::now).as_secs_f64()).repr(),
         "failures" | "bancount" => "0".to_owned(),
         "msg" => msg.to_owned(),
         "matches" => found.matches.join("\n"),

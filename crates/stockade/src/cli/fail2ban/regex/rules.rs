@@ -157,6 +157,13 @@ impl Reading<'_> {
             let (name, options) = stockade_config::parse_call(value).map_err(|what| {
                 Failed(format!("ERROR: Wrong filter name or options: {what}\n       while parsing: {value}"))
             })?;
+            if let Some(folder) = self.options.config.as_ref().filter(|folder| !folder.is_dir()) {
+                let shown = folder.display();
+                return Err(Failed(format!(
+                    "ERROR: Wrong filter name or options: Base configuration directory {shown} does not exist\n       \
+                     while parsing: {value}"
+                )));
+            }
             let source = self.source();
             let is_file = name.contains('/') || name.ends_with(".conf") || name.ends_with(".local");
             let jail = if is_file { Ok(None) } else { stockade_config::load_jail(&source, value, self.journal) };
@@ -245,8 +252,12 @@ impl Reading<'_> {
         if !options.is_empty() {
             tell(self.options, format!("Use   filter options : {}", dict(options)));
         }
-        let stream = stockade_config::load_filter(&source, &format!("{name}{call}"), self.journal)
-            .map_err(|problem| Failed(format!("Wrong config file: {problem}\nERROR: failed to load filter {value}")))?;
+        let stream =
+            stockade_config::load_filter(&source, &format!("{name}{call}"), self.journal).map_err(|problem| {
+                let failed = format!("ERROR: failed to load filter {value}");
+                let absent = problem.file.is_empty() && problem.line == 0;
+                Failed(if absent { failed } else { format!("Wrong config file: {problem}\n{failed}") })
+            })?;
         self.take(&stream, options, value)
     }
 

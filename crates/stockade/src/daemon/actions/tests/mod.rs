@@ -1,0 +1,6 @@
+//! The actions' thread with a real judge and a real runner, beside the original.
+
+mod court;
+mod random;
+mod stock;
+mod theirs;
