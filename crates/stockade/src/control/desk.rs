@@ -25,7 +25,7 @@ use crate::log::{Level, Log};
 use crate::settings::shown;
 
 /// How many bans by hand are under way at a time.
-pub(crate) const BANS_AT_ONCE: usize = 8;
+pub(crate) const BANS_AT_ONCE: usize = 32;
 /// How many clients may sleep at a time.
 const SLEEPERS_MAX: usize = 64;
 

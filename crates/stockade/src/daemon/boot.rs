@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -106,11 +106,20 @@ impl Content {
 /// Becomes a new process of the same program; returns only if that fails.
 #[expect(clippy::disallowed_methods, reason = "starts this very program anew, with the words it was started with")]
 pub(super) fn again() -> std::io::Error {
-    let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+    let program = own_program();
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_default();
     // Who came up empty would do so again, with nobody there to send the commands.
     std::process::Command::new(program).arg0(name).args(words.filter(|word| word != "--async")).exec()
+}
+
+/// Where this program lies. After an upgrade another file lies in that place, and that is the one to start.
+fn own_program() -> PathBuf {
+    let running = PathBuf::from("/proc/self/exe");
+    let Ok(place) = std::env::current_exe() else { return running };
+    let named = place.to_str().and_then(|place| place.strip_suffix(" (deleted)"));
+    let place = named.map_or_else(|| place.clone(), PathBuf::from);
+    if place.exists() { place } else { running }
 }
 
 /// Why the socket's place can't be taken.
@@ -180,7 +189,7 @@ fn own_folder(folder: &Path) -> Result<()> {
 /// The file that says who runs, locked while we do.
 pub(super) struct Lock {
     file: File,
-    path: std::path::PathBuf,
+    path: PathBuf,
 }
 
 impl Lock {

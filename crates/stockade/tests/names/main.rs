@@ -13,6 +13,7 @@
 
 mod command_lines;
 mod conversations;
+mod foreign;
 mod life;
 mod original;
 mod ours;

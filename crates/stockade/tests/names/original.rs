@@ -104,6 +104,19 @@ impl Original {
         Said { code: i32::try_from(answer["code"].as_i64().unwrap()).unwrap(), out: text("out"), err: text("err") }
     }
 
+    /// Runs its own tests against the programs in that folder; see `foreign.py`.
+    pub(crate) fn own_tests(&self, folder: &Path, client: &str, tests: &[&str]) -> String {
+        let place = crate::fresh_folder("foreign");
+        let script = place.join("foreign.py");
+        std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/names/foreign.py"), &script).unwrap();
+        let packages = "/usr/lib/python3/dist-packages";
+        let mut words = vec![script.to_str().unwrap(), packages, folder.to_str().unwrap(), client];
+        words.extend(tests);
+        let output = python(&self.root, &words).stdin(Stdio::null()).output().unwrap();
+        std::fs::remove_dir_all(place).unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// One of its programs, not started yet.
     pub(crate) fn command(&self, program: &str, words: &[String]) -> Command {
         let program = format!("/usr/bin/fail2ban-{program}");

@@ -171,7 +171,7 @@ fn write_tree(folder: &Path, defaults: &str) {
         ),
         (
             "filter.d/web.conf",
-            "[Definition]\nfailregex = ^bad login of <F-USER>\\S+</F-USER> from <HOST>\\s*$\n            ^denied <ADDR>$\n\
+            "[Definition]\nfailregex = ^bad login of <F-USER>\\S+</F-USER> from <HOST>\\s*$\n            ^\\s*denied <ADDR>$\n\
              ignoreregex = trusted\ndatepattern = {^LN-BEG}\n"
                 .to_owned(),
         ),

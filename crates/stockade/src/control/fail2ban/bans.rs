@@ -61,10 +61,13 @@ impl Bans {
         receiver.recv().map_err(|_| "the daemon is stopping".to_owned())
     }
 
-    /// Who is unbanned is forgotten on the disk, banned or not, before that is said.
-    fn forget(&self, jail: Option<&JailName>, ids: &[FailureId]) {
+    /// Who is unbanned is forgotten on the disk, banned or not, before that is
+    /// said. What was lifted is there with its decision already.
+    fn forget(&self, jail: Option<&JailName>, ids: &[FailureId], absent: &[FailureId]) {
         self.store.forget(ids.iter().map(|id| Forget { jail: jail.cloned(), id: id.clone() }).collect());
-        self.store.sync();
+        if !absent.is_empty() {
+            self.store.sync();
+        }
     }
 }
 
@@ -107,7 +110,7 @@ fn unban(desk: &Bans, name: &str, rest: &[Value]) -> Answer {
     let Outcome::Unbanned { count, absent } = desk.command(command).map_err(stopping)? else {
         return Err(gone(name));
     };
-    desk.forget(Some(&jail), &ids);
+    desk.forget(Some(&jail), &ids, &absent);
     if report && !absent.is_empty() {
         let missing: Vec<Value> =
             wanted.iter().filter(|word| absent.contains(&FailureId::parse(&words(word)))).cloned().collect();
@@ -127,10 +130,10 @@ fn unban_everywhere(desk: &Bans, rest: &[Value]) -> Answer {
     }
     let ids = targets(rest);
     let command = Command::Unban { jail: None, targets: ids.clone() };
-    let Outcome::Unbanned { count, .. } = desk.command(command).map_err(stopping)? else {
+    let Outcome::Unbanned { count, absent } = desk.command(command).map_err(stopping)? else {
         return Ok(Value::Int(0));
     };
-    desk.forget(None, &ids);
+    desk.forget(None, &ids, &absent);
     Ok(number(count))
 }
 
