@@ -2,6 +2,7 @@
 
 mod court;
 mod random;
+mod recipes;
 mod stock;
 mod storm;
 mod theirs;

@@ -20,7 +20,7 @@ fn made_up_actions_run_the_same_commands() {
     }
     let jobs = std::env::var("STOCKADE_LONG").ok().and_then(|n| n.parse().ok()).unwrap_or(JOBS);
     for (version, root) in roots("made_up_actions_run_the_same_commands") {
-        let stage = Stage::new();
+        let stage = Stage::new(None);
         let jobs: Vec<Value> = (0..jobs).map(|seed| Dice(seed * 7919 + 11).job()).collect();
         let (theirs, ours) = stage.both(&root, ME, &jobs);
         assert_eq!((theirs.len(), ours.len()), (jobs.len(), jobs.len()), "{version}");

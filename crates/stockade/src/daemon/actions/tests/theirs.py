@@ -66,7 +66,13 @@ class Run:
 
     def __init__(self, job, keep):
         self.keep = keep
+        self.job = job
         self.now = job["now"]
+        self.banned = []
+        self.open()
+
+    def open(self):
+        job = self.job
         self.jail = Jail(job["jail"], backend="polling", db=None)
         self.jail.actions.setBanTime(job["bantime"])
         self.actions = self.jail.actions
@@ -109,6 +115,8 @@ class Run:
 
     def do_ban(self, step):
         self.actions._Actions__checkBan([self.ticket(step)])
+        if step["id"] not in self.banned:
+            self.banned.append(step["id"])
 
     do_again = do_ban
 
@@ -118,7 +126,18 @@ class Run:
         bans = self.actions.banManager._BanManager__banList
         self.actions._prolongBan(bans[IPAddr(step["id"])])
 
+    def do_restart(self, step):
+        self.do_stop(step)
+        self.open()
+        self.do_start(step)
+        for banned in self.banned:
+            ticket = BanTicket(banned, int(self.now), [])
+            ticket.restored = True
+            self.actions._Actions__checkBan([ticket])
+
     def do_unban(self, step):
+        if step["id"] in self.banned:
+            self.banned.remove(step["id"])
         self.actions.removeBannedIP(step["id"], db=False, ifexists=True)
 
     def do_flush(self, step):

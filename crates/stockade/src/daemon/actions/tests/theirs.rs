@@ -35,7 +35,8 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn new() -> Stage {
+    /// With stand-ins for these tools; all if it is `None`.
+    pub(super) fn new(tools: Option<&str>) -> Stage {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("stockade-box-{}-{number}", std::process::id()));
         fs::create_dir_all(folder.join("place")).unwrap();
@@ -43,7 +44,7 @@ impl Stage {
             ("box.sh", include_str!("box.sh")),
             ("shell.sh", include_str!("shell.sh")),
             ("stub.sh", include_str!("stub.sh")),
-            ("tools", include_str!("tools")),
+            ("tools", tools.unwrap_or(include_str!("tools"))),
             ("theirs.py", include_str!("theirs.py")),
         ] {
             fs::write(folder.join(name), text).unwrap();
