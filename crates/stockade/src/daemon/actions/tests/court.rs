@@ -38,8 +38,7 @@ pub(super) struct Court {
 
 impl Court {
     pub(super) fn new(now: Timestamp, log: &std::path::Path, effects: Option<std::path::PathBuf>) -> Court {
-        let aim = Aim::parse(&log.to_string_lossy(), "auto").unwrap();
-        let log = Log::start(&aim, Level::Debug, false).unwrap();
+        let log = Log::start(&Aim::parse(&log.to_string_lossy(), "auto").unwrap(), Level::Debug, false).unwrap();
         let inbox = inbox();
         let spawn = || {
             let (ours, theirs) = UnixStream::pair()?;
