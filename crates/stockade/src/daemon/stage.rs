@@ -138,6 +138,7 @@ impl Stage {
         StagedActions {
             jails: self.jails.iter().map(|jail| jail.actions.clone()).collect(),
             off: self.off.iter().map(|(name, _)| name.clone()).collect(),
+            ipv6: ipv6_allowed(self.settings.server_text("allowipv6").as_deref()),
             how: self.how,
             only: self.only.clone(),
         }
@@ -151,6 +152,14 @@ impl Stage {
     /// The stock firewall actions of all jails.
     pub(crate) fn stock(&self) -> Vec<StockAction> {
         self.jails.iter().flat_map(|jail| jail.stock.iter().cloned()).collect()
+    }
+}
+
+/// `allowipv6`; `auto` asks the kernel.
+fn ipv6_allowed(option: Option<&str>) -> bool {
+    match option {
+        Some(text) if !text.eq_ignore_ascii_case("auto") && !text.is_empty() => boolean(text),
+        _ => Path::new("/proc/net/if_inet6").exists(),
     }
 }
 

@@ -140,6 +140,10 @@ impl Thread {
             }
             What::Prolong { .. } => return None,
             What::Unban { flushed, .. } if *flushed && action.flushes => return None,
+            // What was left of an earlier process may have turned out to be gone.
+            What::Unban { ticket, .. } if ticket.seq == Seq(0) && !action.effect.bans.contains_key(&ticket.id) => {
+                return None;
+            }
             What::Unban { ticket, .. } => (Verb::Unban, of(ticket), false),
             What::Flush { stopping } => {
                 self.say(

@@ -38,7 +38,7 @@ pub(super) struct Court {
 
 impl Court {
     pub(super) fn new(now: Timestamp, log: &std::path::Path, effects: Option<std::path::PathBuf>) -> Court {
-        let log = Log::start(&Aim::parse(&log.to_string_lossy(), "auto").unwrap(), Level::Debug, false).unwrap();
+        let log = Log::start(&Aim::parse(log.to_str().unwrap(), "auto").unwrap(), Level::Debug, false).unwrap();
         let inbox = inbox();
         let spawn = || {
             let (ours, theirs) = UnixStream::pair()?;
@@ -71,7 +71,7 @@ impl Court {
             strict: true,
             actions: actions.clone(),
         });
-        self.actions.stage(StagedActions { jails: jails.collect(), off: Vec::new(), how, only: None });
+        self.actions.stage(StagedActions { jails: jails.collect(), off: Vec::new(), how, ipv6: true, only: None });
     }
 
     /// Something happens, and what was decided is saved and applied.
@@ -181,6 +181,31 @@ impl Court {
             matches: Vec::new(),
             groups: Vec::new(),
         }]));
+    }
+
+    /// Takes what has come, without waiting for the end of anything.
+    pub(super) fn look(&mut self) {
+        while let Taken::Control(messages) = self.inbox.take(Some(Instant::now() + LOOK_EVERY), false) {
+            for message in messages {
+                match message {
+                    JudgeControl::Event(event) => self.step(event),
+                    JudgeControl::Look(look) => look(&self.judge, self.now),
+                    _ => panic!("only events and looks come from actions"),
+                }
+            }
+        }
+    }
+
+    /// A jail without actions that asks a command about each failure.
+    pub(super) fn ignorecommand(&mut self, jail: &str, command: &str) {
+        let mut spec = JailSpec::new(JailName::new(jail));
+        (spec.maxretry, spec.ignorecommand) = (1, Some(command.into()));
+        self.step(Event::Config(vec![JailChange::Put(Box::new(spec))]));
+    }
+
+    /// Who is banned, in the order of banning.
+    pub(super) fn banned(&self, jail: &str) -> Vec<String> {
+        self.judge.bans(&JailName::new(jail)).iter().map(|ban| ban.id.to_string()).collect()
     }
 
     /// Waits until the log is written.

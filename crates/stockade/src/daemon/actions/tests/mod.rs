@@ -3,4 +3,5 @@
 mod court;
 mod random;
 mod stock;
+mod storm;
 mod theirs;

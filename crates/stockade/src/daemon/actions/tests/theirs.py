@@ -15,7 +15,7 @@ sys.path.insert(0, os.environ.get("F2B_PACKAGES", ""))
 
 from fail2ban.client.actionreader import ActionReader  # noqa: E402
 from fail2ban.helpers import getLogger  # noqa: E402
-from fail2ban.server.ipdns import IPAddr  # noqa: E402
+from fail2ban.server.ipdns import DNSUtils, IPAddr  # noqa: E402
 from fail2ban.server.jail import Jail  # noqa: E402
 from fail2ban.server.mytime import MyTime  # noqa: E402
 from fail2ban.server.ticket import BanTicket  # noqa: E402
@@ -140,6 +140,8 @@ class Run:
 def main():
     if sys.argv[1] == "specs":
         return specs(sys.argv[2])
+    # What each version makes of a box without a network differs.
+    DNSUtils.setIPv6IsAllowed(True)
     keep = Keep()
     log = getLogger("fail2ban")
     log.setLevel(logging.DEBUG)
