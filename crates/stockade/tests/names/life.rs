@@ -108,6 +108,7 @@ fn differences(theirs: &[(char, String, Said)], ours: &[(char, String, Said)]) -
             || (mark == '=' && theirs.err != ours.err)
             || (mark == '~' && theirs.code != 0 && theirs.err.is_empty() != ours.err.is_empty())
     };
+    // `!` is the known difference restart-keeps-counters.
     let wrong = |mark: char, theirs: &Said, ours: &Said| (mark == '!') != differs(mark, theirs, ours);
     let pairs = theirs.iter().zip(ours).filter(|((mark, _, theirs), (_, _, ours))| wrong(*mark, theirs, ours));
     pairs.map(|((_, line, theirs), (_, _, ours))| format!("{line}\n theirs {theirs:?}\n ours   {ours:?}")).collect()
