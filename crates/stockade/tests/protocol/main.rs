@@ -21,6 +21,7 @@ mod exporter;
 mod faults;
 mod hostile;
 mod load;
+mod stock;
 
 use std::path::PathBuf;
 
@@ -45,5 +46,19 @@ fn clients_of_1_1_0_see_no_difference() {
 fn clients_of_1_0_2_see_no_difference() {
     if let Some(root) = root("STOCKADE_F2B_ROOT_102") {
         both::compare("1.0.2", &root);
+    }
+}
+
+#[test]
+fn clients_see_no_difference_on_the_stock_tree_of_1_1_0() {
+    if let Some(root) = root("STOCKADE_F2B_ROOT_110") {
+        stock::compare("1.1.0", &root);
+    }
+}
+
+#[test]
+fn clients_see_no_difference_on_the_stock_tree_of_1_0_2() {
+    if let Some(root) = root("STOCKADE_F2B_ROOT_102") {
+        stock::compare("1.0.2", &root);
     }
 }
