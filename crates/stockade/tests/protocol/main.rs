@@ -21,6 +21,7 @@ mod exporter;
 mod faults;
 mod hostile;
 mod load;
+mod rights;
 mod stock;
 
 use std::path::PathBuf;
@@ -38,14 +39,16 @@ fn root(variable: &str) -> Option<PathBuf> {
 #[test]
 fn clients_of_1_1_0_see_no_difference() {
     if let Some(root) = root("STOCKADE_F2B_ROOT_110") {
-        both::compare("1.1.0", &root);
+        both::compare(&both::COMMANDS, "1.1.0", &root);
+        both::compare(&both::METHODS, "1.1.0", &root);
     }
 }
 
 #[test]
 fn clients_of_1_0_2_see_no_difference() {
     if let Some(root) = root("STOCKADE_F2B_ROOT_102") {
-        both::compare("1.0.2", &root);
+        both::compare(&both::COMMANDS, "1.0.2", &root);
+        both::compare(&both::METHODS, "1.0.2", &root);
     }
 }
 
