@@ -213,9 +213,14 @@ impl ActionsHandle {
 
     /// How each action is doing.
     pub(crate) fn view(&self) -> Vec<ActionView> {
+        self.view_later().recv().unwrap_or_default()
+    }
+
+    /// The same, for who has something else to ask meanwhile.
+    pub(crate) fn view_later(&self) -> Receiver<Vec<ActionView>> {
         let (sender, view) = channel();
         self.send(Job::View(sender));
-        if self.jobs.is_some() { view.recv().unwrap_or_default() } else { Vec::new() }
+        view
     }
 
     /// Does nothing run, and nothing wait?
