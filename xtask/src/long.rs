@@ -65,6 +65,13 @@ const CHECKS: &[Long] = &[
         ["stockade", "scan", "whole_filters"],
         "200",
     ),
+    of_a_crate(
+        "hostile-lines",
+        "every stock pattern on hostile lines of 8 KiB made of all sample lines: below 1 ms each",
+        60,
+        ["stockade-core", "hostile", ""],
+        "1",
+    ),
     of_a_crate("judge", "50 times the sizes: a million bans, floods, ends", 60, ["stockade-core", "judge", ""], "50"),
     of_a_crate(
         "config",

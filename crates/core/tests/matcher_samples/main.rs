@@ -14,6 +14,7 @@
     reason = "a test: it reads logs, runs a reader for their filters, and stops at whatever is wrong"
 )]
 
+mod daemon;
 mod options;
 mod samples;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use stockade_core::judge::{Command, Event, JailChange, Judge, Outcome};
+use stockade_core::judge::{Command, Event, IgnoreEntry, JailChange, Judge, Outcome};
 use stockade_core::matcher::{LineMode, Matcher};
 use stockade_core::{FailureId, JailName, Net, Position, SourceKey, Timestamp};
 use stockade_enforce::OnClose;
@@ -340,6 +340,31 @@ impl Operator {
         if let Some(myself) = self.myself.clone() {
             self.reach.watch.globs(globs, Arc::new(move |_new: Vec<PathBuf>| myself.send(Operator::open_sources)));
         }
+        self.watch_lists();
+    }
+
+    /// Has the files of `ignoreip = file:PATH` watched; one that changes is read again.
+    fn watch_lists(&self) {
+        let entries = self.jails.iter().flat_map(|jail| &jail.staged.spec.ignoreip);
+        let mut files: Vec<Arc<str>> = entries
+            .filter_map(|entry| match entry {
+                IgnoreEntry::File { path, .. } => Some(Arc::clone(path)),
+                IgnoreEntry::Net(_) | IgnoreEntry::Name(_) => None,
+            })
+            .collect();
+        files.sort();
+        files.dedup();
+        let (judge, log) = (Arc::clone(&self.judge), self.reach.log.clone());
+        self.reach.watch.lists(
+            files,
+            Arc::new(move |path: &Arc<str>| match super::ignore_file(Path::new(&**path)) {
+                Ok(nets) => {
+                    let event = Event::FileSet { path: Arc::clone(path), nets: nets.into() };
+                    judge.control(JudgeControl::Event(event));
+                }
+                Err(e) => log.warning(format!("ignoreip = file:{path}: {e}; its last content stays in force")),
+            }),
+        );
     }
 
     /// Lets everybody know what is in force.
