@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use stockade_core::judge::{Event, JailChange, JailSpec, Judge, Outputs, UseDns};
 use stockade_core::matcher::{Filter, Matcher, Needles, Scanner};
-use stockade_core::{BanTime, Batch, JailName, Seq, Span, Timestamp};
+use stockade_core::{BanTime, DecisionKind, JailName, Seq, Span, Timestamp};
 use stockade_source::StreamReader;
 
 /// How far a log goes, and how.
@@ -42,6 +42,8 @@ pub struct Pipeline {
     now: Timestamp,
     /// What was found so far.
     pub sums: Sums,
+    /// Who was banned, in order.
+    pub banned: Vec<String>,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -64,7 +66,16 @@ impl Pipeline {
             judge.step(now, Event::Config(vec![JailChange::Put(Box::new(spec))]), &mut outputs);
             matchers.push(Matcher::new(name, Arc::clone(filter), 0));
         }
-        Pipeline { matchers, scanner: Scanner::new(filters.to_vec()), judge, outputs, way, now, sums: Sums::default() }
+        Pipeline {
+            matchers,
+            scanner: Scanner::new(filters.to_vec()),
+            judge,
+            outputs,
+            way,
+            now,
+            sums: Sums::default(),
+            banned: Vec::new(),
+        }
     }
 
     /// What its scanner looks for.
@@ -89,7 +100,12 @@ impl Pipeline {
                 lines = u64::from(batch.lines);
                 self.sums.failures += batch.failures.len() as u64;
                 if self.way == Way::Judged {
-                    judge(&mut self.judge, &mut self.outputs, &mut self.sums, self.now, batch);
+                    self.judge.step(self.now, Event::Batch(batch), &mut self.outputs);
+                    let bans = self.outputs.turn.decisions.iter().filter(|d| d.kind == DecisionKind::Ban);
+                    let before = self.banned.len();
+                    self.banned.extend(bans.map(|ban| ban.id.to_string()));
+                    self.sums.bans += (self.banned.len() - before) as u64;
+                    self.outputs.clear();
                 }
                 drop(matcher.take_notes());
             }
@@ -97,11 +113,4 @@ impl Pipeline {
         }
         Ok(())
     }
-}
-
-fn judge(judge: &mut Judge, outputs: &mut Outputs, sums: &mut Sums, now: Timestamp, batch: Batch) {
-    judge.step(now, Event::Batch(batch), outputs);
-    let bans = outputs.turn.decisions.iter().filter(|d| d.kind == stockade_core::DecisionKind::Ban);
-    sums.bans += bans.count() as u64;
-    outputs.clear();
 }

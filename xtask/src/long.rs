@@ -72,6 +72,13 @@ const CHECKS: &[Long] = &[
         ["stockade-core", "hostile", ""],
         "1",
     ),
+    of_a_crate(
+        "skipping",
+        "50 million lines passed over where they can't matter, beside the same lines looked at one by one",
+        120,
+        ["stockade-bench", "skipping", ""],
+        "125",
+    ),
     of_a_crate("judge", "50 times the sizes: a million bans, floods, ends", 60, ["stockade-core", "judge", ""], "50"),
     of_a_crate(
         "config",
@@ -108,6 +115,34 @@ const CHECKS: &[Long] = &[
         ["stockade-enforce", "stream", "killed_in_a_storm"],
         "1000",
     ),
+    of_a_crate(
+        "enforce-mutation",
+        "10 changes of one character at each place of stock actions, those recognised run by a shell",
+        180,
+        ["stockade-enforce", "lib", "an_action_with_one_character"],
+        "10",
+    ),
+    of_a_crate(
+        "enforce-stock",
+        "all stock actions of both versions beside the original's commands",
+        60,
+        ["stockade-enforce", "stock", "leaves_what_the_original"],
+        "1",
+    ),
+    of_a_crate(
+        "protocol-hostile",
+        "1 GB of each kind of endless request at the control socket",
+        20,
+        ["stockade", "protocol", "hostile"],
+        "16",
+    ),
+    of_a_crate(
+        "protocol-load",
+        "200 clients with 2,000 commands each while 10,000 lines a second arrive",
+        30,
+        ["stockade", "protocol", "two_hundred"],
+        "20",
+    ),
     of_a_crate("store-crash", "killed at every step of 500 random runs", 120, ["stockade-store", "crash", ""], "500"),
     of_a_crate("store-damage", "1,000 damaged databases", 60, ["stockade-store", "damage", "damage_neither"], "1000"),
     Long {
@@ -136,7 +171,10 @@ pub(crate) fn run(name: &str) -> Result<bool> {
     let environment = roots::ensure()?;
     let mut command = match check.test {
         Some([package, program, filter]) => {
-            let mut command = steps::cargo(&["test", "--release", "--package", package, "--test", program, "--"]);
+            // Tests that stand beside the code are in the library.
+            let target: &[&str] = if program == "lib" { &["--lib"] } else { &["--test", program] };
+            let words = [&["test", "--release", "--package", package], target, &["--"]].concat();
+            let mut command = steps::cargo(&words);
             command.args(["--nocapture", filter]);
             command
         }

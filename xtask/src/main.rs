@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod arrows;
+mod bench;
 mod ci;
 mod dist;
 mod docs;
@@ -23,8 +24,10 @@ cargo xtask test --stories [WORD]  the stories only, those whose name contains W
 cargo xtask test --list            the names of all stories
 cargo xtask ci                     what the CI runs: format, lints, docs, tidy, import arrows, then test
 cargo xtask tidy                   rules about the tree that no compiler checks, and the import arrows
-cargo xtask dist                   the packages (.deb, .rpm) and the portable archive, under target/dist
+cargo xtask dist [PROGRAM]         the packages (.deb, .rpm) and the portable archive, under target/dist,
+                                   with a program that was built already, or with one that is built now
 cargo xtask docs                   writes the generated pages and manual pages anew
+cargo xtask bench [LINES]          how fast: instructions against the accepted ones, then every rival beside us
 cargo xtask roots                  builds the Debian roots that tests use, if they are missing
 cargo xtask long [NAME]            a long check; without a name: which there are
   --without-machines               leaves out what needs root, loudly; never under CI";
@@ -54,8 +57,11 @@ fn run() -> Result<bool> {
             steps::say("tidy");
             Ok(true)
         }
-        ["dist"] => dist::run(),
+        ["dist"] => dist::run(None),
+        ["dist", program] => dist::run(Some(program)),
         ["docs"] => docs::run(),
+        ["bench"] => bench::run("200000"),
+        ["bench", lines] => bench::run(lines),
         ["roots"] => {
             tools::ensure()?;
             roots::ensure().map(|_| true)

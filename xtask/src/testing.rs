@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Result, bail, ensure};
 
-use crate::{roots, steps, tools};
+use crate::{dist, roots, steps, tools};
 
 /// What passed and what failed so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,12 +137,14 @@ fn stories(words: &[&str], environment: &[(&str, PathBuf)], sum: &mut Sum) -> Re
         minutes,
     )?;
     steps::step("build the stories", &mut steps::cargo(&["build", "--package", "conformance"]), minutes)?;
-    steps::say("==> stories");
     let target = steps::top().join("target");
+    steps::say("==> pack");
+    dist::pack(&target.join("release/stockade"), &target.join("packages"))?;
+    steps::say("==> stories");
     let mut command = Command::new(target.join("debug/stories"));
     command.args(words).envs(environment.iter().map(|(name, place)| (*name, place)));
     command.env("STOCKADE_SCRATCH", target.join("machines")).env("STOCKADE_BIN", target.join("release/stockade"));
-    command.env("RUST_LIB_BACKTRACE", "0");
+    command.env("RUST_LIB_BACKTRACE", "0").env("STOCKADE_PACKAGES", target.join("packages"));
     let mut told = false;
     let [short, long] = STORIES_LIMIT;
     let limit = if std::env::var_os("STOCKADE_LONG").is_some() { long } else { short };

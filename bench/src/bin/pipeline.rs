@@ -1,6 +1,8 @@
 //! Runs logs through one process and one thread: `pipeline TREE FILTER[,FILTER..]|all WAY TIMES LOG..`
 //!
-//! Prints lines, failures, bans, and the time of the processor per line.
+//! Prints lines, failures, bans, and the time of the processor per line. With `SHOW_BANNED` set it names who is
+//! banned, with `SHOW_NEEDLES` what it looks for; with `DATES_OF_STREAM` all filters take dates at the line's begin,
+//! whatever their own `datepattern`.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "its output")]
 
@@ -46,6 +48,11 @@ fn main() -> Result<()> {
             pipeline.log(Path::new(log))?;
         }
         let spent = processor_secs() - begin;
+        if std::env::var_os("SHOW_BANNED").is_some() {
+            for id in &pipeline.banned {
+                println!("banned {id}");
+            }
+        }
         best = best.min(spent);
         let sums = &pipeline.sums;
         if std::env::var_os("SHOW_NEEDLES").is_some() {

@@ -177,6 +177,9 @@ pub const ACTION: &[OptionRow] = &[
 pub const OWN: &[OwnRow] = &[
     OwnRow { name: "stockade.profile", scope: Daemon, kind: Choice(&["drop-in", "own"]), drop_in: "drop-in", own: "own", doc: "which defaults hold: those of the original or ours" },
     OwnRow { name: "stockade.strict", scope: Daemon, kind: Bool, drop_in: "true", own: "false", doc: "refuse the whole configuration because of one broken jail, where the original does" },
+    OwnRow { name: "stockade.readers", scope: Daemon, kind: Text, drop_in: "", own: "", doc: "a group whose members may look at status, bans and options through the control socket" },
+    OwnRow { name: "stockade.actioncommands", scope: Daemon, kind: Bool, drop_in: "true", own: "true", doc: "may root change the commands of actions while the daemon runs?" },
+    OwnRow { name: "stockade.foundlines", scope: Daemon, kind: Int, drop_in: "0", own: "100", doc: "lines about single failures per second in the own log; further ones are summed up; 0 writes all" },
     OwnRow { name: "stockade.onstop", scope: Jail, kind: Choice(&["lift", "keep"]), drop_in: "lift", own: "keep", doc: "are bans lifted when a client says stop?" },
     OwnRow { name: "stockade.watchglob", scope: Jail, kind: Bool, drop_in: "false", own: "true", doc: "take up new files that match a pattern of logpath" },
     OwnRow { name: "stockade.keepcounts", scope: Jail, kind: Bool, drop_in: "true", own: "true", doc: "keep the counts of failures over a restart" },

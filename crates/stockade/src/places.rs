@@ -145,7 +145,7 @@ impl Tree {
 
     /// Where this tree's daemon has its things.
     pub(crate) fn places(&self) -> Result<Places> {
-        if !self.folder_is_usable() {
+        if !self.folder_is_usable() && !self.is_all_given() {
             bail!("{} is not a folder; -c takes a folder with jail.conf or jail.local in it", self.folder.display());
         }
         let (daemon, _) = stockade_config::load_daemon_options(&self.source, &self.given);
@@ -169,6 +169,15 @@ impl Tree {
             places.logtarget = "STDERR".to_owned();
         }
         Ok(places)
+    }
+
+    /// Is there nothing that the tree would have to say? The original's client
+    /// starts a server so, without telling where its tree is.
+    fn is_all_given(&self) -> bool {
+        let given = &self.given;
+        [&given.socket, &given.pidfile, &given.loglevel, &given.logtarget, &given.syslogsocket]
+            .iter()
+            .all(|given| given.is_some())
     }
 
     fn folder_is_usable(&self) -> bool {
@@ -220,12 +229,16 @@ impl Tree {
     /// wrong in the tree is the client's affair.
     pub(crate) fn overlaid(&self, mut stream: Vec<Command>) -> LoadedTree {
         let text = |command: &Command, n: usize| command.get(n).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+        // Those of the server always come from its own tree.
+        stream.retain(|c| !(text(c, 0) == "set" && text(c, 1).starts_with("stockade.")));
+        let knows = stream.iter().any(|c| stockade_config::is_own(c));
         let made: Vec<String> = stream.iter().filter(|c| text(c, 0) == "add").map(|c| text(c, 1)).collect();
         let own: Vec<Command> = match self.compile() {
             Ok(loaded) if !loaded.refused => loaded.stream.into_iter().filter(|c| stockade_config::is_own(c)).collect(),
             _ => Vec::new(),
         };
-        let meant = own.into_iter().filter(|command| command.len() == 3 || made.contains(&text(command, 1)));
+        let of_server = |command: &Command| text(command, 1).starts_with("stockade.");
+        let meant = own.into_iter().filter(|c| of_server(c) || (!knows && made.contains(&text(c, 1))));
         let starts = stream.iter().position(|c| text(c, 0) == "start").unwrap_or(stream.len());
         stream.splice(starts..starts, meant);
         LoadedTree { stream, broken: Vec::new(), faults: Vec::new(), warnings: Vec::new() }

@@ -75,6 +75,12 @@ pub struct Waiting {
 }
 
 impl Store {
+    /// Changes what is kept from now on: `dbpurgeage` and `dbmaxmatches`.
+    pub fn set_bounds(&mut self, dbpurgeage: stockade_core::Span, dbmaxmatches: usize) {
+        self.options.dbpurgeage = dbpurgeage;
+        self.options.dbmaxmatches = dbmaxmatches;
+    }
+
     /// Opens or makes the database at `path` and reads what a start needs.
     ///
     /// `:memory:` and `None` (any case) stand for a database in memory, as in

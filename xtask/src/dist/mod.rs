@@ -52,16 +52,32 @@ impl Release {
     }
 }
 
-/// Builds everything.
+/// Builds everything, around `program` if it was built already.
 ///
 /// # Errors
 /// When the program cannot be built, or a file is missing.
-pub(crate) fn run() -> Result<bool> {
-    let program = build()?;
-    let release = release(&program)?;
-    let items = tree::items(&program)?;
+pub(crate) fn run(program: Option<&str>) -> Result<bool> {
+    let program = program.map_or_else(build, |path| Ok(PathBuf::from(path)))?;
     let folder = steps::top().join("target/dist");
-    fs::create_dir_all(&folder)?;
+    pack(&program, &folder)?;
+    lint(&folder)
+}
+
+/// Packs a program that was built into everything that is shipped.
+///
+/// # Errors
+/// When a file is missing, or the folder cannot be written.
+pub(crate) fn pack(program: &Path, folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("empty {}", folder.display()))?;
+    }
+    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    // Names of functions are for us, and two thirds of the file.
+    let stripped = folder.join("stockade");
+    steps::output(Command::new("strip").arg("--strip-all").arg("-o").arg(&stripped).arg(program))?;
+    let release = release(&stripped)?;
+    let items = tree::items(&stripped)?;
+    fs::remove_file(&stripped)?;
     let version = &release.version;
     let deb = format!("stockade_{version}-1_{}.deb", release.debian_architecture());
     let rpm = format!("stockade-{version}-1.{ARCHITECTURE}.rpm");
@@ -71,7 +87,20 @@ pub(crate) fn run() -> Result<bool> {
     let archive = tar::archive(&portable_items(&items)?, &format!("{portable}/"), release.time)?;
     write(&folder.join(format!("{portable}.tar.gz")), &tree::gzip(&archive)?)?;
     steps::say(&format!("needs glibc {} or newer", release.glibc));
-    Ok(true)
+    Ok(())
+}
+
+/// Has lintian look at the package, where it is installed; true when it finds no error.
+fn lint(folder: &Path) -> Result<bool> {
+    if !Command::new("lintian").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        steps::say("LEFT OUT: lintian is not installed, so nobody looks at the package");
+        return Ok(true);
+    }
+    let entries = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
+    let packages: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|e| e == "deb")).collect();
+    let mut command = Command::new("lintian");
+    command.args(["--fail-on", "error", "--allow-root"]).args(packages);
+    steps::run("lintian", &mut command, Duration::from_secs(300), steps::say)
 }
 
 /// The portable archive is the same tree, with the init script and the licences.

@@ -11,6 +11,7 @@ mod exactly;
 mod holds;
 mod lockout;
 mod nothing_lost;
+mod packages;
 mod runner;
 mod scene;
 mod speed;
@@ -31,6 +32,7 @@ fn main() -> Result<ExitCode> {
     stories.extend(bad_input::stories());
     stories.extend(nothing_lost::stories());
     stories.extend(doctor::stories());
+    stories.extend(packages::stories());
     stories.extend(speed::stories());
     if words.iter().any(|word| word == "--list") {
         runner::list(&stories);

@@ -174,3 +174,34 @@ fn the_guide_says_what_the_files_say() {
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(written == page, "docs/filters.md is out of date; STOCKADE_WRITE=1 with this test writes it");
 }
+
+#[test]
+fn the_original_reads_all_our_jails() {
+    let folder = std::env::temp_dir().join(format!("stockade-all-jails-{}", std::process::id()));
+    copy(&crate::etc(), &folder);
+    let on: String = jails().iter().map(|name| format!("[{name}]\nenabled = true\nbackend = polling\n")).collect();
+    std::fs::write(folder.join("jail.local"), on).unwrap();
+    for mut original in crate::original::all("the_original_reads_all_our_jails") {
+        let answer = original.load(&folder);
+        assert_eq!(answer["good"], true, "{}: {} {}", original.version, answer["error"], answer["said"]);
+        let said: Vec<&str> = answer["said"].as_array().unwrap().iter().filter_map(|said| said.as_str()).collect();
+        assert!(!said.iter().any(|said| said.starts_with("ERROR")), "{}: {said:?}", original.version);
+        let stream = answer["stream"].as_array().unwrap();
+        let added = stream.iter().filter(|command| command[0] == "add").count();
+        assert_eq!(added, jails().len(), "{}", original.version);
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

@@ -101,6 +101,14 @@ impl Bans {
         self.table.iter().map(|(_, id, ban)| (id, ban))
     }
 
+    /// The bans in at most `most` slots from `from` on, and the slot to go on from.
+    pub(super) fn page(&self, from: Slot, most: usize) -> (impl Iterator<Item = (&FailureId, &Ban)>, Option<Slot>) {
+        let all = self.table.slot_count();
+        let end = from.saturating_add(Slot::try_from(most).unwrap_or(Slot::MAX)).min(all);
+        let page = (from..end).filter_map(|slot| self.table.at(slot)).map(|(id, ban)| (id, ban));
+        (page, (end < all).then_some(end))
+    }
+
     pub(super) fn insert(&mut self, id: FailureId, ban: Ban) {
         let (end, seq) = (ban.end, ban.seq);
         self.bytes += ban.evidence.as_ref().map_or(0, |e| e.bytes);

@@ -275,10 +275,9 @@ impl Judge {
         let history = (kind == DecisionKind::Lift)
             .then(|| std::mem::replace(&mut jail.history, History::new(desk.seeded.clone())));
         jail.withheld.clear();
-        if !bans.is_empty() {
-            let after = desk.announcer.last;
-            out.flushes.push(Flush { jail: name.clone(), kind, count: bans.len() as u64, after });
-        }
+        // Also without bans: what actions did may have outlived them.
+        let after = desk.announcer.last;
+        out.flushes.push(Flush { jail: name.clone(), kind, count: bans.len() as u64, after });
         let jail_bantime = jail.spec.bantime;
         let ending = Ending { jail: name.clone(), jail_bantime, bans, history, kind, origin, reply, removed };
         desk.chores.push_back(Chore::End(Box::new(ending)));

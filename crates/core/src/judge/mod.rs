@@ -123,7 +123,7 @@ pub use log::{IgnoreSource, Level, LogLine, LogText, Logger, duration, local_tim
 pub use output::{
     About, Ask, Change, Counters, Doubt, Flush, Imported, Outcome, Outputs, Question, Reply, Retry, RetryBy, Subject,
 };
-pub use query::{BanState, BanView, Health, JailStatus, JailWhy, TallyView, Why};
+pub use query::{BanLine, BanState, BanView, Health, JailStatus, JailWhy, TallyView, Why};
 pub use recount::{Enough, Recount};
 pub use snapshot::{SNAPSHOT_DETAIL_BYTES_MAX, SnapshotError};
 pub use spec::{

@@ -263,7 +263,7 @@ pub struct Flush {
     pub jail: JailName,
     /// `Lift` (somebody lifted all) or `Repeal` (the jail or server stops).
     pub kind: DecisionKind,
-    /// How many single decisions follow.
+    /// How many single decisions follow; may be 0.
     pub count: u64,
     /// The last decision made before: the ends that follow have later numbers.
     pub after: Seq,

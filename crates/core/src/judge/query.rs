@@ -94,6 +94,21 @@ pub struct BanView {
     pub state: BanState,
 }
 
+/// What lists show of a living ban.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BanLine {
+    /// Number of its decision; lists are ordered by it.
+    pub seq: Seq,
+    /// Who.
+    pub id: FailureId,
+    /// When it began.
+    pub start: Timestamp,
+    /// How long it lasts.
+    pub bantime: BanTime,
+    /// When it ends.
+    pub end: Timestamp,
+}
+
 /// A running count.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TallyView {
@@ -163,6 +178,22 @@ impl Judge {
         let mut bans: Vec<BanView> = jail.bans.iter().map(|(id, ban)| self.view(jail, id, ban)).collect();
         bans.sort_by_key(|ban| ban.seq);
         bans
+    }
+
+    /// At most `most` living bans of a jail in no order, from place `from` on
+    /// (begin with 0), and the place to go on from; `None` when all were seen.
+    /// What is banned or unbanned between two pages may be in none or in two.
+    pub fn ban_lines(&self, jail: &JailName, from: u32, most: usize) -> (Vec<BanLine>, Option<u32>) {
+        let Some(jail) = self.jail(jail) else { return (Vec::new(), None) };
+        let (page, next) = jail.bans.page(from, most);
+        let line = |(id, ban): (&FailureId, &Ban)| BanLine {
+            seq: ban.seq,
+            id: id.clone(),
+            start: ban.start,
+            bantime: ban.bantime(jail.spec.bantime),
+            end: ban.end,
+        };
+        (page.map(line).collect(), next)
     }
 
     /// The living bans of networks in a jail, in no order.

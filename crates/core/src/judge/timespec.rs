@@ -5,7 +5,7 @@
 //! other are added, and the rest is arithmetic (here [`super::formula`], which
 //! knows numbers, operators and parentheses only).
 
-use super::formula::{self, Error};
+use super::formula::{self, Error, Number};
 
 /// A month: a twelfth of 365.25 days.
 const MONTH: &str = "*2629800.0";
@@ -20,9 +20,17 @@ const YEAR: &str = "*31557600.0";
 /// # Errors
 /// For an unknown unit, a malformed number, an empty text, a division by zero.
 pub fn parse_seconds(text: &str) -> Result<f64, Error> {
+    Ok(parse_number(text)?.as_f64())
+}
+
+/// The same, whole where Python's arithmetic stays whole: clients see the difference.
+///
+/// # Errors
+/// As [`parse_seconds`].
+pub fn parse_number(text: &str) -> Result<Number, Error> {
     // To Python, which evaluates the text, the rest of a last line is a comment.
     let text = text.split_once('#').filter(|(_, comment)| !comment.contains('\n')).map_or(text, |(before, _)| before);
-    Ok(formula::parse_constant(&spell_out(text))?.as_f64())
+    formula::parse_constant(&spell_out(text))
 }
 
 /// `text` with its units replaced by factors and blanks between numbers by `+`.

@@ -274,7 +274,8 @@ impl Matcher {
         let mut batch = self.empty_batch(block);
         for line in Lines::new(block) {
             batch.lines = batch.lines.saturating_add(1);
-            self.raw_line(&filter, now, block, &line, Care::Whole, &mut batch.failures);
+            let report = self.raw_line(&filter, now, block, &line, Care::Whole, LineMode::DAEMON);
+            self.add_failures(now, block, &line, report, &mut batch.failures);
         }
         batch
     }
@@ -292,7 +293,7 @@ impl Matcher {
         }
     }
 
-    /// Decodes one line of a block, looks at it as the daemon does, and adds its failures.
+    /// Decodes one line of a block and looks at it.
     pub(super) fn raw_line(
         &mut self,
         filter: &Filter,
@@ -300,8 +301,8 @@ impl Matcher {
         block: &Block,
         line: &RawLine<'_>,
         care: Care,
-        failures: &mut Vec<Failure>,
-    ) {
+        mode: LineMode,
+    ) -> LineReport {
         let bytes = line.bytes;
         if bytes.len() > LINE_BYTES_MAX {
             self.counters.long += 1;
@@ -314,7 +315,7 @@ impl Matcher {
                 );
                 self.notes.say(Level::Warning, text);
             }
-            return;
+            return LineReport::default();
         }
         let (text, whole) = filter.encoding.decode(bytes);
         if !whole {
@@ -325,7 +326,18 @@ impl Matcher {
         let ended = text.get(..line_text.len() + 1).filter(|t| t.ends_with('\n'));
         let stamp = line.stamp.map(|stamp| stamp.time);
         let text = Text { line: line_text, ended };
-        let report = self.look(filter, now, text, stamp, block.in_operation, LineMode::DAEMON, care);
+        self.look(filter, now, text, stamp, block.in_operation, mode, care)
+    }
+
+    /// Adds what was found in a line of a block to its failures.
+    pub(super) fn add_failures(
+        &mut self,
+        now: Timestamp,
+        block: &Block,
+        line: &RawLine<'_>,
+        report: LineReport,
+        failures: &mut Vec<Failure>,
+    ) {
         for mut hit in report.hits {
             let Some(who) = hit.who else { continue };
             // These are the id already.
@@ -606,7 +618,7 @@ fn iso(filter: &Filter, time: Timestamp) -> String {
 }
 
 /// The lines of a block, in order.
-struct Lines<'a> {
+pub(super) struct Lines<'a> {
     rest: &'a [u8],
     at: usize,
     stamps: std::slice::Iter<'a, Stamp>,
@@ -622,7 +634,7 @@ pub(super) struct RawLine<'a> {
 }
 
 impl<'a> Lines<'a> {
-    fn new(block: &'a Block) -> Self {
+    pub(super) fn new(block: &'a Block) -> Self {
         Lines { rest: &block.text, at: 0, stamps: block.stamps.iter() }
     }
 }

@@ -34,6 +34,7 @@ pub use filter::{DatePattern, Filter, FilterError, FilterSpec, MAXLINES_MAX, Use
 pub use lines::{Counters, DateRank, DateSeen, Hit, LineMode, LineReport, Matcher, Seen};
 pub use notes::{Level, NOTES_MAX, Note};
 pub use scanner::{Needles, Scan, Scanner};
+pub use skip::FoundLine;
 pub use snapshot::{SNAPSHOT_BYTES_MAX, SnapshotError};
 
 #[cfg(test)]

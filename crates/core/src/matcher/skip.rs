@@ -19,8 +19,8 @@ use std::sync::Arc;
 use super::date::Survey;
 use super::decode::{Encoding, LINE_BYTES_MAX};
 use super::filter::Filter;
-use super::lines::{Care, Matcher, ODD_DATE, RawLine};
-use super::notes::Daily;
+use super::lines::{Care, LineMode, LineReport, Lines, Matcher, ODD_DATE, RawLine};
+use super::notes::{Daily, Note};
 use super::scanner::{Extent, Scan, Selection};
 use crate::block::Block;
 use crate::failure::{Batch, Failure};
@@ -41,7 +41,10 @@ struct Walk<'w> {
     filter: &'w Filter,
     now: Timestamp,
     block: &'w Block,
-    failures: Vec<Failure>,
+    mode: LineMode,
+    found: Found,
+    /// How many lines lie before a place of the text.
+    numbered: (usize, u32),
     /// Lines dealt with.
     lines: u32,
     /// Everything before is done.
@@ -51,6 +54,23 @@ struct Walk<'w> {
     looked_at_since: u32,
     /// What the last line still has to leave behind.
     owing: Owing,
+}
+
+/// What is gathered on the way.
+enum Found {
+    Failures(Vec<Failure>),
+    Lines(Vec<FoundLine>),
+}
+
+/// A line of a block in which something was found, or of which something is to be said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundLine {
+    /// Its number within the block, from 0.
+    pub number: u32,
+    /// What was found.
+    pub report: LineReport,
+    /// What there is to log.
+    pub notes: Vec<Note>,
 }
 
 /// What the last line before a place has not left behind yet.
@@ -64,37 +84,79 @@ enum Owing {
     Place,
 }
 
-impl Matcher {
-    /// Finds the failures of one block with the help of a scan of it: just what
-    /// [`Matcher::block`] finds, at [`Scan::now`].
-    pub fn scanned(&mut self, block: &Block, scan: &Scan) -> Batch {
-        let filter = Arc::clone(&self.filter);
-        let now = scan.now();
-        let text = &*block.text;
-        let foreign = filter.encoding != Encoding::Utf8 && !text.is_ascii();
-        let Selection::These(candidates) = scan.selection(&filter) else { return self.block(now, block) };
-        let timed = block.stamps.is_empty() == filter.dates.is_some();
-        if foreign || !timed || text.len() > LINE_BYTES_MAX {
-            return self.block(now, block);
-        }
-        let mut walk = Walk {
-            filter: &filter,
+impl<'w> Walk<'w> {
+    fn new(filter: &'w Filter, now: Timestamp, block: &'w Block, mode: LineMode, found: Found) -> Walk<'w> {
+        Walk {
+            filter,
             now,
             block,
-            failures: Vec::new(),
+            mode,
+            found,
+            numbered: (0, 0),
             lines: 0,
             at: 0,
             counted: 0,
             looked_at_since: 0,
             owing: Owing::Nothing,
-        };
-        match filter.dates {
-            Some(_) => self.walk_file(&mut walk, scan, candidates),
-            None => self.walk_journal(&mut walk, scan, candidates),
         }
+    }
+
+    /// The number of the line that begins here, from 0. Asked for in order.
+    fn number(&mut self, from: usize) -> u32 {
+        let (before, number) = self.numbered;
+        let part = self.block.text.get(before..from).unwrap_or_default();
+        let more = memchr::memchr_iter(b'\n', part).count();
+        self.numbered = (from.max(before), number.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)));
+        self.numbered.1
+    }
+}
+
+impl Matcher {
+    /// Finds the failures of one block with the help of a scan of it: just what
+    /// [`Matcher::block`] finds, at [`Scan::now`].
+    pub fn scanned(&mut self, block: &Block, scan: &Scan) -> Batch {
+        let filter = Arc::clone(&self.filter);
+        let Some(candidates) = self.candidates(&filter, block, scan) else { return self.block(scan.now(), block) };
+        let mut walk = Walk::new(&filter, scan.now(), block, LineMode::DAEMON, Found::Failures(Vec::new()));
+        self.walk(&mut walk, scan, candidates);
         let mut batch = self.empty_batch(block);
-        (batch.failures, batch.lines) = (walk.failures, walk.lines);
+        batch.lines = walk.lines;
+        if let Found::Failures(failures) = walk.found {
+            batch.failures = failures;
+        }
         batch
+    }
+
+    /// The lines of one block in which something is found, in order: what [`Matcher::line`] finds in
+    /// them one after the other, and how many lines there are.
+    pub fn scanned_lines(&mut self, block: &Block, scan: &Scan, mode: LineMode) -> (u32, Vec<FoundLine>) {
+        let filter = Arc::clone(&self.filter);
+        let mut walk = Walk::new(&filter, scan.now(), block, mode, Found::Lines(Vec::new()));
+        match self.candidates(&filter, block, scan).filter(|_| !mode.all) {
+            Some(candidates) => self.walk(&mut walk, scan, candidates),
+            None => {
+                for line in Lines::new(block) {
+                    self.look_at_line(&mut walk, &line, Care::Whole);
+                }
+            }
+        }
+        let found = if let Found::Lines(found) = walk.found { found } else { Vec::new() };
+        (walk.lines, found)
+    }
+
+    /// The lines that may matter; `None` if each one may.
+    fn candidates<'s>(&self, filter: &Arc<Filter>, block: &Block, scan: &'s Scan) -> Option<&'s [Extent]> {
+        let Selection::These(candidates) = scan.selection(filter) else { return None };
+        let foreign = filter.encoding != Encoding::Utf8 && !block.text.is_ascii();
+        let timed = block.stamps.is_empty() == filter.dates.is_some();
+        (!foreign && timed && block.text.len() <= LINE_BYTES_MAX).then_some(candidates)
+    }
+
+    fn walk(&mut self, walk: &mut Walk<'_>, scan: &Scan, candidates: &[Extent]) {
+        match walk.filter.dates {
+            Some(_) => self.walk_file(walk, scan, candidates),
+            None => self.walk_journal(walk, scan, candidates),
+        }
     }
 
     /// Lines with their date in their text.
@@ -172,11 +234,13 @@ impl Matcher {
         if owing == Owing::All {
             passed = passed.saturating_sub(1);
         }
-        self.choice.pass(u64::from(passed), walk.now);
+        let wall = if walk.mode.ageless { Timestamp::from_secs(0) } else { walk.now };
+        self.choice.pass(u64::from(passed), wall);
         self.counters.lines += u64::from(passed);
         walk.lines += passed;
         let oldest = walk.now - walk.filter.findtime;
-        if !walk.block.in_operation && survey.times.is_some_and(|(first, _)| first < oldest) {
+        let judged = walk.mode.findtime && !walk.block.in_operation;
+        if judged && survey.times.is_some_and(|(first, _)| first < oldest) {
             // Then all of them are.
             self.counters.too_old += u64::from(passed);
         }
@@ -196,7 +260,7 @@ impl Matcher {
 
     /// Are the times of all regular lines such that none of them leads to a warning?
     fn is_unremarkable(&self, walk: &Walk<'_>, survey: &Survey) -> bool {
-        let Some((first, last)) = survey.times else { return true };
+        let Some((first, last)) = survey.times.filter(|_| walk.mode.findtime) else { return true };
         if walk.block.in_operation {
             let near = last - walk.now < ODD_DATE && Span::ZERO - (first - walk.now) < ODD_DATE;
             return near || self.notes.is_quiet(Daily::OddDate, walk.now);
@@ -238,11 +302,31 @@ impl Matcher {
         let stamp =
             if stamps.is_empty() { None } else { stamps.get(stamps.partition_point(|s| (s.end as usize) < end)) };
         let line = RawLine { bytes: rest.get(..len).unwrap_or_default(), end, stamp };
-        self.raw_line(walk.filter, walk.now, walk.block, &line, care, &mut walk.failures);
-        walk.lines += 1;
+        self.look_at_line(walk, &line, care);
         walk.looked_at_since += 1;
         walk.owing = if care == Care::Regular { Owing::Place } else { Owing::Nothing };
         walk.at = walk.at.max(end);
+    }
+
+    fn look_at_line(&mut self, walk: &mut Walk<'_>, line: &RawLine<'_>, care: Care) {
+        let report = self.raw_line(walk.filter, walk.now, walk.block, line, care, walk.mode);
+        walk.lines += 1;
+        match &mut walk.found {
+            Found::Failures(failures) => {
+                if !report.hits.is_empty() {
+                    self.add_failures(walk.now, walk.block, line, report, failures);
+                }
+            }
+            Found::Lines(_) => {
+                let notes = self.take_notes();
+                if !report.hits.is_empty() || !notes.is_empty() {
+                    let number = walk.number(line.end.saturating_sub(line.bytes.len()));
+                    if let Found::Lines(lines) = &mut walk.found {
+                        lines.push(FoundLine { number, report, notes });
+                    }
+                }
+            }
+        }
     }
 }
 

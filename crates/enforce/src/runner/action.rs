@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::dynamic::{self, Script};
 use super::message::{ActionState, LineLevel, Speaker, Values, Verb};
 use super::shell::{Ran, Tell, quoted};
-use crate::actions::{ActionSpec, Expansion};
+use crate::actions::{ActionSpec, Expansion, tags};
 
 /// Whose ban it is; see the module's words.
 type Family = Option<Arc<str>>;
@@ -224,6 +224,15 @@ impl Work<'_, '_> {
         self.execute(&script)
     }
 
+    /// A check or a repair knows of no ban: but for own names it runs as it stands.
+    fn execute_bare(&mut self, text: &str) -> bool {
+        let text = tags::replace(text, |tag| match tag {
+            "fq-hostname" | "sh-hostname" => (self.hands.rest)(tag, &Values::default()),
+            _ => None,
+        });
+        self.execute(&Script::plain(text))
+    }
+
     fn start(&mut self) -> Result<(), Failure> {
         if self.action.spec.starts_on_demand() {
             return Ok(());
@@ -386,7 +395,7 @@ impl Work<'_, '_> {
                 continue;
             }
             let text = self.action.operation("actioncheck", &family)?;
-            if !self.fill_and_execute(&text, &Values::default()) {
+            if !self.execute_bare(&text) {
                 self.action.set_flags(&family, 0);
                 lost = true;
             }
@@ -414,8 +423,7 @@ impl Work<'_, '_> {
             return Ok(Sanity::Sound);
         }
         let check = self.action.operation("actioncheck", family)?;
-        let nobody = Values::default();
-        if self.fill_and_execute(&check, &nobody) {
+        if self.execute_bare(&check) {
             return Ok(Sanity::Sound);
         }
         if let Some(words) = no_repair {
@@ -433,14 +441,14 @@ impl Work<'_, '_> {
                 self.force_start(family)?;
             }
         } else {
-            if !self.fill_and_execute(&repair, &nobody) {
+            if !self.execute_bare(&repair) {
                 self.action.set_flags(family, 0);
                 self.tell(LineLevel::Critical, "Unable to restore environment");
                 return Ok(Sanity::Lost);
             }
             self.action.set_flags(family, STARTED);
         }
-        if self.action.flags(family) != 0 && !self.fill_and_execute(&check, &nobody) {
+        if self.action.flags(family) != 0 && !self.execute_bare(&check) {
             self.tell(LineLevel::Critical, "Unable to restore environment");
             return Ok(Sanity::Lost);
         }

@@ -8,6 +8,10 @@
 use super::message::Values;
 use crate::actions::{is_special, tags};
 
+/// A longer value is never pasted, harmless or not: the kernel takes no text of
+/// 128 KiB, and a ban must not fail because of a long line.
+const PASTED_BYTES_MAX: usize = 16 << 10;
+
 /// What a shell is started with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Script {
@@ -29,7 +33,7 @@ impl Script {
 pub(super) fn fill(text: &str, values: &Values, rest: &mut dyn FnMut(&str) -> Option<String>) -> Script {
     let mut variables: Vec<(String, String)> = Vec::new();
     let mut put = |name: String, value: String| {
-        if !value.contains(is_special) {
+        if !value.contains(is_special) && value.len() <= PASTED_BYTES_MAX {
             return value;
         }
         let name = format!("f2bV_{}", name.replace(|c: char| !c.is_alphanumeric() && c != '_', "_"));

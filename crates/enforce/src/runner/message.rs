@@ -188,7 +188,7 @@ pub enum LineLevel {
 pub enum Speaker {
     /// `fail2ban.utils`: who runs commands.
     Utils,
-    /// `fail2ban.action`: an action's logic.
+    /// `fail2ban.CommandAction`: an action's logic.
     Action,
     /// `fail2ban.SMTPAction`.
     Mail,
@@ -199,7 +199,7 @@ impl Speaker {
     pub fn name(self) -> &'static str {
         match self {
             Speaker::Utils => "fail2ban.utils",
-            Speaker::Action => "fail2ban.action",
+            Speaker::Action => "fail2ban.CommandAction",
             Speaker::Mail => "fail2ban.SMTPAction",
         }
     }

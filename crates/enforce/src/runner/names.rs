@@ -35,10 +35,10 @@ impl Names {
                 Some(self.remembered(&format!("own {own}"), || full_name(&own)))
             }
             "ip-host" => {
-                let ip = values.get("ip")?;
-                // What is no address has no name.
-                let ip: std::net::IpAddr = ip.parse().ok()?;
-                Some(self.remembered(&ip.to_string(), || name_of(&ip.to_string())))
+                // What is no address has no name; the original says so in its own way.
+                let ip: Option<std::net::IpAddr> = values.get("ip")?.parse().ok();
+                let name = ip.map(|ip| ip.to_string()).map(|ip| self.remembered(&ip, || name_of(&ip)));
+                Some(name.filter(|name| !name.is_empty()).unwrap_or_else(|| "None".to_owned()))
             }
             _ => None,
         }
@@ -99,6 +99,6 @@ mod tests {
         assert_eq!(names.value("sh-hostname", &values), Some(own_name()));
         let mut text = Values::default();
         text.tag("ip", "bob; rm");
-        assert_eq!(names.value("ip-host", &text), None);
+        assert_eq!(names.value("ip-host", &text).as_deref(), Some("None"));
     }
 }

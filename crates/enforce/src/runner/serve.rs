@@ -95,6 +95,7 @@ pub fn serve(socket: UnixStream) -> io::Result<()> {
         }
     };
     shared.actions().clear();
+    shared.groups.close();
     let until = Instant::now() + LAST_MOMENT;
     while shared.busy.load(Ordering::Acquire) > 0 && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(10));

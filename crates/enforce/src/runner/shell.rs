@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,11 +46,19 @@ static NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// The process groups of commands under way.
 #[derive(Default)]
-pub(super) struct Groups(Mutex<HashSet<Pid>>);
+pub(super) struct Groups {
+    running: Mutex<HashSet<Pid>>,
+    closed: AtomicBool,
+}
 
 impl Groups {
     fn all(&self) -> std::sync::MutexGuard<'_, HashSet<Pid>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on no command starts: every one fails at once.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
     }
 
     /// Ends everything that still runs.
@@ -74,6 +82,9 @@ pub(super) fn execute(script: &Script, timeout_secs: f64, success: &[i32], group
     if script.text.is_empty() {
         tell(LineLevel::Debug, Speaker::Action, "Nothing to do".to_owned());
         return Ran { success: true, code: Some(0), said: String::new() };
+    }
+    if groups.closed.load(Ordering::Acquire) {
+        return Ran::default();
     }
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let say = |level, text: String| tell(level, Speaker::Utils, format!("{number:x} -- {text}"));
@@ -372,6 +383,15 @@ mod tests {
         assert!(!ran.success && begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
         assert!(lines.contains(&"Error timed out after 0.1 seconds.".to_owned()), "{lines:?}");
         assert!(lines.last().unwrap().contains("killed with SIGKILL (return code: -9)"), "{lines:?}");
+    }
+
+    #[test]
+    fn nothing_starts_once_the_groups_are_closed() {
+        let groups = Groups::default();
+        let script = Script::plain("true");
+        assert!(execute(&script, 10.0, &[0], &groups, &|_, _, _| {}).success);
+        groups.close();
+        assert_eq!(execute(&script, 10.0, &[0], &groups, &|_, _, _| {}), Ran::default());
     }
 
     #[test]

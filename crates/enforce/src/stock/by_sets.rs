@@ -61,7 +61,13 @@ pub(super) fn change(changes: &[Change<'_>]) -> Vec<(usize, Error)> {
         let Err(error) = restore(&text) else { continue };
         match part.as_slice() {
             [] => {}
-            [only] => failed.push((*only, error)),
+            [only] => {
+                let change = changes.get(*only);
+                // What is not there needs no removing, whatever ipset thinks of it.
+                if change.is_none_or(|(way, net, end)| end.is_some() || holds(way, *net)) {
+                    failed.push((*only, error));
+                }
+            }
             several => {
                 let (left, right) = several.split_at(several.len() / 2);
                 parts.push(right.to_vec());

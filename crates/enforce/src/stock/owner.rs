@@ -242,14 +242,21 @@ impl Stock {
             started
         });
         let refused = self.change(now, &todo);
+        // What was refused does not count as missing.
+        for (at, net, _) in refused.iter().filter_map(|(i, _)| todo.get(*i)) {
+            if let Some(side) = self.sides.get_mut(*at) {
+                side.account.unsettled.insert(*net);
+            }
+        }
         let mut repaired = false;
-        for at in refused.iter().map(|(i, _)| *i).filter_map(|i| todo.get(i)).map(|e| e.0).collect::<BTreeSet<_>>() {
-            let whole = self.is_whole(at).unwrap_or(true);
-            if !whole && self.repair_one(now, at).is_ok() {
-                repaired = true;
-            } else {
-                let of_it = refused.iter().filter_map(|(i, error)| Some((*todo.get(*i)?, error.clone())));
-                failed.extend(of_it.filter(|(entry, _)| entry.0 == at));
+        for at in refused.iter().filter_map(|(i, _)| todo.get(*i)).map(|e| e.0).collect::<BTreeSet<_>>() {
+            let damaged = !self.is_whole(at).unwrap_or(true) && self.repair_one(now, at).is_ok();
+            repaired |= damaged;
+            for (entry, error) in refused.iter().filter_map(|(i, error)| Some((todo.get(*i)?, error))) {
+                let still = self.side(at).is_none_or(|side| side.account.unsettled.contains(&entry.1));
+                if entry.0 == at && (still || !damaged) {
+                    failed.push((*entry, error.clone()));
+                }
             }
         }
         for (at, net, _) in &todo {

@@ -447,7 +447,9 @@ impl Parser {
     fn dollar(&mut self) -> Result<What, String> {
         self.step(1);
         if self.peek() != Some('(') {
-            return self.name().map(What::Variable).map_err(|_| "'$'".to_owned());
+            let named = self.peek().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+            let name = if named { self.name() } else { Err(String::new()) };
+            return name.map(What::Variable).map_err(|_| "'$'".to_owned());
         }
         if self.peek_at(1) == Some('(') {
             return Err("arithmetic".to_owned());

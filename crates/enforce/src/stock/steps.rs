@@ -297,6 +297,7 @@ mod tests {
             "x >/dev/nullx",
             "x ;; y",
             "x $((1))",
+            "for y in a; do x $ y; done",
             "\"x\" y",
             "x '<' y",
             "{ x; } >/dev/null",

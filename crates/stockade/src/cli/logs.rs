@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use stockade_core::matcher::{Encoding, LINE_BYTES_MAX};
-use stockade_core::{Block, Timestamp};
+use stockade_core::{Block, LineEnd, Timestamp};
 use stockade_source::{History, JournalOptions, Note, StreamReader};
 
 use super::term;
@@ -132,11 +132,24 @@ impl LogReader {
         LogReader { source, block: None, at: 0, stamps: 0, line: 0 }
     }
 
-    /// The next line; `None` at the end. Lines over [`LINE_BYTES_MAX`] are left out, counted and told of.
+    /// All lines up to the end of the next block, if none of them was handed out before, none is too long,
+    /// and a byte ends each. Whoever takes them adds their number to [`LogReader::line`].
     ///
     /// # Errors
     /// Reading failed.
-    pub(crate) fn next(&mut self) -> Result<Option<LogLine<'_>>> {
+    pub(crate) fn whole_block(&mut self) -> Result<Option<&Block>> {
+        self.fill()?;
+        let plain = match &self.source {
+            Source::Stream(reader) => reader.line_end() == LineEnd::Byte,
+            Source::Journal(_) => false,
+        };
+        let block = self.block.as_ref().filter(|block| plain && self.at == 0 && block.text.len() <= LINE_BYTES_MAX);
+        self.at = block.map_or(self.at, |block| block.text.len());
+        Ok(block)
+    }
+
+    /// Reads a block if all of the present one was handed out; none at the end.
+    fn fill(&mut self) -> Result<()> {
         while self.block.as_ref().is_none_or(|block| self.at >= block.text.len()) {
             (self.at, self.stamps) = (0, 0);
             self.block = match &mut self.source {
@@ -150,9 +163,18 @@ impl LogReader {
                 }
             }
             if self.block.is_none() {
-                return Ok(None);
+                return Ok(());
             }
         }
+        Ok(())
+    }
+
+    /// The next line; `None` at the end. Lines over [`LINE_BYTES_MAX`] are left out, counted and told of.
+    ///
+    /// # Errors
+    /// Reading failed.
+    pub(crate) fn next(&mut self) -> Result<Option<LogLine<'_>>> {
+        self.fill()?;
         let Some(block) = &self.block else { return Ok(None) };
         let rest = block.text.get(self.at..).unwrap_or_default();
         let stamp = block.stamps.get(self.stamps);
@@ -195,7 +217,7 @@ pub(crate) fn is_too_long(bytes: &[u8]) -> bool {
 /// A stream to which a missing last line end is added.
 struct Ended<R> {
     input: R,
-    end: stockade_core::LineEnd,
+    end: LineEnd,
     /// The last bytes, and what is to be added.
     kept: Vec<u8>,
     over: bool,

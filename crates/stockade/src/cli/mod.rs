@@ -141,7 +141,17 @@ pub(crate) fn main() -> ExitCode {
     if let Some(exit) = fail2ban::by_name() {
         return exit;
     }
-    let cli = Cli::parse();
+    let json = wants_json();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if json && error.use_stderr() => {
+            let text = error.render().to_string();
+            let text = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
+            term::say(serde_json::json!({ "error": text.trim_start_matches("error: ") }).to_string());
+            return Exit::Usage.into();
+        }
+        Err(error) => error.exit(),
+    };
     let done = match cli.word {
         Word::Run(args) => run::run(&args),
         Word::Status(args) => status::status(&args),
@@ -175,8 +185,18 @@ pub(crate) fn main() -> ExitCode {
             } else {
                 Exit::Refused
             };
-            term::complain(&error);
+            if json {
+                term::say(serde_json::json!({ "error": format!("{error:#}") }).to_string());
+            } else {
+                term::complain(&error);
+            }
             exit.into()
         }
     }
+}
+
+/// Did they ask for JSON? Known before the words are understood, since what is
+/// wrong with them is said in JSON, too.
+fn wants_json() -> bool {
+    std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
 }

@@ -161,6 +161,9 @@ pub(crate) fn banned(args: &BannedArgs) -> Result<Exit> {
 }
 
 fn ban_table(bans: &[Value], with_jail: bool) {
+    let width = term::width();
+    let compact = width.is_some_and(|width| width < FULL_WIDTH);
+    let clock = if compact { term::short_clock } else { term::clock };
     let mut head = vec!["ADDRESS", "SINCE", "UNTIL", "FAILURES", "BANS", "HOLDS"];
     if with_jail {
         head.insert(1, "JAIL");
@@ -169,12 +172,12 @@ fn ban_table(bans: &[Value], with_jail: bool) {
         .iter()
         .map(|ban| {
             let until = match ban.get("end").and_then(Value::as_i64) {
-                Some(end) => term::clock(end),
-                None => "lifted by hand".to_owned(),
+                Some(end) => clock(end),
+                None => if compact { "by hand" } else { "lifted by hand" }.to_owned(),
             };
             let mut row = vec![
                 text(ban, "id").to_owned(),
-                term::clock(number(ban, "time")),
+                clock(number(ban, "time")),
                 until,
                 number(ban, "failures").to_string(),
                 number(ban, "count").to_string(),
@@ -187,8 +190,18 @@ fn ban_table(bans: &[Value], with_jail: bool) {
         })
         .collect();
     let right = if with_jail { [4, 5] } else { [3, 4] };
-    term::table(&head, &right, &rows);
+    if compact {
+        term::table_below(&head, &right, &rows, ADDRESS_WIDTH);
+    } else {
+        term::table(&head, &right, &rows);
+    }
 }
+
+/// From this width on a terminal takes the widest table of bans as it is.
+const FULL_WIDTH: usize = 112;
+
+/// On narrower ones longer addresses have a line of their own.
+const ADDRESS_WIDTH: usize = 18;
 
 /// A ban time in words.
 pub(crate) fn bantime(secs: i64) -> String {

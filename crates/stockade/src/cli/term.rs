@@ -59,20 +59,49 @@ pub(crate) fn warn(text: &str) -> String {
     if colours() { format!("\x1b[33m{text}\x1b[0m") } else { text.to_owned() }
 }
 
+/// How many characters a line of the terminal holds; `None` if nobody looks at
+/// standard output through one.
+pub(crate) fn width() -> Option<usize> {
+    let out = std::io::stdout();
+    if !out.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(&out).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
 /// Rows under a head, columns as wide as needed, two blanks between them. The
 /// first column is left-aligned, columns named in `right` are right-aligned.
 pub(crate) fn table(head: &[&str], right: &[usize], rows: &[Vec<String>]) {
+    table_below(head, right, rows, usize::MAX);
+}
+
+/// The same, but where the first cell is longer than `widest`, it has a line of
+/// its own, and the rest of the row stands below.
+pub(crate) fn table_below(head: &[&str], right: &[usize], rows: &[Vec<String>], widest: usize) {
+    let lines = lines(head, right, rows, widest);
+    for (n, line) in lines.iter().enumerate() {
+        say(if n == 0 { bold(line) } else { line.clone() });
+    }
+}
+
+fn lines(head: &[&str], right: &[usize], rows: &[Vec<String>], widest: usize) -> Vec<String> {
     let mut widths: Vec<usize> = head.iter().map(|h| h.chars().count()).collect();
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+        for (n, (width, cell)) in widths.iter_mut().zip(row).enumerate() {
+            let most = if n == 0 { widest } else { usize::MAX };
+            *width = (*width).max(Some(cell.chars().count()).filter(|wide| *wide <= most).unwrap_or(0));
         }
     }
     let line = |cells: &[String]| {
         let mut text = String::new();
         for (i, (cell, width)) in cells.iter().zip(&widths).enumerate() {
             let gap = " ".repeat(width.saturating_sub(cell.chars().count()));
-            if right.contains(&i) {
+            if i == 0 && cell.chars().count() > *width {
+                text += cell;
+                text += "\n";
+                text += &" ".repeat(*width);
+            } else if right.contains(&i) {
                 text += &gap;
                 text += cell;
             } else {
@@ -83,10 +112,8 @@ pub(crate) fn table(head: &[&str], right: &[usize], rows: &[Vec<String>]) {
         }
         text.trim_end().to_owned()
     };
-    say(bold(&line(&head.iter().map(|h| (*h).to_owned()).collect::<Vec<_>>())));
-    for row in rows {
-        say(line(row));
-    }
+    let head: Vec<String> = head.iter().map(|h| (*h).to_owned()).collect();
+    std::iter::once(&head).chain(rows).map(|cells| line(cells)).collect()
 }
 
 /// Seconds as people say them: the two largest units.
@@ -121,9 +148,27 @@ pub(crate) fn clock(epoch_secs: i64) -> String {
         .unwrap_or_else(|_| "never".to_owned())
 }
 
+/// The same to the minute; the year only if it is another one than now.
+pub(crate) fn short_clock(epoch_secs: i64) -> String {
+    let Ok(time) = jiff::Timestamp::from_second(epoch_secs) else { return "never".to_owned() };
+    let time = time.to_zoned(jiff::tz::TimeZone::system());
+    let same = time.year() == jiff::Zoned::now().year();
+    time.strftime(if same { "%m-%d %H:%M" } else { "%Y-%m-%d" }).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_addresses_stand_above_their_row() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let rows = [row(["192.0.2.1", "web", "7"]), row(["2001:db8:1234:5678::1", "sshd", "12"])];
+        let shown = lines(&["ADDRESS", "JAIL", "N"], &[2], &rows, 18).join("\n");
+        let expected = "ADDRESS    JAIL   N\n192.0.2.1  web    7\n2001:db8:1234:5678::1\n           sshd  12";
+        assert_eq!(shown, expected);
+        assert_eq!(lines(&["A"], &[], &[vec!["x".repeat(40)]], usize::MAX).last(), Some(&"x".repeat(40)));
+    }
 
     #[test]
     fn durations_use_two_units() {

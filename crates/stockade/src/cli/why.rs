@@ -38,7 +38,11 @@ fn show(answer: &Value) {
     say(format!("{}: {}", term::bold(text(answer, "id")), text(answer, "summary")));
     for ban in list(answer, "bans") {
         say("");
-        say(format!("banned in {}", term::bold(text(ban, "jail"))));
+        let as_part = match text(ban, "id") {
+            id if id == text(answer, "id") => String::new(),
+            id => format!(" as part of {id}"),
+        };
+        say(format!("banned in {}{as_part}", term::bold(text(ban, "jail"))));
         say(format!("  since     {}", term::clock(number(ban, "time"))));
         match ban.get("end").and_then(Value::as_i64) {
             Some(end) => {

@@ -18,6 +18,7 @@ use crate::daemon::board::{Board, JailBoard};
 use crate::daemon::judge::{JudgeControl, JudgeInbox};
 use crate::daemon::kernel::KernelHandle;
 use crate::daemon::store::StoreHandle;
+use crate::log::Log;
 
 /// How many problems of one kind `status` shows.
 const PROBLEMS_MAX: usize = 20;
@@ -35,6 +36,7 @@ pub(crate) struct Answers {
     pub(crate) actions: ActionsHandle,
     pub(crate) store: StoreHandle,
     pub(crate) board: Board,
+    pub(crate) log: Log,
     pub(crate) database: Option<PathBuf>,
     /// When the daemon started.
     pub(crate) started: Timestamp,
@@ -42,7 +44,10 @@ pub(crate) struct Answers {
 
 impl Answers {
     /// Looks at the judge between two of its steps.
-    fn look<T: Send + 'static>(&self, look: impl FnOnce(&Judge, Timestamp) -> T + Send + 'static) -> Result<T, String> {
+    pub(super) fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Judge, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, String> {
         let (sender, receiver) = channel();
         self.judge.control(JudgeControl::Look(Box::new(move |judge, now| drop(sender.send(look(judge, now))))));
         receiver.recv().map_err(|_| "the daemon is stopping".to_owned())
@@ -132,7 +137,9 @@ impl Answers {
         let counters = status.map(|s| s.counters).unwrap_or_default();
         let mut jail = Map::new();
         jail.insert("name".into(), json!(name));
-        jail.insert("state".into(), json!(state_of(board)));
+        let off = posted.off.iter().find(|(off, _)| off == name);
+        let state = off.map_or_else(|| state_of(board), |(_, why)| format!("OFF, only its bans are held: {why}"));
+        jail.insert("state".into(), json!(state));
         if board.blocks {
             jail.insert("means".into(), json!(self.kernel.state().means_of(&board.spec.name)));
         }
@@ -269,14 +276,24 @@ impl Answers {
         if state.dry {
             return json!("not asked: this is a dry run, packets are not dropped");
         }
-        let parts: Vec<String> = asked
-            .iter()
-            .map(|(jail, net)| match (self.kernel.verify(jail, *net), state.means_of(jail)) {
-                (Some(true), means) => format!("{net} is in {means} for {jail}: its packets are refused"),
-                (_, means) => format!("{net} is NOT in {means} for {jail}: the ban does not hold"),
-            })
-            .collect();
-        json!(parts.join("; "))
+        // Each network once, with all jails for which the same is true.
+        let mut found: Vec<(Net, bool, &str, Vec<&str>)> = Vec::new();
+        for (jail, net) in asked {
+            let (holds, means) = (self.kernel.verify(jail, *net) == Some(true), state.means_of(jail));
+            match found.iter_mut().find(|(other, held, by, _)| (other, *held, *by) == (net, holds, means)) {
+                Some((.., jails)) => jails.push(jail.as_str()),
+                None => found.push((*net, holds, means, vec![jail.as_str()])),
+            }
+        }
+        let parts = found.iter().map(|(net, holds, means, jails)| {
+            let jails = jails.join(" and ");
+            if *holds {
+                format!("{net} is in {means} for {jails}: its packets are refused")
+            } else {
+                format!("{net} is NOT in {means} for {jails}: the ban does not hold")
+            }
+        });
+        json!(parts.collect::<Vec<_>>().join("; "))
     }
 
     /// The newest journal rows about an id.
@@ -421,6 +438,28 @@ fn row_json(row: &Row) -> Value {
         "matches": decision.matches.iter().collect::<Vec<_>>() })
 }
 
+/// Jails that ban an id, each once, with the networks that hold it.
+fn banned_by(id: &FailureId, bans: &[Value]) -> String {
+    let asked = id.to_string();
+    let text = |ban: &'_ Value, key: &str| ban.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut jails: Vec<(String, Vec<String>)> = Vec::new();
+    for ban in bans {
+        let (jail, net) = (text(ban, "jail"), text(ban, "id"));
+        let at = jails.iter().position(|(name, _)| *name == jail).unwrap_or(jails.len());
+        if at == jails.len() {
+            jails.push((jail, Vec::new()));
+        }
+        if let Some((_, nets)) = jails.get_mut(at).filter(|_| net != asked) {
+            nets.push(net);
+        }
+    }
+    let parts = jails.into_iter().map(|(jail, nets)| match nets.as_slice() {
+        [] => jail,
+        nets => format!("{jail} (as part of {})", nets.join(" and ")),
+    });
+    parts.collect::<Vec<_>>().join(" and ")
+}
+
 /// One sentence that says it all.
 fn summary(
     id: &FailureId,
@@ -434,7 +473,7 @@ fn summary(
         list.iter().filter_map(|v| v.get("jail").and_then(Value::as_str)).collect::<Vec<_>>().join(" and ")
     };
     if !bans.is_empty() {
-        return format!("banned by {}", names(bans));
+        return format!("banned by {}", banned_by(id, bans));
     }
     if let Some(one) = withheld.first() {
         let why = one.get("why").and_then(Value::as_str).unwrap_or_default();

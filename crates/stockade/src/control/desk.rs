@@ -4,19 +4,30 @@
 //! operator; the socket's own thread never waits for either.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use stockade_core::judge::timespec::parse_seconds;
 use stockade_core::judge::{Command, Outcome};
 use stockade_core::{BanTime, FailureId, JailName, Net};
+use stockade_wire::pickle::{self, Exception};
+use stockade_wire::value as pickle_value;
 
 use super::answers::Answers;
+use super::fail2ban::{self, Bans, Rights, Route};
 use super::server::{ANSWER_BYTES_MAX, Desk, Peer, ReplyTo, Request};
-use super::{line, refusal};
+use super::{line, pickled, refusal, shutting_down, unreadable};
+use crate::daemon::board::Board;
 use crate::daemon::operator::Operator;
 use crate::daemon::room::Room;
-use crate::log::Log;
+use crate::log::{Level, Log};
+use crate::settings::shown;
+
+/// How many bans by hand are under way at a time.
+pub(crate) const BANS_AT_ONCE: usize = 32;
+/// How many clients may sleep at a time.
+const SLEEPERS_MAX: usize = 64;
 
 /// The jail of bans by hand, where there is one.
 const MANUAL: &str = "manual";
@@ -33,15 +44,24 @@ pub(crate) enum End {
     Restart,
 }
 
+/// What is said to whoever asked for the end, once everything has ended.
+pub(crate) type LastWord = Box<dyn FnOnce() + Send>;
+
 /// Tells the main thread to end.
-pub(crate) type Ender = Arc<dyn Fn(End) + Send + Sync>;
+pub(crate) type Ender = Arc<dyn Fn(End, LastWord) + Send + Sync>;
 
 /// The front desk.
 pub(crate) struct FrontDesk {
     pub(crate) answers: Room<Answers>,
     pub(crate) operator: Room<Operator>,
+    /// Bans by hand, several at a time.
+    pub(crate) bans: Vec<Room<Bans>>,
     pub(crate) end: Ender,
     pub(crate) log: Log,
+    /// What is in force: who may look.
+    pub(crate) board: Board,
+    /// How many clients wait for the end of a `sleep`.
+    pub(crate) sleepers: Arc<AtomicUsize>,
     /// Set once the daemon is stopping: nothing new is taken.
     pub(crate) stopping: Arc<AtomicBool>,
 }
@@ -54,18 +74,115 @@ impl Desk for FrontDesk {
                 Ok(_) => reply.send(refusal(true, "a request is a JSON array")),
                 Err(e) => reply.send(refusal(true, &format!("the request is not JSON: {e}"))),
             },
-            Request::Pickle(bytes) => {
-                let read = stockade_wire::pickle::read(bytes, stockade_wire::pickle::Limits::default());
-                if let Err(e) = &read {
-                    self.log.warning(format!("refused a request of process {} (user {}): {e}", peer.pid, peer.uid));
+            Request::Pickle(bytes) => match pickle::read(bytes, pickle::Limits::default()) {
+                Ok(request) => self.original(peer, request, reply),
+                Err(e) => {
+                    let why = e.to_string();
+                    reply.send(unreadable(&why));
+                    self.refused(peer, &why);
                 }
-                reply.send(refusal(false, "this daemon does not speak fail2ban-client's language yet; use stockade"));
-            }
+            },
         }
+    }
+
+    fn refused(&mut self, peer: Peer, why: &str) {
+        let Peer { pid, uid, .. } = peer;
+        self.log.warning(format!("refused a request of process {pid} (user {uid}): {why}; nothing of it was run"));
     }
 }
 
 impl FrontDesk {
+    /// A request in the original's tongue.
+    fn original(&mut self, peer: Peer, request: pickle_value::Value, reply: ReplyTo) {
+        if self.stopping.load(Ordering::Relaxed) {
+            return reply.send(shutting_down());
+        }
+        let route = fail2ban::route(&request);
+        let rights = self.rights(peer);
+        let may = match route {
+            Route::Now(_) | Route::Ask => rights != Rights::None,
+            Route::Bans | Route::Change | Route::Sleep(_) | Route::Stop => rights == Rights::All,
+        };
+        let command = match request {
+            pickle_value::Value::List(items) | pickle_value::Value::Tuple(items) => items,
+            other => vec![other],
+        };
+        if !may {
+            let text = format!("user {} may not do that; ask root", peer.uid);
+            self.log.warning(format!("refused {} of process {}: {text}", shown(&command), peer.pid));
+            return reply.send(pickled(&Err(Exception::builtin("PermissionError", text))));
+        }
+        let log = self.log.clone();
+        match route {
+            Route::Now(answer) => respond_original(&log, &command, reply, &answer),
+            Route::Ask => self.answers.send(move |answers| {
+                let answer = fail2ban::ask(answers, &command);
+                respond_original(&log, &command, reply, &answer);
+            }),
+            Route::Bans => {
+                self.audit(peer, &shown(&command));
+                // One after another of few; each waits for the disk.
+                self.bans.rotate_left(1);
+                if let Some(room) = self.bans.first() {
+                    room.send(move |bans| {
+                        let answer = fail2ban::about_bans(bans, &command);
+                        respond_original(&log, &command, reply, &answer);
+                    });
+                }
+            }
+            Route::Change => {
+                self.audit(peer, &shown(&command));
+                self.operator.send(move |operator| {
+                    let answer = fail2ban::change(operator, &command);
+                    respond_original(&log, &command, reply, &answer);
+                });
+            }
+            Route::Sleep(seconds) => self.sleep(seconds, reply),
+            Route::Stop => {
+                self.audit(peer, &shown(&command));
+                let (ender, stopping) = (Arc::clone(&self.end), Arc::clone(&self.stopping));
+                self.operator.send(move |operator| {
+                    stopping.store(true, Ordering::Relaxed);
+                    let lift = operator.lift_on_stop();
+                    // The original answers when it has stopped: whoever waits for that may start it anew at once.
+                    let done = move || reply.send(pickled(&Ok(pickle_value::Value::None)));
+                    ender(End::Stop { lift }, Box::new(done));
+                });
+            }
+        }
+    }
+
+    /// Answers later. The original's server does nothing else meanwhile.
+    fn sleep(&self, seconds: f64, reply: ReplyTo) {
+        let held = Arc::clone(&self.sleepers);
+        let refused = |why: &str| pickled(&Err(Exception::builtin("RuntimeError", why)));
+        if held.fetch_add(1, Ordering::Relaxed) >= SLEEPERS_MAX {
+            held.fetch_sub(1, Ordering::Relaxed);
+            return reply.send(refused("too many clients are asleep"));
+        }
+        let time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        let thread = std::thread::Builder::new().name("sleeper".into()).stack_size(64 << 10);
+        let spawned = thread.spawn(move || {
+            std::thread::sleep(time);
+            held.fetch_sub(1, Ordering::Relaxed);
+            reply.send(pickled(&Ok(pickle_value::Value::None)));
+        });
+        if spawned.is_err() {
+            self.sleepers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What the peer may do.
+    fn rights(&self, peer: Peer) -> Rights {
+        let readers = self.board.read().settings.server_text("stockade.readers");
+        Rights::of(peer, readers.as_deref().filter(|name| !name.is_empty()))
+    }
+
+    /// Every change leaves a line that says who wanted it.
+    fn audit(&self, peer: Peer, what: &str) {
+        self.log.line(Level::Info, "stockade.control", format!("{what} by user {}, process {}", peer.uid, peer.pid));
+    }
+
     /// `["stockade", WORD, {ARGUMENTS}]`
     fn own(&mut self, peer: Peer, words: &[Value], reply: ReplyTo) {
         let (Some("stockade"), Some(word)) =
@@ -79,12 +196,22 @@ impl FrontDesk {
             return;
         }
         let args = Args(words.get(2).cloned().unwrap_or_default());
+        let looks = matches!(word, "status" | "banned" | "why");
+        match self.rights(peer) {
+            Rights::All => {}
+            Rights::Look if looks => {}
+            _ => {
+                self.log.warning(format!("refused '{word}' of process {} (user {})", peer.pid, peer.uid));
+                reply.send(refusal(true, &format!("user {} may not do that; ask root", peer.uid)));
+                return;
+            }
+        }
         match word {
             "status" => self.ask(reply, move |a| a.status(args.text("jail"))),
             "banned" => self.ask(reply, move |a| a.banned(args.text("jail"), args.flag("plain"))),
             "why" => self.ask(reply, move |a| a.why(args.text("id").unwrap_or_default())),
             _ => {
-                self.log.info(format!("command '{word}' by user {} (process {})", peer.uid, peer.pid));
+                self.audit(peer, &format!("command '{word}'"));
                 self.change(word, args, reply);
             }
         }
@@ -130,7 +257,7 @@ impl FrontDesk {
                     stopping.store(true, Ordering::Relaxed);
                     let bans = operator.kernel.state().bans;
                     reply.send(line(&json!({ "ok": { "bans": bans } })));
-                    ender(end);
+                    ender(end, Box::new(|| {}));
                 });
             }
             other => reply.send(refusal(true, &format!("unknown word '{other}'"))),
@@ -143,6 +270,20 @@ impl FrontDesk {
 
     fn tell(&self, reply: ReplyTo, change: impl FnOnce(&mut Operator) -> Result<Value, String> + Send + 'static) {
         self.operator.send(move |operator| respond(reply, change(operator)));
+    }
+}
+
+fn respond_original(log: &Log, command: &[pickle_value::Value], reply: ReplyTo, answer: &fail2ban::Answer) {
+    if let Err(exception) = answer {
+        let text = format!("Command {} has failed. Received {}", shown(command), fail2ban::shown(exception));
+        log.line(Level::Error, "fail2ban.transmitter", text);
+    }
+    let bytes = pickled(answer);
+    if bytes.len() > ANSWER_BYTES_MAX {
+        let text = "the answer is larger than 64 MiB; ask for one jail";
+        reply.send(pickled(&Err(Exception::builtin("RuntimeError", text))));
+    } else {
+        reply.send(bytes);
     }
 }
 
@@ -267,12 +408,18 @@ fn unban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
 
 /// Says which banned networks hold an address all the same.
 fn still_held(around: &[(Net, JailName, Net)], net: Option<Net>) -> String {
-    let holds = around.iter().filter(|(inside, ..)| Some(*inside) == net);
-    holds
-        .map(|(_, jail, wide)| {
-            format!("; the network {wide} is banned in {jail} and holds it: unban it, too, if you mean it")
-        })
-        .collect()
+    let mut holds: Vec<(Net, Vec<&str>)> = Vec::new();
+    for (_, jail, wide) in around.iter().filter(|(inside, ..)| Some(*inside) == net) {
+        match holds.iter_mut().find(|(other, _)| other == wide) {
+            Some((_, jails)) => jails.push(jail.as_str()),
+            None => holds.push((*wide, vec![jail.as_str()])),
+        }
+    }
+    let part = |(wide, jails): &(Net, Vec<&str>)| {
+        let jails = jails.join(" and ");
+        format!("; the network {wide} is banned in {jails} and holds it: unban it, too, if you mean it")
+    };
+    holds.iter().map(part).collect()
 }
 
 /// `lift` with the daemon alive: the same as `unban`.

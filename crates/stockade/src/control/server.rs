@@ -6,25 +6,34 @@
 //! once or later, from any thread, through [`ReplyTo`]. A connection has one
 //! request under way at a time; further ones wait in its buffer.
 //!
-//! Bounds: 256 connections (the next one is closed at once), 1 MiB a JSON line
-//! and 64 KiB a pickle (longer: an error, then the connection is closed),
-//! 30 s for a request to become whole, 64 KiB read at a time, and a connection that does not read its answers is
-//! closed when 64 MiB are waiting for it or after 30 s without progress.
+//! Bounds: 256 connections (one more takes the place of the one that has been
+//! idle for longest), 32 of a user who is not root; 1 MiB a JSON line and
+//! 256 KiB a pickle (16 MiB a stream, 64 KiB for who is not root), refused as
+//! soon as it can't become a request; 30 s for a request to become whole, 64 KiB
+//! read at a time. A connection's next request is looked at when it has read the
+//! answer to the last one; it is closed when 64 MiB are waiting for it or after
+//! 30 s without progress.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use stockade_wire::pickle::{Limits, Skimmer};
 
 const CONNECTIONS_MAX: usize = 256;
 const LINE_BYTES_MAX: usize = 1 << 20;
-const PICKLE_BYTES_MAX: usize = 64 << 10;
+const PICKLE_BYTES_MAX: usize = 256 << 10;
+/// A configuration as one request: 1,000 jails need about 3 MiB.
+const STREAM_BYTES_MAX: usize = 16 << 20;
+/// Who may only look needs few words, and few connections.
+const GUEST_BYTES_MAX: usize = 64 << 10;
+const GUEST_CONNECTIONS_MAX: usize = 32;
 /// The largest answer.
 pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// What ends a request and an answer of the original client.
@@ -40,6 +49,8 @@ pub(crate) struct Peer {
     pub(crate) pid: i32,
     /// User.
     pub(crate) uid: u32,
+    /// Group.
+    pub(crate) gid: u32,
 }
 
 /// One request as it came.
@@ -55,6 +66,8 @@ pub(crate) trait Desk: Send {
     /// Takes one request. Must not block: what takes time is handed on,
     /// together with `reply`.
     fn request(&mut self, peer: Peer, request: Request<'_>, reply: ReplyTo);
+    /// Told of a request that can't be read, after it was answered so.
+    fn refused(&mut self, peer: Peer, why: &str);
     /// Called whenever the thread woke up, before requests are handled.
     fn woken(&mut self) {}
 }
@@ -125,7 +138,7 @@ impl Waker {
 /// The listening socket; its file is removed on drop.
 pub(crate) struct Socket {
     listener: UnixListener,
-    path: PathBuf,
+    place: SocketPlace,
 }
 
 impl Socket {
@@ -145,13 +158,57 @@ impl Socket {
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
         listener.set_nonblocking(true)?;
-        Ok(Socket { listener, path: path.to_owned() })
+        let made = std::fs::symlink_metadata(path)?;
+        Ok(Socket { listener, place: SocketPlace { file: Some((path.to_owned(), made.dev(), made.ino())) } })
+    }
+
+    /// The socket that the service manager made for us, if it did: of those it
+    /// hands over the one named `fail2ban` or `stockade`, else the first.
+    ///
+    /// Source: systemd's `sd_listen_fds(3)`.
+    pub(crate) fn handed_over() -> io::Result<Option<Socket>> {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut all = listenfd::ListenFd::from_env();
+        if all.len() == 0 {
+            return Ok(None);
+        }
+        let ours = names.split(':').position(|name| matches!(name, "fail2ban" | "stockade")).unwrap_or(0);
+        let Some(listener) = all.take_unix_listener(ours)? else { return Ok(None) };
+        listener.set_nonblocking(true)?;
+        Ok(Some(Socket { listener, place: SocketPlace { file: None } }))
+    }
+
+    /// Where it is.
+    pub(crate) fn place(&self) -> SocketPlace {
+        self.place.clone()
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.path));
+        self.place.leave();
+    }
+}
+
+/// A socket's file, if it is ours: its path, device and number.
+#[derive(Clone, Debug)]
+pub(crate) struct SocketPlace {
+    file: Option<(PathBuf, u64, u64)>,
+}
+
+impl SocketPlace {
+    /// Removes the file, unless another daemon's is there by now.
+    pub(crate) fn leave(&self) {
+        let Some((path, dev, ino)) = &self.file else { return };
+        let now = std::fs::symlink_metadata(path);
+        if now.is_ok_and(|now| (now.dev(), now.ino()) == (*dev, *ino)) {
+            drop(std::fs::remove_file(path));
+        }
+    }
+
+    /// Did the service manager make it?
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.file.is_none()
     }
 }
 
@@ -159,8 +216,10 @@ struct Connection {
     stream: UnixStream,
     peer: Peer,
     input: Vec<u8>,
-    /// Bytes of the input that hold no end of a request.
+    /// Bytes of the input that hold no end of a JSON line.
     searched: usize,
+    /// How far a pickle was looked over.
+    skimmer: Skimmer,
     output: Vec<u8>,
     asking: bool,
     closing: bool,
@@ -204,7 +263,7 @@ fn wait(socket: &Socket, wake: &Waker, connections: &mut HashMap<u64, Connection
     let mut sending = false;
     for connection in connections.values() {
         let mut flags = PollFlags::empty();
-        if !connection.asking && !connection.closing {
+        if !connection.asking && !connection.closing && connection.output.is_empty() {
             flags |= PollFlags::IN;
         }
         // A request that is not whole yet has a time limit.
@@ -230,16 +289,20 @@ fn wait(socket: &Socket, wake: &Waker, connections: &mut HashMap<u64, Connection
 
 fn accept(socket: &Socket, connections: &mut HashMap<u64, Connection>, next: &mut u64) {
     while let Ok((stream, _)) = socket.listener.accept() {
-        if connections.len() >= CONNECTIONS_MAX || stream.set_nonblocking(true).is_err() {
+        if stream.set_nonblocking(true).is_err() {
             continue;
         }
         let Ok(cred) = rustix::net::sockopt::socket_peercred(&stream) else { continue };
-        let peer = Peer { pid: cred.pid.as_raw_nonzero().get(), uid: cred.uid.as_raw() };
+        let peer = Peer { pid: cred.pid.as_raw_nonzero().get(), uid: cred.uid.as_raw(), gid: cred.gid.as_raw() };
+        if !make_room(connections, peer) {
+            continue;
+        }
         let fresh = Connection {
             stream,
             peer,
             input: Vec::new(),
             searched: 0,
+            skimmer: Skimmer::default(),
             output: Vec::new(),
             asking: false,
             closing: false,
@@ -249,6 +312,39 @@ fn accept(socket: &Socket, connections: &mut HashMap<u64, Connection>, next: &mu
         connections.insert(*next, fresh);
         *next += 1;
     }
+}
+
+/// Is there room for one more connection of this peer? The one that has been idle
+/// for longest makes room, so that nobody can keep root out by sitting there.
+fn make_room(connections: &mut HashMap<u64, Connection>, peer: Peer) -> bool {
+    if !peer.is_root() && connections.values().filter(|c| c.peer.uid == peer.uid).count() >= GUEST_CONNECTIONS_MAX {
+        return false;
+    }
+    if connections.len() < CONNECTIONS_MAX {
+        return true;
+    }
+    let idle = connections.iter().filter(|(_, c)| !c.asking && c.output.is_empty());
+    let oldest = idle.min_by_key(|(_, c)| c.moved).map(|(id, _)| *id);
+    oldest.and_then(|id| connections.remove(&id)).is_some()
+}
+
+impl Peer {
+    /// Root, or the daemon's own user where that is not root.
+    pub(crate) fn is_root(self) -> bool {
+        self.uid == 0 || self.uid == rustix::process::geteuid().as_raw()
+    }
+}
+
+/// What stands at the beginning of a connection's input.
+enum Next {
+    /// Nothing whole.
+    Unfinished,
+    /// A request of so many bytes, and the bytes of its mark behind it.
+    Whole(usize, usize),
+    /// The end of the conversation.
+    Close,
+    /// Nothing that can become a request.
+    Bad(String),
 }
 
 impl Connection {
@@ -268,7 +364,14 @@ impl Connection {
     }
 
     fn work(&mut self, id: u64, desk: &mut dyn Desk, outbox: &Arc<Outbox>) {
-        if !self.asking && !self.closing {
+        self.write();
+        // Who does not read answers gets no further ones.
+        let ready = !self.asking && !self.closing && self.output.is_empty();
+        if ready {
+            self.ask(id, desk, outbox);
+        }
+        // No more is read than the next request needs.
+        if ready && !self.asking && !self.closing {
             self.read();
             self.ask(id, desk, outbox);
         }
@@ -293,24 +396,29 @@ impl Connection {
     /// Hands the next whole request of the input to the desk.
     fn ask(&mut self, id: u64, desk: &mut dyn Desk, outbox: &Arc<Outbox>) {
         let json = self.input.first() == Some(&b'[');
-        let (mark, max): (&[u8], usize) = if json { (b"\n", LINE_BYTES_MAX) } else { (END_MARKER, PICKLE_BYTES_MAX) };
-        let from = self.searched.saturating_sub(mark.len());
-        let found = self.input.get(from..).and_then(|rest| memchr::memmem::find(rest, mark));
-        let Some(end) = found.map(|at| from + at) else {
-            self.searched = self.input.len();
-            if self.input.len() > max {
+        let (length, mark) = match if json { self.next_line() } else { self.next_pickle() } {
+            Next::Whole(length, mark) => (length, mark),
+            Next::Unfinished => return,
+            Next::Close => {
+                self.closing = true;
+                return;
+            }
+            Next::Bad(why) => {
                 self.input = Vec::new();
                 self.closing = true;
-                self.answer(&super::refusal(json, "the request is too long"));
+                self.answer(&super::refusal(json, &why));
+                desk.refused(self.peer, &why);
+                return;
             }
-            return;
         };
         self.searched = 0;
-        let mut request: Vec<u8> = self.input.drain(..end + mark.len()).collect();
-        request.truncate(end);
-        if request == CLOSE_MARKER {
-            self.closing = true;
-            return;
+        self.skimmer = Skimmer::default();
+        self.moved = Instant::now();
+        let mut request: Vec<u8> = self.input.drain(..length + mark).collect();
+        request.truncate(length);
+        if self.input.is_empty() {
+            // A large request's memory is given back.
+            self.input = Vec::new();
         }
         let reply = ReplyTo { connection: id, outbox: Arc::clone(outbox), sent: false };
         self.asking = true;
@@ -323,6 +431,47 @@ impl Connection {
             Ok(line) => desk.request(self.peer, Request::Line(line), reply),
             Err(_) => reply.send(super::refusal(true, "the request is not UTF-8")),
         }
+    }
+
+    fn next_line(&mut self) -> Next {
+        let found = self.input.get(self.searched..).and_then(|rest| memchr::memchr(b'\n', rest));
+        match found {
+            Some(at) => Next::Whole(self.searched + at, 1),
+            None if self.input.len() > LINE_BYTES_MAX => Next::Bad("the request is too long".to_owned()),
+            None => {
+                self.searched = self.input.len();
+                Next::Unfinished
+            }
+        }
+    }
+
+    /// A pickle ends with its STOP, and behind it stands the end marker. So a
+    /// text that holds the marker is only a text.
+    fn next_pickle(&mut self) -> Next {
+        if self.input.first() == Some(&b'<') {
+            return next_mark(&self.input);
+        }
+        let end = match self.skimmer.advance(&self.input, Limits::default()) {
+            Ok(Some(end)) => end,
+            Ok(None) if self.input.len() > self.pickle_max() => return Next::Bad("the request is too long".to_owned()),
+            Ok(None) => return Next::Unfinished,
+            Err(e) => return Next::Bad(e.to_string()),
+        };
+        match self.input.get(end..) {
+            Some(rest) if rest.starts_with(END_MARKER) => Next::Whole(end, END_MARKER.len()),
+            Some(rest) if END_MARKER.starts_with(rest) => Next::Unfinished,
+            _ => Next::Bad("something other than the end marker stands behind the pickle".to_owned()),
+        }
+    }
+
+    fn pickle_max(&self) -> usize {
+        if !self.peer.is_root() {
+            return GUEST_BYTES_MAX;
+        }
+        // The command word of a stream stands within the first bytes.
+        let begin = self.input.get(..64).unwrap_or(&self.input);
+        let stream = [&b"server-stream"[..], b"reload"].iter().any(|word| memchr::memmem::find(begin, word).is_some());
+        if stream { STREAM_BYTES_MAX } else { PICKLE_BYTES_MAX }
     }
 
     fn write(&mut self) {
@@ -342,5 +491,19 @@ impl Connection {
             }
         }
         self.output.drain(..sent);
+    }
+}
+
+/// A marker without a pickle: the end of the conversation, or an empty request.
+fn next_mark(input: &[u8]) -> Next {
+    let close: Vec<u8> = [CLOSE_MARKER, END_MARKER].concat();
+    if input.starts_with(&close) {
+        Next::Close
+    } else if input.starts_with(END_MARKER) {
+        Next::Whole(0, END_MARKER.len())
+    } else if close.starts_with(input) || END_MARKER.starts_with(input) {
+        Next::Unfinished
+    } else {
+        Next::Bad("this is neither a pickle nor a marker".to_owned())
     }
 }

@@ -146,6 +146,11 @@ impl Actor {
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).blocks
     }
 
+    /// Has it nearly done all it was given?
+    pub(crate) fn is_hungry(&self) -> bool {
+        self.waiting() <= MAILBOX_BLOCKS_MAX / 4
+    }
+
     /// Is nothing waiting, and nothing under way?
     pub(crate) fn is_idle(&self) -> bool {
         !self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).scheduled

@@ -138,3 +138,87 @@ impl Reads for Apart {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use stockade_core::matcher::{Calendar, Filter, FilterSpec, Matcher};
+    use stockade_core::{JailName, Position, Span};
+    use stockade_source::{Mode, Start, Watcher};
+    use stockade_store::{Options, Store};
+
+    use super::super::flow::Reader;
+    use super::super::guard::GuardHandle;
+    use super::super::inbox::Taken;
+    use super::super::judge::{JudgeData, inbox};
+    use super::super::store::StoreHandle;
+    use super::super::watch::WatchHandle;
+    use super::*;
+    use crate::log::{Aim, Level};
+
+    /// A jail that looks at the last fifty lines again for each line, beside one that passes over all of them.
+    #[test]
+    fn a_slow_jail_falls_behind_and_catches_up_alone() {
+        let folder = std::env::temp_dir().join(format!("stockade-apart-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("log");
+        let line = format!("Jan  1 00:00:00 host program: nothing to see in a line {}\n", "x".repeat(4000));
+        std::fs::write(&path, line.repeat(1400)).unwrap();
+        let size = std::fs::metadata(&path).unwrap().len();
+
+        let judge = inbox();
+        let log =
+            Log::start(&Aim::parse(&folder.join("own.log").to_string_lossy(), "auto").unwrap(), Level::Info, false);
+        let log = log.unwrap();
+        let store = Store::open(std::path::Path::new(":memory:"), &Options::default()).unwrap().0;
+        let store = StoreHandle::start(store, Arc::clone(&judge), log.clone()).unwrap();
+        let watch = WatchHandle::start(Watcher::new(Mode::default()).unwrap(), log.clone()).unwrap();
+        let pool = Pool::start(2).unwrap();
+        let calendar = Calendar::new(jiff::tz::TimeZone::UTC, 2026);
+        let actor = |name: &str, maxlines: u32| {
+            let failregex = vec!["^ host program: .* attack from <HOST>$".to_owned()];
+            let findtime = Span::from_secs(100 * 365 * 86_400);
+            let spec = FilterSpec { failregex, maxlines, findtime, ..FilterSpec::default() };
+            let filter = Arc::new(Filter::compile(&spec, &calendar).unwrap());
+            let name = JailName::new(name);
+            let matcher = Matcher::new(name.clone(), filter, 0);
+            let guard = GuardHandle::new(Arc::clone(&judge), Span::from_secs(86_400));
+            Actor::new(name, matcher, Vec::new(), guard, pool.clone(), Arc::clone(&judge), log.clone())
+        };
+        let (quick, slow) = (actor("quick", 1), actor("slow", 50));
+        let reader = Reader::File(Box::new(FileReader::open(&path, Start::Head)));
+        let name: Arc<str> = path.to_string_lossy().into();
+        let source = SourceRun::with(name, reader, pool.clone(), store.clone(), watch.clone(), log.clone());
+        source.attach(vec![Arc::clone(&quick), Arc::clone(&slow)]);
+        watch.add(Arc::clone(&source));
+
+        let (mut at, mut lines, mut behind) = ([0_u64; 2], [0_u64; 2], 0);
+        let until = Instant::now() + Duration::from_secs(120);
+        while at != [size; 2] {
+            assert!(Instant::now() < until, "read up to {at:?} of {size}, {behind} behind");
+            behind = behind.max(source.behind(&slow));
+            let Taken::Data(JudgeData::Batch(batch)) =
+                judge.take(Some(Instant::now() + Duration::from_millis(1)), true)
+            else {
+                continue;
+            };
+            let Position::Offset(to) = batch.to else { panic!("{batch:?}") };
+            let jail = usize::from(batch.jail.as_str() == "slow");
+            // Each line once, in order.
+            assert!(to >= at[jail], "{} goes back from {} to {to}", batch.jail, at[jail]);
+            (at[jail], lines[jail]) = (to, lines[jail] + u64::from(batch.lines));
+        }
+        assert_eq!(lines, [1400; 2]);
+        assert!(behind > 0, "the slow jail never was apart");
+        let joined = |source: &SourceRun| source.behind(&slow) == 0 && source.place().is_some_and(|(_, at)| at == size);
+        while !joined(&source) {
+            assert!(Instant::now() < until, "it has not joined again");
+            std::thread::yield_now();
+        }
+        source.close();
+        watch.close();
+        pool.close();
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -10,6 +10,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ struct State {
 #[derive(Clone)]
 pub(crate) struct Asker {
     shared: Arc<(Mutex<State>, Condvar)>,
+    /// Option `allowipv6`: do names have IPv6 addresses at all?
+    ipv6: Arc<AtomicBool>,
     judge: Arc<JudgeInbox>,
     actions: ActionsHandle,
 }
@@ -40,12 +43,24 @@ pub(crate) struct Asker {
 impl Asker {
     /// Starts the threads.
     pub(crate) fn start(judge: Arc<JudgeInbox>, actions: ActionsHandle) -> io::Result<Asker> {
-        let asker = Asker { shared: Arc::default(), judge, actions };
+        let asker = Asker { shared: Arc::default(), ipv6: Arc::new(true.into()), judge, actions };
         for n in 0..THREADS {
             let asker = asker.clone();
             std::thread::Builder::new().name(format!("asker {n}")).spawn(move || asker.work())?;
         }
         Ok(asker)
+    }
+
+    /// Option `allowipv6`.
+    pub(crate) fn allow_ipv6(&self, on: bool) {
+        if self.ipv6.swap(on, Ordering::Relaxed) != on {
+            self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
+        }
+    }
+
+    /// Forgets the names that were looked up.
+    pub(crate) fn forget(&self) {
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).known.clear();
     }
 
     /// Takes one question; the answer comes as an event.
@@ -87,7 +102,10 @@ impl Asker {
                     state = self.shared.1.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
             };
-            let addresses = look_up(&name);
+            let mut addresses = look_up(&name);
+            if !self.ipv6.load(Ordering::Relaxed) {
+                addresses.retain(IpAddr::is_ipv4);
+            }
             let mut state = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
             if state.known.len() >= CACHE_MAX {
                 state.known.retain(|_, (at, _)| at.elapsed() < CACHE_FOR);

@@ -3,14 +3,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stockade_core::judge::JailSpec;
+use stockade_core::matcher::Filter;
 
 use super::actor::Actor;
 use super::flow::SourceRun;
+use crate::settings::Settings;
 
 /// One jail that runs.
 pub(crate) struct JailBoard {
     /// Its options.
     pub(crate) spec: JailSpec,
+    /// What it looks for.
+    pub(crate) filter: Arc<Filter>,
     /// Its matcher.
     pub(crate) actor: Arc<Actor>,
     /// What it reads.
@@ -32,6 +36,25 @@ pub(crate) struct Posted {
     pub(crate) off: Vec<(String, String)>,
     /// When the tree was read.
     pub(crate) loaded: stockade_core::Timestamp,
+    /// Filters of jails that were never told to start.
+    pub(crate) waiting: Vec<(String, Arc<Filter>)>,
+    /// Everything that commands have set.
+    pub(crate) settings: Arc<Settings>,
+}
+
+impl Posted {
+    /// The jail of that name, if it runs.
+    pub(crate) fn running(&self, name: &str) -> Option<&JailBoard> {
+        self.jails.iter().find(|jail| jail.spec.name.as_str() == name)
+    }
+
+    /// What the jail of that name looks for; `None` while it is off.
+    pub(crate) fn filter(&self, name: &str) -> Option<&Filter> {
+        let off = self.off.iter().any(|(off, _)| off == name);
+        let running = self.running(name).filter(|_| !off).map(|jail| &jail.filter);
+        let waiting = || self.waiting.iter().find(|(waiting, _)| waiting == name).map(|(_, filter)| filter);
+        running.or_else(waiting).map(Arc::as_ref)
+    }
 }
 
 /// Where the present configuration is posted. Readers keep what they took.

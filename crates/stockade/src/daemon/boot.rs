@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,16 +19,17 @@ use anyhow::{Context, Result, anyhow, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use stockade_core::judge::{Command, Event, Judge, StoredBan};
 use stockade_core::matcher::Calendar;
-use stockade_core::{JailName, Net, Position, Seq, SourceKey, Span};
+use stockade_core::{JailName, Net, Position, Seq, SourceKey};
 use stockade_enforce::runner::{NewsReader, Runner};
 use stockade_enforce::{Kernel, Means, Services};
 use stockade_source::{Mode, Watcher};
 use stockade_store::{Note, Recovery, Store};
+use stockade_wire::pickle::Exception;
 
 use super::actions::ActionsHandle;
 use super::asker::Asker;
 use super::board::Board;
-use super::door::{Door, First};
+use super::door::First;
 use super::flow::Reach;
 use super::guard::GuardHandle;
 use super::judge::{Hands, JudgeControl, JudgeInbox, JudgeThread};
@@ -38,20 +39,22 @@ use super::notify::notify;
 use super::operator::{Left, Operator};
 use super::pool::Pool;
 use super::room::Room;
+use super::server_options;
 use super::snapshot;
 use super::stage::Ground;
 use super::store::{ROWS_AT_ONCE, StoreHandle, stored};
 use super::watch::WatchHandle;
 use crate::cli::RUNNER_WORD;
 use crate::control::answers::Answers;
-use crate::control::desk::{End, FrontDesk};
-use crate::log::{Level, Log, Target};
+use crate::control::desk::{BANS_AT_ONCE, End, FrontDesk, LastWord};
+use crate::control::fail2ban::Bans;
+use crate::log::{Aim, Level, Log, Target};
 use crate::places::{LoadedTree, Places, Tree};
 use crate::settings::Settings;
 
 /// What makes the main thread go on.
 pub(super) enum Wake {
-    End(End),
+    End(End, LastWord),
     Signal(i32),
     /// An empty server is told what to run.
     First(First),
@@ -78,9 +81,9 @@ impl Content {
     }
 
     /// What was sent, with our own options of the tree laid over it.
-    pub(super) fn of_stream(stream: Vec<stockade_wire::Command>, tree: &Tree) -> Result<Content> {
+    pub(super) fn of_stream(stream: Vec<stockade_wire::Command>, tree: &Tree) -> Result<Content, Exception> {
         let loaded = tree.overlaid(stream);
-        let settings = Settings::default().staged(&loaded.stream).map_err(|e| anyhow!("{e}"))?;
+        let settings = Settings::default().staged(&loaded.stream).map_err(|refusal| refusal.exception)?;
         let strict = settings.server_text("stockade.strict").is_none_or(|text| crate::settings::boolean(&text));
         Ok(Content { loaded, settings, broken: Vec::new(), strict })
     }
@@ -103,11 +106,20 @@ impl Content {
 /// Becomes a new process of the same program; returns only if that fails.
 #[expect(clippy::disallowed_methods, reason = "starts this very program anew, with the words it was started with")]
 pub(super) fn again() -> std::io::Error {
-    let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+    let program = own_program();
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_default();
     // Who came up empty would do so again, with nobody there to send the commands.
     std::process::Command::new(program).arg0(name).args(words.filter(|word| word != "--async")).exec()
+}
+
+/// Where this program lies. After an upgrade another file lies in that place, and that is the one to start.
+fn own_program() -> PathBuf {
+    let running = PathBuf::from("/proc/self/exe");
+    let Ok(place) = std::env::current_exe() else { return running };
+    let named = place.to_str().and_then(|place| place.strip_suffix(" (deleted)"));
+    let place = named.map_or_else(|| place.clone(), PathBuf::from);
+    if place.exists() { place } else { running }
 }
 
 /// Why the socket's place can't be taken.
@@ -133,18 +145,27 @@ pub(super) fn open_log(places: &Places, launch: &Launch) -> Result<Log> {
         1 => Level::Debug,
         _ => Level::Heavydebug,
     };
-    let target = match Target::parse(&places.logtarget, &places.syslogsocket) {
+    let (aim, mut fault) = match Aim::parse(&places.logtarget, &places.syslogsocket) {
         // They lead nowhere there; until it is ready somebody else reads them.
-        Target::Stderr | Target::Stdout | Target::Sysout if launch.detached => Target::File("/dev/null".into()),
-        target => target,
+        Ok(aim) if launch.detached && matches!(aim.target, Target::Stderr | Target::Stdout | Target::Sysout) => {
+            let mut aim = aim;
+            aim.target = Target::File("/dev/null".into());
+            (aim, String::new())
+        }
+        Ok(aim) => (aim, String::new()),
+        Err(why) => (Aim::stderr(), why),
     };
-    let mirror = std::io::stderr().is_terminal() && !matches!(target, Target::Stderr | Target::Stdout | Target::Sysout);
-    Log::start(&target, level, mirror).or_else(|e| {
-        // Without a log the machine is still protected.
-        let log = Log::start(&Target::Stderr, level, false)?;
-        log.error(format!("the log {} can't be written: {e}; writing to standard error instead", places.logtarget));
-        Ok(log)
-    })
+    let mirror =
+        std::io::stderr().is_terminal() && !matches!(aim.target, Target::Stderr | Target::Stdout | Target::Sysout);
+    // Without a log the machine is still protected.
+    let log = Log::start(&aim, level, mirror).or_else(|e| {
+        fault = e.to_string();
+        Log::start(&Aim::stderr(), level, false)
+    })?;
+    if !fault.is_empty() {
+        log.error(format!("the log {} can't be written: {fault}; writing to standard error instead", places.logtarget));
+    }
+    Ok(log)
 }
 
 /// Makes a folder, and refuses one in which somebody else could put things.
@@ -168,7 +189,7 @@ fn own_folder(folder: &Path) -> Result<()> {
 /// The file that says who runs, locked while we do.
 pub(super) struct Lock {
     file: File,
-    path: std::path::PathBuf,
+    path: PathBuf,
 }
 
 impl Lock {
@@ -231,10 +252,14 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Starts everything but the socket, for which there is the desk.
     pub(super) fn start(start: Start<'_>, main: &Sender<Wake>) -> Result<(Daemon, FrontDesk)> {
-        let Start { launch, tree, places, content: Content { loaded, settings, mut broken, strict }, log, runner } =
+        let Start { launch, tree, places, content: Content { loaded, mut settings, mut broken, strict }, log, runner } =
             start;
         let dry_run = launch.dry_run;
         let started = super::now();
+        let pinned = server_options::settle(&mut settings, &places);
+        if let Err(why) = server_options::let_readers_in(&settings) {
+            log.error(why);
+        }
         log.info("-".repeat(50));
         log.info(format!("Starting stockade v{}", env!("CARGO_PKG_VERSION")));
         if dry_run {
@@ -246,21 +271,24 @@ impl Daemon {
         let judge_inbox = super::judge::inbox();
         let store = StoreHandle::start(store, Arc::clone(&judge_inbox), log.clone())?;
         let kernel = KernelHandle::start(kernel, Arc::clone(&judge_inbox), log.clone())?;
-        let actions = start_actions(runner, &places, &judge_inbox, &log)?;
+        let last = Seq(recovery.next.0.saturating_sub(1));
+        let actions = start_actions(runner, &places, (&judge_inbox, last), &log)?;
+        let asker = Asker::start(Arc::clone(&judge_inbox), actions.clone())?;
+        asker.allow_ipv6(server_options::ipv6(&settings));
+        log.set_found_most(server_options::found_most(&settings));
         let hands = Hands {
             store: store.clone(),
             kernel: kernel.clone(),
             actions: actions.clone(),
-            asker: Asker::start(Arc::clone(&judge_inbox), actions.clone())?,
+            asker: asker.clone(),
             log: log.clone(),
         };
-        let last = Seq(recovery.next.0.saturating_sub(1));
         let thread =
             JudgeThread::new(Judge::new(super::seed(), last), Arc::clone(&judge_inbox), hands, zone.clone(), last);
         let judge_thread = std::thread::Builder::new().name("judge".into()).spawn(move || thread.run())?;
 
         super::notify::keep_watchdog(Arc::clone(&judge_inbox))?;
-        let guard = GuardHandle::new(Arc::clone(&judge_inbox), purge_age(&settings));
+        let guard = GuardHandle::new(Arc::clone(&judge_inbox), server_options::purge_age(&settings));
         guard.refresh();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let watcher = Watcher::new(Mode::default()).map_err(|e| anyhow!("{e}"))?;
@@ -268,6 +296,7 @@ impl Daemon {
             pool: Pool::start(cores)?,
             store: store.clone(),
             watch: WatchHandle::start(watcher, log.clone())?,
+            asker,
             log: log.clone(),
         };
         let year = jiff::Zoned::now().with_time_zone(zone.clone()).year();
@@ -288,6 +317,7 @@ impl Daemon {
             board.clone(),
         );
         operator.left = left(&recovery);
+        operator.pinned = pinned;
         let mut stage = operator.stage(settings).map_err(|why| anyhow!("the configuration can't be used: {why}"))?;
         broken.append(&mut stage.off);
         if let Some((jail, why)) = broken.first().filter(|_| strict) {
@@ -310,17 +340,32 @@ impl Daemon {
         let myself = operator_room.clone();
         operator_room.send(move |operator| operator.introduce(myself));
 
-        let answers =
-            Answers { judge: judge_inbox, kernel, actions, store, board, database: places.database.clone(), started };
+        let bans =
+            Bans { judge: Arc::clone(&judge_inbox), store: store.clone(), board: board.clone(), log: log.clone() };
+        let bans = (0..BANS_AT_ONCE).map(|n| Room::start(&format!("bans {n}"), bans.clone()));
+        let bans = bans.collect::<std::io::Result<Vec<_>>>()?;
+        let answers = Answers {
+            judge: judge_inbox,
+            kernel,
+            actions,
+            store,
+            board: board.clone(),
+            log: log.clone(),
+            database: places.database.clone(),
+            started,
+        };
         let stopping = Arc::new(AtomicBool::new(false));
         let main = Mutex::new(main.clone());
         let desk = FrontDesk {
             answers: Room::start("answers", answers)?,
             operator: operator_room.clone(),
-            end: Arc::new(move |end| {
-                drop(main.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::End(end)));
+            bans,
+            end: Arc::new(move |end, last| {
+                drop(main.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::End(end, last)));
             }),
             log,
+            board,
+            sleepers: Arc::default(),
             stopping: Arc::clone(&stopping),
         };
         let judge_thread = Mutex::new(Some(judge_thread));
@@ -328,14 +373,14 @@ impl Daemon {
     }
 
     /// Waits for the end; other signals are dealt with.
-    pub(super) fn wait(&self, wake: &Receiver<Wake>, launch: &Launch, log: &Log) -> (End, Ended) {
+    pub(super) fn wait(&self, wake: &Receiver<Wake>, launch: &Launch, log: &Log) -> (End, Ended, LastWord) {
         const STOP: End = End::Stop { lift: false };
         while let Ok(next) = wake.recv() {
             match next {
-                Wake::End(end) => return (end, Ended::Stopped),
-                Wake::Signal(SIGUSR1) => log.reopen(),
+                Wake::End(end, last) => return (end, Ended::Stopped, last),
+                Wake::Signal(SIGUSR1) => drop(log.reopen()),
                 Wake::Signal(SIGHUP) if launch.detached => {}
-                Wake::Signal(SIGHUP) if launch.as_fail2ban => return (STOP, Ended::HungUp),
+                Wake::Signal(SIGHUP) if launch.as_fail2ban => return (STOP, Ended::HungUp, Box::new(|| {})),
                 Wake::Signal(SIGHUP) => {
                     let log = log.clone();
                     self.operator.send(move |operator| match operator.reload() {
@@ -343,15 +388,15 @@ impl Daemon {
                         Err(why) => log.error(format!("reload refused: {why}")),
                     });
                 }
-                Wake::Signal(_) => return (STOP, Ended::Stopped),
+                Wake::Signal(_) => return (STOP, Ended::Stopped, Box::new(|| {})),
                 Wake::First(_) => {}
             }
         }
-        (STOP, Ended::Stopped)
+        (STOP, Ended::Stopped, Box::new(|| {}))
     }
 
-    /// Ends everything in order.
-    pub(super) fn stop(&self, end: End, door: &Door, log: &Log) -> Result<()> {
+    /// Ends everything but the socket, in order.
+    pub(super) fn stop(&self, end: End, log: &Log) -> Result<()> {
         notify("STOPPING=1");
         log.info("Shutdown in progress...");
         self.stopping.store(true, Ordering::Relaxed);
@@ -360,7 +405,6 @@ impl Daemon {
         let judge_thread = self.judge_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.operator.send(move |operator| drop(sender.send(operator.stop(lift, judge_thread))));
         let result = receiver.recv().unwrap_or_else(|_| Err("the operator's thread has gone".to_owned()));
-        door.close();
         match &result {
             Ok(()) => log.info("Exiting stockade"),
             Err(why) => log.error(format!("not everything could be put away: {why}")),
@@ -386,12 +430,10 @@ fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store,
         // What can't be made shows as a store that can't save.
         drop(std::fs::create_dir_all(folder));
     }
-    let defaults = stockade_store::Options::default();
-    let number = |name: &str| settings.server_text(name).and_then(|text| text.trim().parse().ok());
     let options = stockade_store::Options {
-        dbpurgeage: purge_age(settings),
-        dbmaxmatches: number("dbmaxmatches").unwrap_or(defaults.dbmaxmatches),
-        ..defaults
+        dbpurgeage: server_options::purge_age(settings),
+        dbmaxmatches: server_options::max_matches(settings),
+        ..stockade_store::Options::default()
     };
     let (mut store, recovery) = Store::open(&path, &options).map_err(|e| anyhow!("{e}"))?;
     for note in &recovery.notes {
@@ -412,23 +454,17 @@ fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store,
     Ok((store, recovery, bans))
 }
 
-fn purge_age(settings: &Settings) -> Span {
-    let text = settings.server_text("dbpurgeage");
-    let secs = text.and_then(|text| stockade_core::judge::timespec::parse_seconds(&text).ok());
-    Span::from_secs_f64(secs.unwrap_or(86_400.0))
-}
-
 /// The actions' thread over a runner that waits already.
 fn start_actions(
     runner: Option<(Runner, NewsReader)>,
     places: &Places,
-    judge: &Arc<JudgeInbox>,
+    (judge, last): (&Arc<JudgeInbox>, Seq),
     log: &Log,
 ) -> Result<ActionsHandle> {
     let Some(runner) = runner else { return Ok(ActionsHandle::none(Arc::clone(judge))) };
     let effects = places.database.as_ref().map(|path| path.with_extension("actions"));
     let spawn = Box::new(|| Runner::spawn(RUNNER_WORD));
-    ActionsHandle::start(runner, spawn, effects, Arc::clone(judge), log.clone())
+    ActionsHandle::start(runner, spawn, effects, (Arc::clone(judge), last), log.clone())
         .context("the thread for actions can't be started")
 }
 
@@ -530,6 +566,6 @@ mod tests {
         assert!(refused.contains("a daemon is running already"), "{refused}");
         drop(lock);
         assert!(Lock::take(&path).is_ok());
-        assert_eq!(purge_age(&Settings::default()), Span::from_secs(86_400));
+        assert_eq!(server_options::purge_age(&Settings::default()).secs(), 86_400);
     }
 }

@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
-use stockade_wire::pickle::{Limits, answer, read};
+use stockade_wire::pickle::{Exception, Limits, read};
 use stockade_wire::{Command, Value};
 
 use super::boot::Wake;
 use crate::control::desk::{End, FrontDesk};
-use crate::control::server::{Desk, Peer, ReplyTo, Request, Socket, Waker, serve};
+use crate::control::server::{Desk, Peer, ReplyTo, Request, Socket, SocketPlace, Waker, serve};
 use crate::control::{pickled, refusal};
 use crate::log::Log;
 
@@ -30,12 +30,14 @@ pub(super) struct Door {
     wake: Waker,
     ended: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    place: SocketPlace,
 }
 
 impl Door {
     /// Starts to serve the socket. What an empty server is asked goes to `main`.
     pub(super) fn open(socket: Option<Socket>, main: Sender<Wake>, log: Log) -> Result<Door> {
         let socket = socket.context("the control socket is taken already")?;
+        let place = socket.place();
         let wake = Waker::new()?;
         let ended = Arc::new(AtomicBool::new(false));
         let (desk, admitted) = channel();
@@ -48,13 +50,23 @@ impl Door {
                 log.error(format!("the control socket failed: {e}"));
             }
         })?;
-        Ok(Door { desk, wake, ended, thread: Mutex::new(Some(thread)) })
+        Ok(Door { desk, wake, ended, thread: Mutex::new(Some(thread)), place })
     }
 
     /// From now on this desk answers.
     pub(super) fn admit(&self, desk: FrontDesk) {
         drop(self.desk.send(desk));
         self.wake.wake();
+    }
+
+    /// Makes room for another daemon; connections that there are stay.
+    pub(super) fn leave(&self) {
+        self.place.leave();
+    }
+
+    /// Is the socket the service manager's?
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.place.is_handed_over()
     }
 
     /// Ends the thread as soon as every answer has been sent.
@@ -84,12 +96,12 @@ pub(super) struct Sent {
 impl Sent {
     /// All of it was done.
     pub(super) fn done(self) {
-        self.reply.send(pickled(answer(&self.done)));
+        self.reply.send(pickled(&Ok(self.done)));
     }
 
     /// It was refused.
-    pub(super) fn refused(self, why: &str) {
-        self.reply.send(refusal(false, why));
+    pub(super) fn refused(self, why: Exception) {
+        self.reply.send(pickled(&Err(why)));
     }
 }
 
@@ -125,9 +137,25 @@ impl Desk for Entrance {
         }
     }
 
+    fn refused(&mut self, peer: Peer, why: &str) {
+        match &mut self.desk {
+            Some(desk) => desk.refused(peer, why),
+            None => {
+                let Peer { pid, uid, .. } = peer;
+                let text = format!("refused a request of process {pid} (user {uid}): {why}; nothing of it was run");
+                self.log.warning(text);
+            }
+        }
+    }
+
     fn request(&mut self, peer: Peer, request: Request<'_>, reply: ReplyTo) {
         if let Some(desk) = &mut self.desk {
             desk.request(peer, request, reply);
+            return;
+        }
+        if !peer.is_root() {
+            // Who else may look is only known once there are settings.
+            reply.send(refusal(matches!(request, Request::Line(_)), "the server is empty; only root may speak to it"));
             return;
         }
         match request {
@@ -138,10 +166,10 @@ impl Desk for Entrance {
             Request::Line(line) => self.hold(peer, Held::Line(line.to_owned()), reply),
             Request::Pickle(pickle) => match read(pickle, Limits::default()) {
                 Ok(Value::List(command) | Value::Tuple(command)) => self.command(peer, &command, pickle, reply),
-                Ok(_) => reply.send(refusal(false, "Invalid command")),
+                Ok(_) => reply.send(pickled(&Err(Exception::plain("Invalid command")))),
                 Err(e) => {
-                    self.log.warning(format!("refused a request of process {} (user {}): {e}", peer.pid, peer.uid));
                     reply.send(refusal(false, &e.to_string()));
+                    self.refused(peer, &e.to_string());
                 }
             },
         }
@@ -150,7 +178,7 @@ impl Desk for Entrance {
 
 impl Entrance {
     fn command(&mut self, peer: Peer, command: &[Value], pickle: &[u8], reply: ReplyTo) {
-        let say = |reply: ReplyTo, value: Value| reply.send(pickled(answer(&value)));
+        let say = |reply: ReplyTo, value: Value| reply.send(pickled(&Ok(value)));
         let row = |name: &str, value: Value| Value::Tuple(vec![name.into(), value]);
         let word = command.first().and_then(Value::as_str).unwrap_or_default();
         match (word, command.len()) {
@@ -164,8 +192,8 @@ impl Entrance {
             }
             ("banned", 1) => say(reply, Value::List(Vec::new())),
             ("stop", 1) => {
-                say(reply, Value::None);
-                drop(self.main.send(Wake::End(End::Stop { lift: true })));
+                let done = move || say(reply, Value::None);
+                drop(self.main.send(Wake::End(End::Stop { lift: true }, Box::new(done))));
             }
             ("server-stream", _) => self.start(command.get(1), Sent { reply, done: Value::None }),
             ("reload", _) => self.start(command.get(3), Sent { reply, done: "OK".into() }),
@@ -181,7 +209,7 @@ impl Entrance {
         let commands = stream.and_then(Value::as_items).unwrap_or_default();
         let stream: Option<Vec<Command>> = commands.iter().map(|c| c.as_items().map(<[Value]>::to_vec)).collect();
         let Some(stream) = stream else {
-            sent.refused("the stream holds something that is no command");
+            sent.refused(Exception::builtin("TypeError", "a stream is a list of commands"));
             return;
         };
         self.starting = true;

@@ -12,6 +12,7 @@ use stockade_source::{FileReader, Journal, Note};
 
 use super::actor::{Actor, Reads};
 use super::apart::Apart;
+use super::asker::Asker;
 use super::pool::Pool;
 use super::store::{StoreHandle, StoreJob};
 use super::watch::WatchHandle;
@@ -100,6 +101,7 @@ pub(crate) struct Reach {
     pub(crate) pool: Pool,
     pub(crate) store: StoreHandle,
     pub(crate) watch: WatchHandle,
+    pub(crate) asker: Asker,
     pub(crate) log: Log,
 }
 
@@ -131,7 +133,19 @@ pub(crate) struct SourceRun {
 impl SourceRun {
     /// A source that nobody is attached to yet.
     pub(crate) fn new(name: Arc<str>, reader: Reader, reach: &Reach) -> Arc<SourceRun> {
-        let Reach { pool, store, watch, log } = reach.clone();
+        let Reach { pool, store, watch, log, .. } = reach.clone();
+        SourceRun::with(name, reader, pool, store, watch, log)
+    }
+
+    /// The same with just what it needs.
+    pub(crate) fn with(
+        name: Arc<str>,
+        reader: Reader,
+        pool: Pool,
+        store: StoreHandle,
+        watch: WatchHandle,
+        log: Log,
+    ) -> Arc<SourceRun> {
         let run = SourceRun {
             name,
             reader: Mutex::new(reader),
@@ -270,8 +284,8 @@ impl SourceRun {
         };
         let full: Vec<Arc<Actor>> = actors.iter().filter(|actor| !actor.has_room(me)).cloned().collect();
         if !full.is_empty() {
-            // While others have work to do it costs nothing to wait.
-            if !actors.iter().any(|actor| actor.is_idle()) || !self.let_go(&reader, &full) {
+            // While all others have work to do it costs nothing to wait.
+            if !actors.iter().any(|actor| actor.is_hungry()) || !self.let_go(&reader, &full) {
                 return Came::NoRoom;
             }
             actors.retain(|actor| !full.iter().any(|f| Arc::ptr_eq(f, actor)));

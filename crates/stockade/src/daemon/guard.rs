@@ -21,6 +21,7 @@ struct State {
     /// When the list gets too old.
     until: Option<Instant>,
     told: Vec<Protection>,
+    dbpurgeage: Span,
 }
 
 /// Keeps the judge's list of protected addresses fresh.
@@ -28,14 +29,23 @@ struct State {
 pub(crate) struct GuardHandle {
     judge: Arc<JudgeInbox>,
     state: Arc<Mutex<State>>,
-    dbpurgeage: Span,
 }
 
 impl GuardHandle {
     /// A guard that has not looked yet.
     pub(crate) fn new(judge: Arc<JudgeInbox>, dbpurgeage: Span) -> GuardHandle {
-        let state = State { guard: Guard::new(), until: None, told: Vec::new() };
-        GuardHandle { judge, state: Arc::new(Mutex::new(state)), dbpurgeage }
+        let state = State { guard: Guard::new(), until: None, told: Vec::new(), dbpurgeage };
+        GuardHandle { judge, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Ended bans are remembered so long from now on.
+    pub(crate) fn set_purge_age(&self, dbpurgeage: Span) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.dbpurgeage = dbpurgeage;
+        // What was told is old now.
+        state.until = None;
+        drop(state);
+        self.refresh();
     }
 
     /// Looks again, if the last look is too old, and tells the judge what is new.
@@ -49,7 +59,7 @@ impl GuardHandle {
         let first = state.until.is_none();
         if first || state.told != list {
             let own = list.iter().filter(|p| p.reason == ProtectedAs::Own).map(|p| p.net.addr()).collect();
-            let server = ServerSpec { own, dbpurgeage: Some(self.dbpurgeage), bounds: None };
+            let server = ServerSpec { own, dbpurgeage: Some(state.dbpurgeage), bounds: None };
             self.judge.control(JudgeControl::Event(Event::Server(server)));
             self.judge.control(JudgeControl::Event(Event::Protected(list.clone())));
             state.told = list;

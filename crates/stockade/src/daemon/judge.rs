@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use stockade_core::judge::{Change, CommandId, Event, Judge, Outcome, Outputs, RetryBy};
+use stockade_core::judge::{Change, CommandId, Event, Judge, LogText, Outcome, Outputs, RetryBy};
 use stockade_core::{Batch, JailName, Seq, Timestamp, Watermark};
 use stockade_store::Snapshot;
 
@@ -246,7 +246,10 @@ impl JudgeThread {
         }
         for line in out.log.drain(..) {
             let (level, logger, text) = super::say(&line, &self.zone);
-            self.hands.log.line(level, logger, text);
+            match (&line.text, &line.jail) {
+                (LogText::Found { .. }, Some(jail)) => self.hands.log.found(level, logger, jail.as_str(), text),
+                _ => self.hands.log.line(level, logger, text),
+            }
         }
         for retry in out.retries.drain(..) {
             match retry.by {

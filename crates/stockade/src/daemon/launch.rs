@@ -5,19 +5,21 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use signal_hook::consts::SIGHUP;
 use stockade_config::Overrides;
 use stockade_enforce::runner::Runner;
+use stockade_wire::pickle::Exception;
 
 use super::boot::{Content, Daemon, Lock, Start, Wake, again, in_the_way, open_log, signals};
 use super::door::{Door, First, Sent};
 use super::notify::notify;
 use crate::cli::{RUNNER_WORD, RunArgs};
-use crate::control::desk::End;
+use crate::control::desk::{End, LastWord};
 use crate::control::server::Socket;
 use crate::log::Log;
 use crate::places::Tree;
+use crate::settings::words;
 
 /// How long a server whose first commands were refused still answers whoever sent them.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -78,7 +80,8 @@ pub(crate) fn launch(mut launch: Launch) -> Result<Ended> {
     // Everything that is made here is for its owner alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     launch.dry_run |= launch.shadow || !rustix::process::geteuid().is_root();
-    // Before anything is opened that its commands could inherit.
+    let handed_over = Socket::handed_over().context("the service manager's socket can't be used")?;
+    // Before anything else is opened that its commands could inherit.
     let runner = if launch.dry_run { None } else { Some(Runner::spawn(RUNNER_WORD)?) };
     if launch.detached {
         launch.stand_at_the_root()?;
@@ -96,7 +99,10 @@ pub(crate) fn launch(mut launch: Launch) -> Result<Ended> {
         content.correct(&mut places, &launch);
     }
     let lock = Lock::take(&places.pidfile)?;
-    let socket = Socket::bind(&places.socket).map_err(|e| in_the_way(&places, &tree, &e))?;
+    let socket = match handed_over {
+        Some(socket) => socket,
+        None => Socket::bind(&places.socket).map_err(|e| in_the_way(&places, &tree, &e))?,
+    };
     lock.write_pid()?;
     let log = open_log(&places, &launch)?;
     let (sender, wake) = channel();
@@ -106,11 +112,13 @@ pub(crate) fn launch(mut launch: Launch) -> Result<Ended> {
     if launch.empty {
         let open = Door::open(socket.take(), sender.clone(), log.clone())?;
         launch.say_ready();
-        let Some(first) = first(&wake, &launch) else {
-            log.info("stopped before there was anything to run");
-            open.close();
-            log.flush();
-            return Ok(Ended::Stopped);
+        let first = match first(&wake, &launch) {
+            Ok(first) => first,
+            Err(last) => {
+                log.info("stopped before there was anything to run");
+                go(&open, lock, last, &log);
+                return Ok(Ended::Stopped);
+            }
         };
         match Content::of_stream(first.stream, &tree) {
             Ok(got) => {
@@ -126,7 +134,7 @@ pub(crate) fn launch(mut launch: Launch) -> Result<Ended> {
     let (daemon, desk) = match Daemon::start(start, &sender) {
         Ok(started) => started,
         Err(why) => match &door {
-            Some(door) => return refused(sent, why, &wake, door, &log),
+            Some(door) => return refused(sent, Exception::plain(format!("{why:#}")), &wake, door, &log),
             None => return Err(why),
         },
     };
@@ -141,14 +149,26 @@ pub(crate) fn launch(mut launch: Launch) -> Result<Ended> {
     notify("READY=1");
     log.info("ready");
     launch.say_ready();
-    let (end, ended) = daemon.wait(&wake, &launch, &log);
-    daemon.stop(end, &door, &log)?;
-    log.flush();
-    drop(lock);
+    let (end, ended, last) = daemon.wait(&wake, &launch, &log);
+    let stopped = daemon.stop(end, &log);
+    go(&door, lock, last, &log);
+    stopped?;
+    if end == End::Restart && door.is_handed_over() {
+        bail!("stopped to be started anew by the service manager, whose socket it is");
+    }
     if end == End::Restart {
         return Err(again().into());
     }
     Ok(ended)
+}
+
+/// Leaves: first the places that another daemon may want at once, then whoever waits for that.
+fn go(door: &Door, lock: Lock, last: LastWord, log: &Log) {
+    door.leave();
+    drop(lock);
+    last();
+    door.close();
+    log.flush();
 }
 
 impl Launch {
@@ -176,37 +196,38 @@ impl Launch {
     }
 }
 
-/// What an empty server shall run; `None` if it is to stop before.
+/// What an empty server shall run; or, if it is to stop before, the last word.
 ///
 /// DIVERGENCE: failed-start-ends. What the original's client sends first is
 /// one stream; a server that can't run it ends, instead of staying without jails.
-fn first(wake: &Receiver<Wake>, launch: &Launch) -> Option<First> {
+fn first(wake: &Receiver<Wake>, launch: &Launch) -> Result<First, LastWord> {
     while let Ok(next) = wake.recv() {
         match next {
-            Wake::First(first) => return Some(first),
-            Wake::End(_) => return None,
+            Wake::First(first) => return Ok(first),
+            Wake::End(_, last) => return Err(last),
             Wake::Signal(SIGHUP) if launch.detached => {}
             Wake::Signal(signal_hook::consts::SIGUSR1) => {}
-            Wake::Signal(_) => return None,
+            Wake::Signal(_) => break,
         }
     }
-    None
+    Err(Box::new(|| {}))
 }
 
 /// Tells who sent the commands why they are refused, lets them ask what they
 /// still want to, and ends.
-fn refused(sent: Option<Sent>, why: anyhow::Error, wake: &Receiver<Wake>, door: &Door, log: &Log) -> Result<Ended> {
-    log.error(format!("what was sent is refused, and nothing runs: {why:#}"));
+fn refused(sent: Option<Sent>, why: Exception, wake: &Receiver<Wake>, door: &Door, log: &Log) -> Result<Ended> {
+    let text = why.args.iter().map(words).collect::<Vec<_>>().join(": ");
+    log.error(format!("what was sent is refused, and nothing runs: {text}"));
     if let Some(sent) = sent {
-        sent.refused(&format!("{why:#}"));
+        sent.refused(why);
     }
     let until = std::time::Instant::now() + LAST_WORDS;
     while let Ok(next) = wake.recv_timeout(until.saturating_duration_since(std::time::Instant::now())) {
-        if matches!(next, Wake::End(_) | Wake::Signal(_)) {
+        if matches!(next, Wake::End(..) | Wake::Signal(_)) {
             break;
         }
     }
     door.close();
     log.flush();
-    Err(why)
+    bail!("what was sent is refused: {text}")
 }

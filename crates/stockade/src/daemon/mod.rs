@@ -17,6 +17,7 @@ mod notify;
 pub(crate) mod operator;
 mod pool;
 pub(crate) mod room;
+mod server_options;
 mod snapshot;
 pub(crate) mod stage;
 pub(crate) mod store;

@@ -1,17 +1,20 @@
 //! The operator: owns the settings, and carries out every change one after
 //! another: boot, reload, commands, stop.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use stockade_core::judge::{Command, Event, IgnoreEntry, JailChange, Judge, Outcome};
-use stockade_core::matcher::{LineMode, Matcher};
+use stockade_core::judge::{Command, Event, IgnoreEntry, JailChange, JailSpec, Judge, Outcome};
+use stockade_core::matcher::{Filter, LineMode, Matcher};
 use stockade_core::{FailureId, JailName, Net, Position, SourceKey, Timestamp};
-use stockade_enforce::OnClose;
+use stockade_enforce::stock::StockAction;
+use stockade_enforce::{Layout, OnClose};
 use stockade_source::{FileReader, Glob, Journal, JournalStart, Start};
 use stockade_store::{Allow, Forget, Marks};
+use stockade_wire::Value;
+use stockade_wire::pickle::Exception;
 
 use super::actions::{ActionsHandle, How};
 use super::actor::{Actor, Past};
@@ -20,12 +23,12 @@ use super::flow::{Reach, Reader, SourceRun};
 use super::guard::GuardHandle;
 use super::judge::{JudgeControl, JudgeInbox};
 use super::kernel::KernelHandle;
+use super::server_options;
 use super::snapshot::Saved;
 use super::stage::{self, Ground, Sources, Stage, StagedJail};
 use super::store::StoreJob;
-use crate::log::{Level, Target};
 use crate::places::Tree;
-use crate::settings::Settings;
+use crate::settings::{JailSettings, Settings};
 
 /// Logs smaller than this are read from their beginning when they are new to us.
 const SEEK_FROM_BYTES: u64 = 1 << 20;
@@ -49,6 +52,28 @@ struct Running {
     reads: Vec<Arc<str>>,
 }
 
+/// What is made again even if its settings are the same: files that it names are
+/// read again, its actions reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Anew {
+    /// Nothing: single options were set.
+    Nothing,
+    /// One jail.
+    Jail(String),
+    /// Everything.
+    All,
+}
+
+impl Anew {
+    fn concerns(&self, jail: &str) -> bool {
+        match self {
+            Anew::Nothing => false,
+            Anew::Jail(name) => name == jail,
+            Anew::All => true,
+        }
+    }
+}
+
 /// Owns what is set.
 pub(crate) struct Operator {
     pub(crate) tree: Tree,
@@ -61,8 +86,13 @@ pub(crate) struct Operator {
     pub(crate) board: Board,
     /// Used up as jails start for the first time.
     pub(crate) left: HashMap<JailName, Left>,
-    settings: Settings,
+    /// Options of the daemon that were given at start and not by the tree.
+    pub(crate) pinned: BTreeMap<String, Value>,
+    settings: Arc<Settings>,
     jails: Vec<Running>,
+    waiting: Vec<(Arc<JailSettings>, Arc<Filter>)>,
+    /// How the kernel was told that jails block.
+    layout: Option<(Layout, Vec<StockAction>)>,
     off: Vec<(String, String)>,
     sources: HashMap<Arc<str>, Arc<SourceRun>>,
     epoch: u64,
@@ -93,8 +123,11 @@ impl Operator {
             guard,
             board,
             left: HashMap::new(),
-            settings: Settings::default(),
+            pinned: BTreeMap::new(),
+            settings: Arc::default(),
             jails: Vec::new(),
+            waiting: Vec::new(),
+            layout: None,
             off: Vec::new(),
             sources: HashMap::new(),
             epoch: 1,
@@ -108,9 +141,64 @@ impl Operator {
         self.myself = Some(room);
     }
 
-    /// Stages settings as the next configuration.
+    /// Stages a whole tree's settings; everything is made anew.
     pub(crate) fn stage(&self, settings: Settings) -> Result<Stage, String> {
-        stage::stage(settings, &self.ground, self.epoch + 1)
+        let stage = stage::stage(settings, &self.ground, self.epoch + 1, &|_| None);
+        let mut stage = stage.strictly()?;
+        stage.needs_logs();
+        stage.strictly()
+    }
+
+    /// Stages what a client has set. A jail whose settings are the same as
+    /// before is not made again, unless it is to be `anew`.
+    fn stage_for_client(&self, settings: Settings, anew: &Anew) -> Stage {
+        let standing = |settings: &Arc<JailSettings>| {
+            let running = self.jails.iter().find(|jail| jail.staged.from == *settings)?;
+            (settings.started && !anew.concerns(&settings.name)).then(|| running.staged.clone())
+        };
+        let mut stage = stage::stage(settings, &self.ground, self.epoch + 1, &standing);
+        match anew {
+            Anew::Nothing => stage.how = How::Set,
+            Anew::Jail(name) => stage.only = Some(JailName::new(name)),
+            Anew::All => {}
+        }
+        stage
+    }
+
+    /// What is set now.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Puts settings in force as a whole, or changes nothing. `held` are jails
+    /// that the stream left out by mistake: they are off, and keep their bans.
+    ///
+    /// Source: our own; the original changes things one by one.
+    pub(crate) fn apply(
+        &mut self,
+        settings: Settings,
+        held: &[(String, String)],
+        anew: &Anew,
+    ) -> Result<(), Exception> {
+        let refused = |why: String| Exception::builtin("RuntimeError", why);
+        let mut stage = self.stage_for_client(settings, anew);
+        let known = |name: &str| self.off.iter().any(|(off, _)| off == name);
+        if let Some((_, exception)) = stage.faults.iter().find(|(name, _)| !known(name)) {
+            return Err(exception.clone());
+        }
+        stage.off.extend_from_slice(held);
+        // They stay as they are, and read nothing.
+        let running = self.jails.iter().map(|jail| &jail.staged);
+        let kept = running.filter(|staged| held.iter().any(|(name, _)| *name == staged.from.name));
+        stage.jails.extend(kept.map(|staged| StagedJail { sources: Sources::Nothing, ..staged.clone() }));
+        let (ground, epoch) = (&self.ground, self.epoch + 1);
+        stage.hold_off_jails(ground, epoch);
+        if *anew == Anew::All {
+            self.judge.control(JudgeControl::Event(Event::Config(vec![JailChange::ForgetNames])));
+            self.reach.asker.forget();
+        }
+        let server = server_options::stage(&self.settings, &stage.settings)?;
+        self.commit(stage, server).map_err(refused)
     }
 
     /// Would a reload (or a restart) work? Changes nothing.
@@ -126,16 +214,18 @@ impl Operator {
         self.loaded = loaded;
         problems.extend(stage.off.iter().map(|(name, why)| format!("jail '{name}' is off: {why}")));
         let running = stage.jails.len().saturating_sub(stage.off.len());
-        self.commit(stage)?;
+        let server = server_options::stage(&self.settings, &stage.settings);
+        self.commit(stage, server.map_err(|e| format!("nothing has changed: {e}"))?)?;
         Ok((running, problems))
     }
 
     /// The tree as it stands now, staged, with warnings.
     fn next(&self) -> Result<(Stage, Vec<String>), String> {
         let loaded = self.tree.load().map_err(|e| format!("nothing has changed: {e:#}"))?;
-        let (settings, mut broken) = Settings::default()
+        let (mut settings, mut broken) = Settings::default()
             .staged_as_far_as_possible(&loaded.stream)
             .map_err(|refusal| format!("nothing has changed: {refusal}"))?;
+        settings.server.extend(self.pinned.clone());
         let mut stage = self.stage(settings).map_err(|why| format!("nothing has changed: {why}"))?;
         broken.append(&mut stage.off);
         stage.off = loaded.off(&broken);
@@ -151,12 +241,13 @@ impl Operator {
     }
 
     /// Swaps a staged configuration in.
-    fn commit(&mut self, stage: Stage) -> Result<(), String> {
+    fn commit(&mut self, stage: Stage, server: server_options::Change) -> Result<(), String> {
         let is_new = |name: &JailName| !self.jails.iter().any(|jail| jail.staged.spec.name == *name);
         let new: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).filter(is_new).collect();
         self.arm(&stage)?;
         self.take_up_again(new)?;
         self.commit_armed(stage);
+        server.commit(self);
         Ok(())
     }
 
@@ -185,8 +276,12 @@ impl Operator {
 
     /// The first half of a commit: firewall and judge know the new jails.
     pub(crate) fn arm(&mut self, stage: &Stage) -> Result<(), String> {
-        self.kernel.layout(stage.layout(), stage.stock())?;
-        self.actions.stage(stage.actions(How::Tree));
+        let (layout, stock) = (stage.layout(), stage.stock());
+        if self.layout.as_ref() != Some(&(layout.clone(), stock.clone())) {
+            self.kernel.layout(layout.clone(), stock.clone())?;
+            self.layout = Some((layout, stock));
+        }
+        self.actions.stage(stage.actions());
         let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
         let mut changes: Vec<JailChange> = Vec::new();
         for old in &self.jails {
@@ -194,7 +289,14 @@ impl Operator {
                 changes.push(JailChange::Remove(old.staged.spec.name.clone()));
             }
         }
-        changes.extend(stage.jails.iter().map(|jail| JailChange::Put(Box::new(jail.spec.clone()))));
+        for jail in &stage.jails {
+            let old = self.jails.iter().find(|old| old.staged.spec.name == jail.spec.name);
+            // Of a jail that lives on the first epoch counts.
+            let same = |old: &Running| JailSpec { epoch: jail.spec.epoch, ..old.staged.spec.clone() } == jail.spec;
+            if !old.is_some_and(same) {
+                changes.push(JailChange::Put(Box::new(jail.spec.clone())));
+            }
+        }
         self.judge.control(JudgeControl::Event(Event::Config(changes)));
         Ok(())
     }
@@ -212,8 +314,8 @@ impl Operator {
             };
             self.jails.push(running);
         }
-        self.aim_log(&stage.settings);
-        self.settings = stage.settings;
+        self.settings = Arc::new(stage.settings);
+        self.waiting = stage.waiting;
         self.off = stage.off;
         let marks = Marks { jails: Some(names), ..Marks::default() };
         self.reach.store.send(StoreJob::Marks(Box::new(marks)));
@@ -226,21 +328,6 @@ impl Operator {
             off.iter().any(|(off, _)| off == name.as_str())
         });
         self.off = off;
-    }
-
-    /// Log level and target, where they changed while we run.
-    fn aim_log(&self, next: &Settings) {
-        let changed = |name: &str| {
-            let text = next.server_text(name);
-            text.filter(|text| self.epoch > 2 && self.settings.server_text(name).as_ref() != Some(text))
-        };
-        if let Some(level) = changed("loglevel").and_then(|text| Level::parse(&text)) {
-            self.reach.log.set_threshold(level);
-        }
-        if let Some(target) = changed("logtarget") {
-            let socket = next.server_text("syslogsocket").unwrap_or_else(|| "auto".to_owned());
-            self.reach.log.set_target(Target::parse(&target, &socket));
-        }
     }
 
     /// A jail that runs gets its new options.
@@ -371,6 +458,7 @@ impl Operator {
     fn post(&self) {
         let jails = self.jails.iter().map(|jail| JailBoard {
             spec: jail.staged.spec.clone(),
+            filter: Arc::clone(&jail.staged.filter),
             actor: Arc::clone(&jail.actor),
             sources: jail.reads.iter().filter_map(|name| self.sources.get(name).cloned()).collect(),
             reads: jail.staged.sources != Sources::Nothing,
@@ -379,7 +467,14 @@ impl Operator {
                 || !jail.staged.stock.is_empty()
                 || !jail.staged.actions.actions.is_empty(),
         });
-        self.board.post(Posted { jails: jails.collect(), off: self.off.clone(), loaded: self.loaded });
+        let waiting = self.waiting.iter().map(|(jail, filter)| (jail.name.clone(), Arc::clone(filter)));
+        self.board.post(Posted {
+            jails: jails.collect(),
+            off: self.off.clone(),
+            loaded: self.loaded,
+            waiting: waiting.collect(),
+            settings: Arc::clone(&self.settings),
+        });
     }
 
     /// Opens a source where its readers left off.
@@ -441,6 +536,11 @@ impl Operator {
         receiver.recv().map_err(|_| "the daemon is stopping".to_owned())
     }
 
+    /// Lifts and forgets all bans of one jail, or of all.
+    pub(crate) fn unban_all(&self, jail: Option<&str>) -> Result<(), String> {
+        self.command(Command::UnbanAll { jail: jail.map(JailName::new) }).map(drop)
+    }
+
     /// Banned networks that hold one of these: what is inside, the jail, the network.
     pub(crate) fn networks_around(&self, nets: Vec<Net>) -> Result<Vec<(Net, JailName, Net)>, String> {
         let (sender, receiver) = channel();
@@ -481,6 +581,23 @@ impl Operator {
         self.reach.store.allow(nets.iter().map(entry).collect());
         // Who is told that an address is allowed may rely on it through a crash.
         self.reach.store.sync();
+    }
+
+    /// Are bans lifted when a client says stop? Jails that differ in that are
+    /// dealt with at once; what is left is the answer for all others.
+    pub(crate) fn lift_on_stop(&self) -> bool {
+        let lifts = |jail: &JailSettings| match jail.own("onstop") {
+            Some(word) => word == "lift",
+            None => self.tree.is_foreign(),
+        };
+        let (lift, keep): (Vec<_>, Vec<_>) = self.settings.jails.iter().partition(|jail| lifts(jail));
+        if keep.is_empty() {
+            return !lift.is_empty();
+        }
+        for jail in lift {
+            drop(self.command(Command::Repeal { jail: Some(jail.jail()) }));
+        }
+        false
     }
 
     /// Asks all jails for a snapshot, behind everything that waits now.

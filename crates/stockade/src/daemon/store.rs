@@ -45,6 +45,8 @@ pub(crate) enum StoreJob {
     Announced(Seq),
     /// Other marks.
     Marks(Box<Marks>),
+    /// Keep bans so long after their end, and so many lines of each.
+    Keep(Span, usize),
     /// Save now, and say when it is done.
     Sync(Sender<()>),
     /// All stored bans of these jails, some at a time.
@@ -235,6 +237,10 @@ impl Thread {
                 self.marks.allow.append(&mut allow);
                 self.marks.forget.append(&mut forget);
                 self.marks.dropped.append(&mut dropped);
+            }
+            StoreJob::Keep(age, matches) => {
+                self.store.set_bounds(age, matches);
+                return None;
             }
             StoreJob::Sync(done) => {
                 self.commit();

@@ -104,7 +104,9 @@ fn staged(settings: Settings) -> Result<Stage, String> {
         dry_run: true,
         journal: stockade_config::journal_is_there(),
     };
-    stage::stage(settings, &ground, 1)
+    let mut stage = stage::stage(settings, &ground, 1, &|_| None).strictly()?;
+    stage.needs_logs();
+    stage.strictly()
 }
 
 /// A small text file; empty if it can't be read.

@@ -161,6 +161,6 @@ fn command_lines_without_a_server_end_as_the_originals() {
         assert!(wrong.is_empty(), "{}: {}", original.version, wrong.join("\n"));
     }
     if complete {
-        crate::all_met("command_lines", &met);
+        crate::listed(&met).finish(file!());
     }
 }

@@ -115,6 +115,6 @@ fn our_client_says_to_a_real_server_what_the_originals_client_says() {
         }
     }
     if complete {
-        crate::all_met("conversations", &met);
+        crate::listed(&met).finish(file!());
     }
 }

@@ -2,7 +2,7 @@
 
   driver.py DIST_PACKAGES
 
-Request: {"program": "client" or "server", "argv": [..], "stdin": TEXT}
+Request: {"program": "client" or "server", "folder": where it seems to be, "argv": [..], "stdin": TEXT}
 Answer: {"code": N, "out": TEXT, "err": TEXT}; the first line is {"version": V}.
 """
 import json, os, sys, tempfile
@@ -27,7 +27,7 @@ def run(request):
         try:
             for number, file in enumerate(files):
                 os.dup2(file.fileno(), number)
-            sys.argv = ["fail2ban-" + request["program"]] + request["argv"]
+            sys.argv = [os.path.join(request["folder"], "fail2ban-" + request["program"])] + request["argv"]
             RUN[request["program"]](sys.argv)
             code = 0
         except SystemExit as e:

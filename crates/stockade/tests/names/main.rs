@@ -1,7 +1,7 @@
 //! `fail2ban-client` and `fail2ban-server` by name, beside the original's.
 //!
 //! Tables of command lines stand in text files next to this one. A difference
-//! that is meant is listed with its reason in `known-differences.json`.
+//! that is meant is listed with its reason in `conformance/known-differences.json`.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -13,6 +13,11 @@
 
 mod command_lines;
 mod conversations;
+mod foreign;
+#[path = "../../../../conformance/src/known.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+mod known;
+mod life;
 mod original;
 mod ours;
 mod trees;
@@ -38,16 +43,11 @@ pub(crate) fn fresh_folder(name: &str) -> PathBuf {
     folder
 }
 
-/// Fails if a listed difference that `test` should meet was not met: it is gone, so its entry must go.
-pub(crate) fn all_met(test: &str, met: &BTreeSet<String>) {
-    let listed: serde_json::Value = serde_json::from_str(include_str!("known-differences.json")).unwrap();
-    let listed = listed.as_array().unwrap();
-    for known in listed.iter().filter(|known| known["seen_in"].as_array().unwrap().iter().any(|name| name == test)) {
-        let id = known["id"].as_str().unwrap();
-        assert!(known["reason"].as_str().is_some_and(|reason| reason.len() > 20), "{id} has no reason");
-        assert!(met.contains(id), "the listed difference '{id}' is none any more");
-    }
+/// The list of known differences, those noted that came up; fails if one of them is not listed.
+pub(crate) fn listed(met: &BTreeSet<String>) -> known::Differences {
+    let mut listed = known::Differences::read();
     for id in met {
-        assert!(listed.iter().any(|known| known["id"] == id.as_str()), "the difference '{id}' is not listed");
+        assert!(listed.note(id, "1.1.0") || listed.note(id, "1.0.2"), "the difference '{id}' is not listed");
     }
+    listed
 }

@@ -31,6 +31,16 @@ pub(crate) fn all(test: &str) -> Vec<Original> {
     ["STOCKADE_F2B_ROOT_110", "STOCKADE_F2B_ROOT_102"].iter().filter_map(|name| open(name, test)).collect()
 }
 
+/// Is there none to compare with, and so perhaps not what such tests need?
+pub(crate) fn none(test: &str) -> bool {
+    let none = std::env::var_os("STOCKADE_F2B_ROOT_110").is_none();
+    assert!(!none || std::env::var("CI").as_deref() != Ok("true"), "{test}: there is no original");
+    if none {
+        println!("SKIPPED {test}: there is no original");
+    }
+    none
+}
+
 fn open(variable: &str, test: &str) -> Option<Original> {
     match std::env::var_os(variable) {
         Some(root) => Some(Original::start(Path::new(&root))),
@@ -45,8 +55,8 @@ fn open(variable: &str, test: &str) -> Option<Original> {
 /// A Python program inside the root.
 fn python(root: &Path, words: &[&str]) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "sh", "-c"]);
-    command.arg("mount --bind /tmp \"$0/tmp\" && exec chroot \"$0\" /usr/bin/python3 -B \"$@\"").arg(root).args(words);
+    command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--net", "--propagation", "private", "sh", "-c"]);
+    command.arg("mount --bind /tmp \"$0/tmp\" && mount --bind /proc \"$0/proc\" && exec chroot \"$0\" /usr/bin/python3 -B \"$@\"").arg(root).args(words);
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LANG", "C.UTF-8");
     command
 }
@@ -74,21 +84,57 @@ impl Original {
         self.run("client", words, "")
     }
 
-    /// Runs one of its programs, `client` or `server`.
+    /// Runs its client as if it were in that folder, where it looks for a server to start.
+    pub(crate) fn client_in(&mut self, folder: &Path, words: &[String]) -> Said {
+        self.request("client", folder, words, "")
+    }
+
+    /// Runs one of its programs, `client` or `server`, to its end.
     pub(crate) fn run(&mut self, program: &str, words: &[String], stdin: &str) -> Said {
+        self.request(program, Path::new("/usr/bin"), words, stdin)
+    }
+
+    fn request(&mut self, program: &str, folder: &Path, words: &[String], stdin: &str) -> Said {
         let input = self.input.as_mut().unwrap();
-        writeln!(input, "{}", json!({"program": program, "argv": words, "stdin": stdin})).unwrap();
+        let request = json!({"program": program, "folder": folder, "argv": words, "stdin": stdin});
+        writeln!(input, "{request}").unwrap();
         input.flush().unwrap();
         let answer = answer(&mut self.output);
         let text = |name: &str| answer[name].as_str().unwrap().to_owned();
         Said { code: i32::try_from(answer["code"].as_i64().unwrap()).unwrap(), out: text("out"), err: text("err") }
     }
 
-    /// Starts its server on a tree, and waits until it answers.
-    pub(crate) fn server(&self, tree: &Path) -> Server {
-        let words = ["/usr/bin/fail2ban-server", "-c", tree.to_str().unwrap(), "-f", "-x", "start"];
-        let child = python(&self.root, &words).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        Server::when_it_answers(child, &tree.join("run/f2b.sock"))
+    /// Runs its own tests against the programs in that folder; see `foreign.py`.
+    pub(crate) fn own_tests(&self, folder: &Path, client: &str, tests: &[&str]) -> String {
+        let place = crate::fresh_folder("foreign");
+        let script = place.join("foreign.py");
+        std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/names/foreign.py"), &script).unwrap();
+        let packages = "/usr/lib/python3/dist-packages";
+        let mut words = vec![script.to_str().unwrap(), packages, folder.to_str().unwrap(), client];
+        words.extend(tests);
+        let output = python(&self.root, &words).stdin(Stdio::null()).output().unwrap();
+        std::fs::remove_dir_all(place).unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// One of its programs, not started yet.
+    pub(crate) fn command(&self, program: &str, words: &[String]) -> Command {
+        let program = format!("/usr/bin/fail2ban-{program}");
+        let words: Vec<&str> = std::iter::once(program.as_str()).chain(words.iter().map(String::as_str)).collect();
+        python(&self.root, &words)
+    }
+
+    /// Starts its server on a good tree, and waits until its jails run.
+    pub(crate) fn server(&mut self, tree: &Path) -> Server {
+        let words = ["-c", tree.to_str().unwrap(), "-f", "-x", "start"].map(str::to_owned);
+        let child = self.command("server", &words).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let server = Server::when_it_answers(child, &tree.join("run/f2b.sock"));
+        let words = ["-c", tree.to_str().unwrap(), "status"].map(str::to_owned);
+        let begin = Instant::now();
+        while !self.client(&words).out.contains("api, web") {
+            assert!(begin.elapsed() < PATIENCE, "the jails of {} do not start", tree.display());
+        }
+        server
     }
 }
 
@@ -122,6 +168,12 @@ impl Server {
             std::thread::sleep(Duration::from_millis(20));
         }
         Server { child }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     /// Waits until it has ended by itself; its exit code.

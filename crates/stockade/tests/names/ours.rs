@@ -1,31 +1,44 @@
-//! Our program under the original's names.
+//! Our program under the original's names, in a network of its own.
 
 use std::io::Write;
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Said;
 
-/// A folder with links of the original's names to our program; it goes with this value.
+/// A folder with our program under the original's names, where the original's
+/// root sees it, too; it goes with this value.
 pub(crate) struct Ours {
     folder: PathBuf,
 }
 
 impl Ours {
-    /// Makes the links.
+    /// Makes the folder.
     pub(crate) fn new() -> Ours {
         let folder = crate::fresh_folder("bin");
+        let program = folder.join("stockade");
+        std::fs::copy(env!("CARGO_BIN_EXE_stockade"), &program).unwrap();
         for name in ["fail2ban-client", "fail2ban-server"] {
-            symlink(env!("CARGO_BIN_EXE_stockade"), folder.join(name)).unwrap();
+            std::fs::hard_link(&program, folder.join(name)).unwrap();
         }
         Ours { folder }
     }
 
+    /// Where the programs are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// One of the programs, `client` or `server`, not started yet.
     pub(crate) fn command(&self, program: &str, words: &[String]) -> Command {
-        let mut command = Command::new(self.folder.join(format!("fail2ban-{program}")));
-        command.args(words).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LANG", "C.UTF-8");
+        let mut command = Command::new("unshare");
+        command
+            .arg("--net")
+            .arg(self.folder.join(format!("fail2ban-{program}")))
+            .args(words)
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("LANG", "C.UTF-8");
         command
     }
 

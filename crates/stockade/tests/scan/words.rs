@@ -77,7 +77,8 @@ fn plain_packed_and_piped_logs_give_the_same() {
     );
     std::fs::write(folder.join("c.xz"), b"\xfd7zXZ\0").unwrap();
     let output = scan(&folder, &[&PATTERN[..], &["c.xz"]].concat(), b"");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("xz -dc c.xz | stockade scan -"));
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(said.contains("xz -dc c.xz | stockade scan -"), "{said}");
     std::fs::remove_dir_all(folder).unwrap();
 }
 
@@ -161,7 +162,8 @@ fn wrong_words_end_with_2_and_what_is_missing_with_1() {
         (&["--failregex", "x(", "-"], 1, "failregex 1: missing ), unterminated subpattern"),
     ] {
         let output = scan(&folder, words, b"");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        // With --json the error is JSON, too.
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
         assert!(said.contains(text) && said.lines().count() == 1, "{words:?}: {said}");
     }

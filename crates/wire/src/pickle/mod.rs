@@ -9,12 +9,16 @@
 //! was seen on the wire.
 
 mod answer;
+mod exception;
 mod read;
+mod skim;
 mod write;
 
 pub use answer::{Answer, Refusal};
+pub use exception::Exception;
 pub use read::{Limits, ReadError, read, read_answer};
-pub use write::{Exception, answer, failure, request};
+pub use skim::Skimmer;
+pub use write::{answer, bare, failure, request};
 
 #[cfg(test)]
 mod tests;

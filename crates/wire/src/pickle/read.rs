@@ -184,6 +184,8 @@ impl<'b> Machine<'b> {
                 0x8c => self.text(1)?,
                 b'X' => self.text(4)?,
                 0x8d => self.text(8)?,
+                b'U' => self.ascii(1)?,
+                b'T' => self.ascii(4)?,
                 b'C' => self.raw(1)?,
                 b'B' => self.raw(4)?,
                 0x8e => self.raw(8)?,
@@ -294,6 +296,20 @@ impl<'b> Machine<'b> {
         let malformed = self.malformed();
         let text = std::str::from_utf8(self.take(n)?).map_err(|_| malformed)?.to_owned();
         self.leaf(Value::Str(text))
+    }
+
+    /// What Python 2 and encoders of protocol 2 write for a text: Python 3 reads it as ASCII.
+    fn ascii(&mut self, width: usize) -> Result<(), ReadError> {
+        let n = self.length(width)?;
+        let malformed = self.malformed();
+        let bytes = self.take(n)?;
+        match std::str::from_utf8(bytes) {
+            Ok(text) if text.is_ascii() => {
+                let text = text.to_owned();
+                self.leaf(Value::Str(text))
+            }
+            _ => Err(malformed),
+        }
     }
 
     fn raw(&mut self, width: usize) -> Result<(), ReadError> {

@@ -130,3 +130,9 @@ fn refusals_print_as_python_prints_them() {
     let json = vec!["Expecting value".into(), "{\nx".into(), 2.into()];
     assert_eq!(shown("JSONDecodeError", json), "Expecting value: line 2 column 1 (char 2)");
 }
+
+#[test]
+fn texts_of_protocol_2_are_read_as_ascii() {
+    reads(b"\x80\x02](U\x06statusU\x04sshde.", list(vec!["status".into(), "sshd".into()]));
+    refused(b"\x80\x02U\x02\xc3\xa9.", ReadError::Malformed { at: 2 });
+}

@@ -1,30 +1,7 @@
 //! Writing answers: `(0, result)` or `(1, exception)`.
 
+use super::exception::Exception;
 use crate::value::Value;
-
-/// An exception as the client knows it: it rebuilds the class by its name, so
-/// only names that exist there may be used.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Exception {
-    /// `builtins`, `fail2ban.exceptions` or `fail2ban.server.failregex`.
-    pub module: &'static str,
-    /// Such as `ValueError` or `UnknownJailException`.
-    pub class: &'static str,
-    /// What it is called with.
-    pub args: Vec<Value>,
-}
-
-impl Exception {
-    /// One of Python's own, with a text.
-    pub fn builtin(class: &'static str, text: &str) -> Self {
-        Exception { module: "builtins", class, args: vec![text.into()] }
-    }
-
-    /// One of the original's own, with a text.
-    pub fn of_fail2ban(class: &'static str, text: &str) -> Self {
-        Exception { module: "fail2ban.exceptions", class, args: vec![text.into()] }
-    }
-}
 
 /// A request as a pickle (protocol 4, without the end marker): the command's
 /// words in a list. What the original's client would have turned into text, is.
@@ -58,6 +35,15 @@ pub fn failure(exception: &Exception) -> Vec<u8> {
         push(&mut out, arg);
     }
     out.extend([b't', b'R', 0x86, b'.']);
+    out
+}
+
+/// A value that is no tuple of an answer: what the original sends when it could
+/// not read a request, and while it is stopping.
+pub fn bare(value: &Value) -> Vec<u8> {
+    let mut out = vec![0x80, 4];
+    push(&mut out, value);
+    out.push(b'.');
     out
 }
 

@@ -1,5 +1,7 @@
 //! Stock files of the original are recognised, and nothing that does something else is.
 
+mod mutation;
+mod render;
 mod trees;
 
 use super::*;

@@ -1,9 +1,11 @@
 //! Going into the background without `fork`: this program starts itself once
 //! more, and the new process leaves the session and the terminal.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use stockade_config::DaemonOptions;
 
@@ -62,21 +64,47 @@ pub(super) fn detach() -> io::Result<Option<ExitStatus>> {
     if ready { Ok(None) } else { child.wait().map(Some) }
 }
 
-/// Leaves the session and terminal of whoever started us.
-pub(super) fn leave_session() {
-    // It fails only for who leads a session already.
-    rustix::process::setsid().ok();
+/// The process in the background, and whoever waits for it in [`detach`].
+#[derive(Clone)]
+pub(super) struct Background {
+    /// Where that one listens, until it has heard enough.
+    listener: Arc<Mutex<Option<OwnedFd>>>,
 }
 
-/// Ends the connection to whoever waits for [`detach`].
-pub(super) fn say_ready() {
-    io::stderr().write_all(READY).unwrap_or_default();
-    if let Ok(nowhere) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
-        rustix::stdio::dup2_stderr(nowhere).unwrap_or_default();
+impl Background {
+    /// Leaves the session and terminal of whoever started us. Our standard error
+    /// leads nowhere from now on, and so does that of all whom we start.
+    pub(super) fn enter() -> io::Result<Background> {
+        // It fails only for who leads a session already.
+        rustix::process::setsid().ok();
+        let listener = rustix::io::fcntl_dupfd_cloexec(io::stderr(), 3)?;
+        let nowhere = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+        rustix::stdio::dup2_stderr(nowhere)?;
+        Ok(Background { listener: Arc::new(Mutex::new(Some(listener))) })
+    }
+
+    /// Everything works: whoever waits may go.
+    pub(super) fn is_ready(&self) {
+        if let Some(listener) = self.take() {
+            rustix::io::write(&listener, READY).unwrap_or_default();
+        }
+    }
+
+    /// It failed: what is said on standard error is heard again, if somebody still listens.
+    pub(super) fn failed(&self) {
+        if let Some(listener) = self.take() {
+            rustix::stdio::dup2_stderr(listener).unwrap_or_default();
+        }
+    }
+
+    fn take(&self) -> Option<OwnedFd> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "starts this very program anew")]
 fn ourselves() -> io::Result<Command> {
-    Ok(Command::new(std::env::current_exe()?))
+    // Without /proc only the name that we were called by is left.
+    let program = std::env::current_exe().or_else(|e| std::env::args_os().next().map(Into::into).ok_or(e))?;
+    Ok(Command::new(program))
 }

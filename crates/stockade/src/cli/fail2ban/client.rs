@@ -155,7 +155,9 @@ impl Client {
         if !read.good {
             return None;
         }
-        if !self.options.force && self.socket().exists() {
+        // The service manager's socket is there before its server.
+        let handed_over = std::env::var_os("LISTEN_FDS").is_some();
+        if !self.options.force && !handed_over && self.socket().exists() {
             let text = "Fail2ban seems to be in unexpected state (not running but the socket exists)";
             self.voice.say(Level::Error, text);
             return None;

@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use super::background;
+use super::background::{self, Background};
 use super::client::{Client, Failed};
 use super::voice::Level;
 use super::{FAILED, exit};
@@ -20,12 +20,20 @@ const HUNG_UP: i32 = 129;
 pub(super) fn start(client: &Client) -> ExitCode {
     let options = client.options();
     if options.detached {
-        background::leave_session();
-        return end(client, crate::daemon::launch(launch(client, options.empty)));
+        let background = match Background::enter() {
+            Ok(background) => background,
+            Err(e) => return end(client, Err(e.into())),
+        };
+        let there = background.clone();
+        let ended = crate::daemon::launch(launch(client, Box::new(move || there.is_ready())));
+        if ended.is_err() {
+            background.failed();
+        }
+        return end(client, ended);
     }
     if options.empty {
         if !options.background {
-            return end(client, crate::daemon::launch(launch(client, options.empty)));
+            return end(client, crate::daemon::launch(launch(client, Box::new(|| {}))));
         }
         return match background::detach() {
             Ok(None) => ExitCode::SUCCESS,
@@ -52,7 +60,7 @@ pub(super) fn start(client: &Client) -> ExitCode {
 
 /// Runs the server of the tree in this process, until it is told to stop.
 pub(super) fn in_foreground(client: &Client) -> Result<bool, Failed> {
-    match crate::daemon::launch(launch(client, false)) {
+    match crate::daemon::launch(launch(client, Box::new(|| say("Server ready")))) {
         Ok(Ended::Stopped) => Ok(true),
         Ok(Ended::HungUp) => std::process::exit(HUNG_UP),
         Err(why) => Err(Failed(format!("{why:#}"))),
@@ -69,10 +77,9 @@ fn end(client: &Client, ended: anyhow::Result<Ended>) -> ExitCode {
     }
 }
 
-/// What the daemon is told.
-fn launch(client: &Client, empty: bool) -> Launch {
+/// What the daemon is told; it calls `ready`.
+fn launch(client: &Client, ready: Box<dyn FnOnce()>) -> Launch {
     let options = client.options();
-    let detached = options.detached;
     let given = &client.places;
     Launch {
         conf: Some(options.conf.clone()),
@@ -84,17 +91,11 @@ fn launch(client: &Client, empty: bool) -> Launch {
             syslogsocket: Some(given.syslogsocket.clone()),
         },
         as_fail2ban: true,
-        empty,
-        detached,
+        empty: options.empty,
+        detached: options.detached,
         verbosity: u8::try_from(options.verbosity.max(0)).unwrap_or(u8::MAX),
         dry_run: false,
         shadow: false,
-        ready: Some(Box::new(move || {
-            if detached {
-                background::say_ready();
-            } else if !empty {
-                say("Server ready");
-            }
-        })),
+        ready: Some(ready),
     }
 }

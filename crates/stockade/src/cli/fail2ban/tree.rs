@@ -34,7 +34,7 @@ pub(super) fn places(options: &Options) -> Result<DaemonOptions, String> {
 fn source(options: &Options) -> Result<TreeSource, String> {
     let folder = &options.conf;
     if !folder.is_dir() {
-        return Err(format!("the configuration folder {} does not exist; name another with -c", folder.display()));
+        return Err(format!("Base configuration directory {} does not exist; name another with -c", folder.display()));
     }
     Ok(TreeSource::of_folder(folder))
 }

@@ -160,6 +160,8 @@ pub(super) fn usage(caller: &str) {
     say("");
     say(OPTIONS);
     if server {
+        say("");
+        say(concat!("Report bugs to ", env!("CARGO_PKG_REPOSITORY"), "/issues"));
         return;
     }
     say("");
@@ -172,6 +174,7 @@ pub(super) fn usage(caller: &str) {
     }
     say("");
     say("Our own client says more about the same server: see `stockade --help`.");
+    say(concat!("Report bugs to ", env!("CARGO_PKG_REPOSITORY"), "/issues"));
 }
 
 /// What the prompt is greeted with.

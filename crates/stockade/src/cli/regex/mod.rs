@@ -46,7 +46,7 @@ pub(crate) struct RegexArgs {
     /// Lines that are looked at together
     #[arg(long, value_name = "N")]
     maxlines: Option<u32>,
-    /// What <HOST> may be: yes, warn and raw allow names, no only addresses
+    /// What HOST may be: yes, warn and raw allow names, no only addresses
     #[arg(long, value_name = "HOW", default_value = "warn")]
     usedns: String,
     /// Encoding of the log [default: the jail's, else utf-8]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use clap::Args;
 use jiff::tz::TimeZone;
-use stockade_core::matcher::{Calendar, Filter, Hit, LineMode, Matcher};
+use stockade_core::matcher::{Calendar, Filter, Hit, LineMode, LineReport, Matcher, Note, Scanner};
 use stockade_core::{FailureId, JailName, Timestamp, Who};
 
 use self::names::Names;
@@ -158,7 +158,20 @@ impl Scan {
     fn log(&mut self, reader: &mut LogReader, progress: &Rc<Progress>) -> Result<()> {
         let before = self.report.lines;
         let filter = Arc::clone(self.matcher.filter());
+        let mut scanner = Scanner::new(vec![Arc::clone(&filter)]);
+        // A clock that follows the failures, or one time for all lines, leaves nothing to pass over.
+        let by_blocks = !self.mode.all && !self.follow && self.stamp.is_none();
         loop {
+            if by_blocks && let Some(block) = reader.whole_block().inspect_err(|_| progress.end())? {
+                let scan = scanner.scan(self.now, block);
+                let (lines, found) = self.matcher.scanned_lines(block, &scan, self.mode);
+                for line in found {
+                    self.report.lines = before + reader.line + u64::from(line.number) + 1;
+                    self.found(&line.report, &line.notes, progress);
+                }
+                reader.line += u64::from(lines);
+                continue;
+            }
             let line = reader.next();
             let Some(line) = line.inspect_err(|_| progress.end())? else { break };
             self.report.lines = before + line.number;
@@ -171,12 +184,8 @@ impl Scan {
             let text = text.trim_end_matches(['\r', '\n']);
             let stamp = line.stamp.or(self.stamp);
             let found = self.matcher.line(self.now, text, stamp, false, self.mode);
-            for hit in found.hits.iter().filter(|hit| !hit.nofail) {
-                self.hit(hit);
-            }
-            for note in self.matcher.take_notes() {
-                self.note(progress, &note.text, self.report.lines);
-            }
+            let notes = self.matcher.take_notes();
+            self.found(&found, &notes, progress);
         }
         self.report.lines = before + reader.line;
         if let Some(remark) = reader.remark() {
@@ -184,6 +193,16 @@ impl Scan {
             term::note(format!("stockade: {remark}"));
         }
         Ok(())
+    }
+
+    /// What was found in the present line.
+    fn found(&mut self, found: &LineReport, notes: &[Note], progress: &Rc<Progress>) {
+        for hit in found.hits.iter().filter(|hit| !hit.nofail) {
+            self.hit(hit);
+        }
+        for note in notes {
+            self.note(progress, &note.text, self.report.lines);
+        }
     }
 
     fn hit(&mut self, hit: &Hit) {

@@ -1,5 +1,7 @@
 //! What a scan goes by: the filter, and the thresholds of a ban.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, anyhow, bail};
 use stockade_core::matcher::{DatePattern, Encoding, FilterSpec, UseDns};
 use stockade_core::{BanTime, Span};
@@ -8,7 +10,7 @@ use super::ScanArgs;
 use crate::cli::logs::is_journal;
 use crate::cli::term::Usage;
 use crate::places::Tree;
-use crate::settings::{JailSettings, Settings};
+use crate::settings::{JailSettings, Seconds, Settings};
 
 /// Failures, over which time, and how long the ban.
 pub(super) type Thresholds = (u32, Span, BanTime);
@@ -84,7 +86,8 @@ fn jail_of(args: &ScanArgs, journal: bool) -> Result<(JailSettings, String)> {
 /// The jail that this stream makes.
 pub(crate) fn first_jail(stream: &[stockade_wire::Command], name: &str) -> Result<JailSettings> {
     let settings = Settings::default().staged(stream).map_err(|e| anyhow!("{name}: {e}"))?;
-    settings.jails.into_iter().next().with_context(|| format!("{name} is empty"))
+    let jail = settings.jails.into_iter().next().with_context(|| format!("{name} is empty"))?;
+    Ok(Arc::unwrap_or_clone(jail))
 }
 
 /// The filter of a jail.
@@ -105,7 +108,11 @@ pub(crate) fn spec_of(jail: &JailSettings) -> Result<FilterSpec> {
 fn own_thresholds(jail: &JailSettings) -> Result<Thresholds> {
     let secs = |time: Option<f64>| time.unwrap_or(600.0);
     let maxretry = u32::try_from(jail.maxretry.unwrap_or(3)).context("maxretry is out of range")?;
-    Ok((maxretry, Span::from_secs_f64(secs(jail.findtime)), BanTime::from_secs_f64(secs(jail.bantime))))
+    Ok((
+        maxretry,
+        Span::from_secs_f64(secs(jail.findtime.map(Seconds::as_f64))),
+        BanTime::from_secs_f64(secs(jail.bantime)),
+    ))
 }
 
 fn thresholds(text: &str) -> Result<Thresholds> {

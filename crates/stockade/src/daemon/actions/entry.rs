@@ -25,6 +25,8 @@ pub(super) struct JailEntry {
     pub(super) epoch: u64,
     /// The epoch of bans that are newer than the first repair.
     pub(super) epochs: HashMap<FailureId, u64>,
+    /// Whose ban was taken up again at a start.
+    pub(super) restored: HashSet<FailureId>,
     /// Who is being banned again because of an epoch.
     pub(super) rebanning: HashSet<FailureId>,
     pub(super) flush: Option<PendingFlush>,

@@ -1,13 +1,14 @@
 //! Lanes: who waits for which runs to end.
 //!
 //! A lane is all that is done under one action name, over all jails: its runs
-//! never overlap and keep their order; different lanes run beside each other.
-//! A task is one thing that happens to a jail (a ban, its end, a start) with a
-//! step for each of its actions. In strict order a step begins when the one
-//! before it has ended; a step that has nothing to do still waits for its turn,
-//! so that no later task overtakes.
+//! never overlap; different lanes run beside each other. A task is one thing
+//! that happens to a jail (a ban, its end, a start) with a step for each of its
+//! actions. The steps of one action keep the order of their tasks, whether or
+//! not they have anything to do. In strict order a step begins when the one
+//! before it in its task has ended; while it waits, the steps of other jails in
+//! its lane go on.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,10 +17,12 @@ use stockade_enforce::runner::{ActionId, RunId};
 /// Number of a task.
 pub(super) type TaskId = u64;
 
-/// Where a step waits or runs.
+/// Where steps wait, and one runs.
 #[derive(Default)]
 struct Lane {
-    queue: VecDeque<(TaskId, ActionId)>,
+    /// By action, each in the order of tasks; none is empty.
+    queues: BTreeMap<ActionId, VecDeque<TaskId>>,
+    waiting: usize,
     running: Option<Running>,
 }
 
@@ -53,22 +56,31 @@ impl Lanes {
         number
     }
 
-    /// Puts a step behind all others of its lane.
+    /// Puts a step behind all others of its action.
     pub(super) fn push(&mut self, lane: u32, task: TaskId, action: ActionId) {
         let there = self.lanes.entry(lane).or_default();
-        there.queue.push_back((task, action));
-        if there.running.is_none() {
+        there.queues.entry(action).or_default().push_back(task);
+        there.waiting += 1;
+        self.wake(lane);
+    }
+
+    /// Something in this lane may begin now.
+    pub(super) fn wake(&mut self, lane: u32) {
+        if self.lanes.get(&lane).is_some_and(|there| there.running.is_none() && there.waiting > 0) {
             self.ready.push_back(lane);
         }
     }
 
-    /// The next step that may begin: its lane is free until [`Lanes::begin`].
-    pub(super) fn next(&mut self) -> Option<(u32, TaskId, ActionId)> {
+    /// Something in any lane may begin now.
+    pub(super) fn wake_all(&mut self) {
+        self.ready.extend(self.lanes.keys().copied());
+    }
+
+    /// The oldest step that may begin, if `may` says so; its lane is free
+    /// until [`Lanes::begin`].
+    pub(super) fn next(&mut self, may: impl Fn(TaskId, ActionId) -> bool) -> Option<(u32, TaskId, ActionId)> {
         while let Some(lane) = self.ready.front().copied() {
-            let there = self.lanes.entry(lane).or_default();
-            if there.running.is_none()
-                && let Some((task, action)) = there.queue.pop_front()
-            {
+            if let Some((task, action)) = self.lanes.get_mut(&lane).and_then(|there| there.take(&may)) {
                 return Some((lane, task, action));
             }
             self.ready.pop_front();
@@ -84,7 +96,7 @@ impl Lanes {
         self.next_run
     }
 
-    /// A run ended; which step it was.
+    /// A run ended: which step it was.
     pub(super) fn end(&mut self, run: RunId) -> Option<Running> {
         let (lane, there) = self.lanes.iter_mut().find(|(_, lane)| lane.running.is_some_and(|r| r.run == run))?;
         self.ready.push_back(*lane);
@@ -103,7 +115,7 @@ impl Lanes {
 
     /// How many steps wait in a lane.
     pub(super) fn waiting(&self, lane: u32) -> usize {
-        self.lanes.get(&lane).map_or(0, |lane| lane.queue.len())
+        self.lanes.get(&lane).map_or(0, |lane| lane.waiting)
     }
 
     /// What runs in a lane.
@@ -113,13 +125,39 @@ impl Lanes {
 
     /// Does nothing wait and nothing run?
     pub(super) fn is_idle(&self) -> bool {
-        self.lanes.values().all(|lane| lane.running.is_none() && lane.queue.is_empty())
+        self.lanes.values().all(|lane| lane.running.is_none() && lane.waiting == 0)
+    }
+}
+
+impl Lane {
+    /// Takes the oldest step that may begin, unless one runs.
+    fn take(&mut self, may: &impl Fn(TaskId, ActionId) -> bool) -> Option<(TaskId, ActionId)> {
+        if self.running.is_some() {
+            return None;
+        }
+        let heads = self.queues.iter().filter_map(|(action, queue)| Some((*queue.front()?, *action)));
+        let (task, action) = heads.filter(|(task, action)| may(*task, *action)).min()?;
+        let queue = self.queues.get_mut(&action)?;
+        queue.pop_front();
+        if queue.is_empty() {
+            self.queues.remove(&action);
+        }
+        self.waiting -= 1;
+        Some((task, action))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn all(lanes: &mut Lanes, may: impl Fn(TaskId, ActionId) -> bool) -> Vec<(u32, TaskId, RunId)> {
+        let mut begun = Vec::new();
+        while let Some((lane, task, action)) = lanes.next(&may) {
+            begun.push((lane, task, lanes.begin(lane, task, action)));
+        }
+        begun
+    }
 
     #[test]
     fn a_lane_runs_one_step_at_a_time_and_holds_up_no_other() {
@@ -129,17 +167,30 @@ mod tests {
         lanes.push(a, 1, 10);
         lanes.push(a, 2, 10);
         lanes.push(b, 1, 11);
-        let mut begun = Vec::new();
-        while let Some((lane, task, action)) = lanes.next() {
-            begun.push((lane, task, lanes.begin(lane, task, action)));
-        }
-        assert_eq!(begun, [(a, 1, 1), (b, 1, 2)]);
+        assert_eq!(all(&mut lanes, |_, _| true), [(a, 1, 1), (b, 1, 2)]);
         assert_eq!((lanes.waiting(a), lanes.running(a).map(|r| r.run)), (1, Some(1)));
         assert_eq!(lanes.end(1).map(|r| (r.task, r.action)), Some((1, 10)));
-        assert_eq!(lanes.next().map(|(lane, task, _)| (lane, task)), Some((a, 2)));
+        assert_eq!(lanes.next(|_, _| true).map(|(lane, task, _)| (lane, task)), Some((a, 2)));
         // A step without anything to do leaves the lane free for the next one.
-        assert!(lanes.next().is_none() && lanes.end(99).is_none());
+        assert!(lanes.next(|_, _| true).is_none() && lanes.end(99).is_none());
         assert_eq!(lanes.end_all().len(), 1);
         assert!(lanes.is_idle());
+    }
+
+    #[test]
+    fn a_step_that_waits_for_another_action_lets_other_jails_pass_but_none_of_its_own() {
+        let mut lanes = Lanes::default();
+        let a = lanes.number("a");
+        lanes.push(a, 1, 10);
+        lanes.push(a, 2, 10);
+        lanes.push(a, 3, 20);
+        let held = |task, _| task != 1;
+        assert_eq!(all(&mut lanes, held), [(a, 3, 1)]);
+        lanes.end(1);
+        assert!(all(&mut lanes, held).is_empty());
+        lanes.wake(a);
+        assert_eq!(all(&mut lanes, |_, _| true), [(a, 1, 2)]);
+        lanes.end(2);
+        assert_eq!(all(&mut lanes, |_, _| true), [(a, 2, 3)]);
     }
 }

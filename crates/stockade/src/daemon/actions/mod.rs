@@ -10,6 +10,8 @@ mod entry;
 mod lanes;
 mod stage;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod ticket;
 
 use std::collections::{HashMap, VecDeque};
@@ -75,6 +77,8 @@ enum Job {
     /// A ban that is to be repeated by these actions; `None` if it is over.
     Again(Box<Again>, Option<Box<BanView>>),
     View(Sender<Vec<ActionView>>),
+    #[cfg(test)]
+    IsIdle(Sender<bool>),
     Held(JailName, FailureId, Sender<Vec<(Arc<str>, &'static str)>>),
     Close(bool, Sender<()>),
 }
@@ -102,12 +106,12 @@ impl ActionsHandle {
     }
 
     /// Starts the thread with a runner, and with what an earlier process left
-    /// in the file at `effects`.
+    /// in the file at `effects`; `last` is the last decision that was made.
     pub(crate) fn start(
         runner: (Runner, NewsReader),
         spawn: Spawn,
         effects: Option<PathBuf>,
-        judge: Arc<JudgeInbox>,
+        (judge, last): (Arc<JudgeInbox>, Seq),
         log: Log,
     ) -> io::Result<ActionsHandle> {
         let (jobs, receiver) = channel();
@@ -135,10 +139,10 @@ impl ActionsHandle {
             next: 1,
             pending: VecDeque::new(),
             flushes: VecDeque::new(),
-            released: Seq(0),
+            released: last,
             unbans: HashMap::new(),
             closing: None,
-            ipv6: std::path::Path::new("/proc/net/if_inet6").exists(),
+            ipv6: true,
         };
         thread.take_runner(runner, news)?;
         std::thread::Builder::new().name("actions".into()).spawn(move || thread.run(&receiver))?;
@@ -208,6 +212,14 @@ impl ActionsHandle {
         let (sender, view) = channel();
         self.send(Job::View(sender));
         if self.jobs.is_some() { view.recv().unwrap_or_default() } else { Vec::new() }
+    }
+
+    /// Does nothing run, and nothing wait?
+    #[cfg(test)]
+    fn is_idle(&self) -> bool {
+        let (sender, idle) = channel();
+        self.send(Job::IsIdle(sender));
+        idle.recv().unwrap_or(true)
     }
 
     /// What the jail's actions did about an id, in words.
@@ -325,7 +337,10 @@ impl Thread {
                 let mine = turn.decisions.iter().filter(|decision| self.by_name.contains_key(&decision.jail));
                 self.pending.extend(mine.cloned());
             }
-            Job::Flush(flush) => self.flushes.push_back(flush),
+            Job::Flush(flush) => {
+                self.flushes.push_back(flush);
+                self.release();
+            }
             Job::Release(seq) => {
                 self.released = self.released.max(seq);
                 self.release();
@@ -362,6 +377,11 @@ impl Thread {
             Job::LivingIds(jail, ids) => self.undo_without_ban(&jail, &ids),
             Job::Living(action, bans) => self.apply_to(action, &bans),
             Job::Again(again, view) => self.again(*again, view.as_deref()),
+            #[cfg(test)]
+            Job::IsIdle(reply) => {
+                self.advance();
+                reply.send(self.lanes.is_idle()).unwrap_or_default();
+            }
             Job::View(reply) => reply.send(self.views()).unwrap_or_default(),
             Job::Held(jail, id, reply) => reply.send(self.held(&jail, &id)).unwrap_or_default(),
             Job::Close(lift, reply) => self.close(lift, reply),
@@ -396,11 +416,17 @@ impl Thread {
     fn release(&mut self) {
         while self.pending.front().is_some_and(|decision| decision.seq <= self.released) {
             let Some(decision) = self.pending.pop_front() else { return };
-            while self.flushes.front().is_some_and(|flush| flush.after < decision.seq) {
-                let Some(flush) = self.flushes.pop_front() else { break };
-                self.flush(&flush);
-            }
+            self.flush_before(decision.seq);
             self.decided(&decision);
+        }
+        let upto = self.pending.front().map_or(Seq(self.released.0.saturating_add(1)), |decision| decision.seq);
+        self.flush_before(upto.min(Seq(self.released.0.saturating_add(1))));
+    }
+
+    /// Flushes that were ordered before the decision of this number.
+    fn flush_before(&mut self, seq: Seq) {
+        while let Some(flush) = self.flushes.pop_front_if(|flush| flush.after < seq) {
+            self.flush(&flush);
         }
     }
 
@@ -408,7 +434,7 @@ impl Thread {
     fn flush(&mut self, flush: &Flush) {
         let Some(key) = self.by_name.get(&flush.jail).copied() else { return };
         let Some(jail) = self.jails.get_mut(&key) else { return };
-        jail.flush = Some(PendingFlush { left: flush.count, since: Default::default() });
+        jail.flush = (flush.count > 0).then(|| PendingFlush { left: flush.count, since: Default::default() });
         let steps: Vec<ActionId> =
             jail.actions.iter().copied().filter(|id| self.actions.get(id).is_some_and(|a| a.flushes)).collect();
         let stopping = flush.kind == DecisionKind::Repeal;
@@ -418,7 +444,16 @@ impl Thread {
     fn decided(&mut self, decision: &Decision) {
         let Some(key) = self.by_name.get(&decision.jail).copied() else { return };
         let Some(jail) = self.jails.get_mut(&key) else { return };
-        let ticket = Arc::new(Ticket::of(decision));
+        let mut ticket = Ticket::of(decision);
+        match decision.kind {
+            DecisionKind::Ban => drop(jail.restored.remove(&decision.id)),
+            DecisionKind::Restore => drop(jail.restored.insert(decision.id.clone())),
+            DecisionKind::Prolong | DecisionKind::Withhold => ticket.restored = jail.restored.contains(&decision.id),
+            DecisionKind::Unban | DecisionKind::Lift | DecisionKind::Repeal => {
+                ticket.restored = jail.restored.remove(&decision.id);
+            }
+        }
+        let ticket = Arc::new(ticket);
         let steps = jail.actions.clone();
         let what = match decision.kind {
             DecisionKind::Ban | DecisionKind::Restore => {

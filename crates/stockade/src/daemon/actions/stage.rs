@@ -44,14 +44,20 @@ pub(crate) struct StagedActions {
     /// Jails that are off by mistake: what their commands did stays.
     pub(crate) off: Vec<String>,
     pub(crate) how: How,
+    /// Is there IPv6 on this host, as `allowipv6` or the kernel says?
+    pub(crate) ipv6: bool,
+    /// If the tree was read again for one jail: which. The others are only set.
+    pub(crate) only: Option<JailName>,
 }
 
 impl Thread {
     /// Takes a new set of actions. Jails that are no longer in it stay until
     /// the judge has ended their bans.
     pub(super) fn stage(&mut self, staged: StagedActions) {
-        let StagedActions { jails, off, how } = staged;
+        let StagedActions { jails, off, how, ipv6, only } = staged;
+        self.ipv6 = ipv6;
         for jail in jails {
+            let how = if only.as_ref().is_none_or(|only| *only == jail.name) { how } else { How::Set };
             match self.by_name.get(&jail.name).copied() {
                 Some(key) => self.change(key, jail, how),
                 None => self.add(jail),
@@ -100,6 +106,7 @@ impl Thread {
             counters: Default::default(),
             epoch: 0,
             epochs: Default::default(),
+            restored: Default::default(),
             rebanning: Default::default(),
             flush: None,
             stopped: false,

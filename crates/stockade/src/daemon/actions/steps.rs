@@ -1,7 +1,6 @@
 //! Tasks and their steps: what each action of a jail is told, and what follows
 //! from how it ended.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use stockade_core::judge::AskId;
@@ -9,6 +8,7 @@ use stockade_core::{FailureId, Seq};
 use stockade_enforce::actions::ActionSpec;
 use stockade_enforce::runner::{ActionId, Order, Values, Verb};
 
+use super::entry::ActionEntry;
 use super::lanes::{Running, TaskId};
 use super::ticket::{self, Surroundings, Ticket};
 use super::{LANE_MAX, Thread, UNBAN_TRIES, UNBANS_MAX};
@@ -19,10 +19,10 @@ pub(super) struct Task {
     /// Number of the jail's entry.
     pub(super) jail: u64,
     pub(super) what: What,
-    /// Steps that have not been put into their lanes yet.
-    pub(super) steps: VecDeque<ActionId>,
-    /// Steps in lanes.
-    pub(super) open: usize,
+    /// Steps that have not ended, in their order.
+    pub(super) steps: Vec<ActionId>,
+    /// Must they run one after the other?
+    pub(super) strict: bool,
     pub(super) failed: bool,
 }
 
@@ -67,35 +67,45 @@ pub(super) enum What {
 }
 
 impl Thread {
-    /// Begins a task: all steps at once, or in strict order one after the other.
-    pub(super) fn begin(&mut self, jail: u64, what: What, steps: Vec<ActionId>) {
-        let task = self.number();
-        self.tasks.insert(task, Task { jail, what, steps: steps.into(), open: 0, failed: false });
+    /// Begins a task: each step waits in its lane.
+    pub(super) fn begin(&mut self, jail: u64, what: What, mut steps: Vec<ActionId>) {
+        let number = self.number();
         let strict = self.jails.get(&jail).is_none_or(|jail| jail.strict);
-        while self.next_step(task) && !strict {}
-        self.finish_if_done(task);
-    }
-
-    /// Puts the next step of a task into its lane; false if there was none left.
-    fn next_step(&mut self, number: TaskId) -> bool {
-        let Some(task) = self.tasks.get_mut(&number) else { return false };
-        let Some(action) = task.steps.pop_front() else { return false };
-        let Some(entry) = self.actions.get(&action) else { return true };
-        if let What::Ban { ticket, .. } = &task.what
-            && self.lanes.waiting(entry.lane) >= LANE_MAX
-        {
-            let (subject, name) = (ticket.subject(), Arc::clone(&entry.effect.spec.name));
-            self.acted(&subject, &name, Err(format!("{LANE_MAX} commands of this action wait already")));
-            return true;
+        if let What::Ban { ticket, .. } = &what {
+            let full = |action: &ActionEntry| self.lanes.waiting(action.lane) >= LANE_MAX;
+            let refused: Vec<ActionId> =
+                steps.iter().copied().filter(|id| self.actions.get(id).is_some_and(full)).collect();
+            for action in &refused {
+                let Some(name) = self.actions.get(action).map(|entry| Arc::clone(&entry.effect.spec.name)) else {
+                    continue;
+                };
+                let why = format!("{LANE_MAX} commands of this action wait already");
+                self.acted(&ticket.subject(), &name, Err(why));
+            }
+            steps.retain(|action| !refused.contains(action));
         }
-        task.open += 1;
-        self.lanes.push(entry.lane, number, action);
-        true
+        steps.retain(|action| self.actions.contains_key(action));
+        for action in &steps {
+            if let Some(entry) = self.actions.get(action) {
+                self.lanes.push(entry.lane, number, *action);
+            }
+        }
+        let task = Task { jail, what, steps, strict, failed: false };
+        if task.steps.is_empty() {
+            self.finished(task);
+        } else {
+            self.tasks.insert(number, task);
+        }
     }
 
     /// Begins every step that may begin.
     pub(super) fn advance(&mut self) {
-        while let Some((lane, task, action)) = self.lanes.next() {
+        loop {
+            let Thread { lanes, tasks, .. } = self;
+            let may = |task: TaskId, action: ActionId| {
+                tasks.get(&task).is_none_or(|task| !task.strict || task.steps.first() == Some(&action))
+            };
+            let Some((lane, task, action)) = lanes.next(may) else { return };
             let Some((verb, values, quiet)) = self.verb(task, action) else {
                 self.step_done(task, action, false);
                 continue;
@@ -130,6 +140,10 @@ impl Thread {
             }
             What::Prolong { .. } => return None,
             What::Unban { flushed, .. } if *flushed && action.flushes => return None,
+            // What was left of an earlier process may have turned out to be gone.
+            What::Unban { ticket, .. } if ticket.seq == Seq(0) && !action.effect.bans.contains_key(&ticket.id) => {
+                return None;
+            }
             What::Unban { ticket, .. } => (Verb::Unban, of(ticket), false),
             What::Flush { stopping } => {
                 self.say(
@@ -282,30 +296,22 @@ impl Thread {
 
     /// A step is over, whether or not it had anything to do.
     fn step_done(&mut self, number: TaskId, action: ActionId, failed: bool) {
-        if let Some(task) = self.tasks.get_mut(&number) {
-            task.open = task.open.saturating_sub(1);
-            task.failed |= failed;
-            if matches!(task.what, What::Stop) {
-                self.forget(action);
-            }
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        task.failed |= failed;
+        task.steps.retain(|step| *step != action);
+        let next = task.steps.first().copied();
+        if matches!(task.what, What::Stop) {
+            self.forget(action);
         }
-        self.next_step(number);
-        self.finish_if_done(number);
-    }
-
-    fn finish_if_done(&mut self, number: TaskId) {
-        while let Some(task) = self.tasks.get(&number) {
-            if task.open > 0 {
-                return;
+        match next.and_then(|next| self.actions.get(&next)) {
+            Some(entry) => self.lanes.wake(entry.lane),
+            None if next.is_none() => {
+                if let Some(task) = self.tasks.remove(&number) {
+                    self.finished(task);
+                }
             }
-            if !task.steps.is_empty() {
-                self.next_step(number);
-                continue;
-            }
-            if let Some(task) = self.tasks.remove(&number) {
-                self.finished(task);
-            }
-            return;
+            // Its action was forgotten meanwhile; it has nothing to do in its lane.
+            None => self.lanes.wake_all(),
         }
     }
 

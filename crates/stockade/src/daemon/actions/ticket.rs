@@ -31,13 +31,19 @@ pub(super) struct Ticket {
 impl Ticket {
     /// Of a decision.
     pub(super) fn of(decision: &Decision) -> Ticket {
+        let over = matches!(decision.kind, DecisionKind::Unban | DecisionKind::Lift | DecisionKind::Repeal);
+        let time = match decision.bantime {
+            // Actions are told when a ban began, also at its end.
+            BanTime::For(span) if over => decision.end - span,
+            _ => decision.time,
+        };
         Ticket {
             seq: decision.seq,
             kind: decision.kind,
             jail: decision.jail.clone(),
             id: decision.id.clone(),
             ip: decision.ip,
-            time: decision.time,
+            time,
             bantime: decision.bantime,
             count: decision.count,
             failures: decision.failures,
@@ -134,7 +140,7 @@ impl Ticket {
         let counters = around.counters;
         Some(match tag {
             "fid" => self.id.to_string(),
-            "ip-rev" => self.target().map_or_else(String::new, |net| reversed(net.addr())),
+            "ip-rev" => self.target().map_or_else(String::new, reversed),
             "failures" => self.failures.to_string(),
             "time" => time_text(self.time, self.restored),
             "bantime" => self.bantime.secs().to_string(),
@@ -230,12 +236,16 @@ fn time_text(time: Timestamp, restored: bool) -> String {
 }
 
 /// An address as reverse name look-ups want it, with the last dot.
-fn reversed(addr: IpAddr) -> String {
+///
+/// Source: fail2ban `server/ipdns.py`, `getPTR`: the parts of a network's text,
+/// its length with the last octet.
+fn reversed(net: Net) -> String {
     let mut out = String::new();
-    match addr {
-        IpAddr::V4(addr) => {
-            for octet in addr.octets().iter().rev() {
-                out.push_str(&format!("{octet}."));
+    match net.addr() {
+        IpAddr::V4(_) => {
+            for part in net.to_string().rsplit('.') {
+                out.push_str(part);
+                out.push('.');
             }
         }
         IpAddr::V6(addr) => {

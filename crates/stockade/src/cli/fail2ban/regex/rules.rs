@@ -264,7 +264,7 @@ impl Reading<'_> {
     /// Takes what a jail's or filter's commands say.
     fn take(&mut self, stream: &[Command], given: &[(String, String)], value: &str) -> Result<(), Failed> {
         let settings = Settings::default().staged(stream).map_err(|e| Failed::error(format!("{value}: {e}")))?;
-        let Some(jail) = settings.jails.into_iter().next() else { return Ok(()) };
+        let Some(jail) = settings.jails.into_iter().next().map(Arc::unwrap_or_clone) else { return Ok(()) };
         if self.options.verbose > 1 {
             self.tell_real_options(jail.datepattern.as_deref(), given);
         }
@@ -278,7 +278,8 @@ impl Reading<'_> {
         self.spec.failregex = jail.failregex;
         self.spec.ignoreregex = jail.ignoreregex;
         if self.journalmatch.is_none() {
-            self.journalmatch = jail.journalmatch.into_iter().next_back();
+            let alternatives = (!jail.journalmatch.is_empty()).then_some(jail.journalmatch);
+            self.journalmatch = alternatives.map(|all| all.join(&"+".to_owned()));
         }
         Ok(())
     }

@@ -1,0 +1,110 @@
+//! The package: installed with one command it guards the machine, and when it is purged nothing of it is left.
+
+use std::{
+    env, fs,
+    net::IpAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use conformance::{Dial, Logging, Machine, Root, Sshd, SshdOptions, Street, eventually};
+
+use crate::{
+    runner::{Stage, Story},
+    scene::SILENCE,
+};
+
+/// The exposure that the native unit keeps below, in tenths as systemd counts them.
+const EXPOSURE_MAX: u32 = 19;
+
+/// What is compared before and after: every path, and what is in the files of `/etc`. Logs, caches and dpkg's own
+/// memory are not part of it, nor are the copies that `groupadd` keeps.
+const LISTING: &str = "\
+    find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /root -o -path /mnt \
+        -o -path /var/cache -o -path /var/lib/dpkg -o -path /run/stage -o -path '/var/log/*' \\) -prune -o -print | \
+        grep -v -e '^/run/\\(sshd\\|rsyslog\\|utmp\\)' -e '^/var/lib/systemd$' -e '^/etc/.*-$' | sort; \
+    find /run/stockade /var/lib/stockade /var/log/stockade* 2>/dev/null; \
+    find /etc -xdev -type f ! -name '*-' -exec sha256sum {} + | sort";
+
+pub(crate) fn stories() -> Vec<Story> {
+    let on = |name: &str, root: Root| {
+        Story::new(format!("packages: installed, one ban, purged on {name}"), move |stage| installed(stage, root))
+    };
+    vec![on("Debian 12", Root::Bookworm), on("Debian 13", Root::Trixie)]
+}
+
+/// The package that was built.
+fn package() -> Result<PathBuf> {
+    let folder = env::var_os("STOCKADE_PACKAGES").map(PathBuf::from);
+    let folder = folder.context("STOCKADE_PACKAGES is not set: run `cargo xtask test`")?;
+    let entries = fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))?;
+    let mut found = entries.flatten().map(|entry| entry.path());
+    let found = found.find(|path| path.extension().is_some_and(|ending| ending == "deb"));
+    found.with_context(|| format!("there is no package in {}", folder.display()))
+}
+
+fn installed(stage: &mut Stage<'_>, root: Root) -> Result<()> {
+    let machine = Machine::start(root, stage.programs)?;
+    machine.sh("rm -f /usr/bin/stockade")?;
+    let street = Street::build(&machine)?;
+    let _log = Logging::File.start(&machine)?;
+    let _sshd = Sshd::start(&machine, SshdOptions { pam: false, penalties: false })?;
+    fs::copy(package()?, machine.path("/root/stockade.deb")).context("bring the package into the machine")?;
+    let before = machine.sh(LISTING)?;
+    let start = Instant::now();
+    machine.sh("dpkg -i /root/stockade.deb")?;
+    // With systemd the installation starts it; here nothing may be started but by hand.
+    machine.sh("/etc/init.d/stockade start")?;
+    let attacker: IpAddr = "203.0.113.10".parse()?;
+    for _ in 0..5 {
+        street.attempt(attacker, Sshd::USER, "wrong")?;
+    }
+    eventually("the first ban", || Ok(machine.sh("stockade banned")?.contains(&attacker.to_string())))?;
+    ensure!(street.dial(attacker, 22, SILENCE)? == Dial::Silence, "the first ban bans nobody");
+    stage.figure(format!(
+        "{:.1} s from `dpkg -i` and `/etc/init.d/stockade start` to the first ban",
+        start.elapsed().as_secs_f32()
+    ));
+    let why = machine.sh(&format!("stockade why {attacker}"))?;
+    ensure!(why.contains("sshd"), "why says {why}");
+
+    units(stage, &machine)?;
+
+    // A second installation takes the place of the first without a gap.
+    machine.sh("dpkg -i /root/stockade.deb && /etc/init.d/stockade restart")?;
+    eventually("the daemon after an upgrade", || Ok(machine.run(&["stockade", "status"])?.code == 0))?;
+    ensure!(street.dial(attacker, 22, SILENCE)? == Dial::Silence, "an upgrade lifts the ban");
+    machine.sh("test -s /etc/stockade/jail.local && dpkg --verify stockade")?;
+
+    machine.sh("dpkg --remove stockade")?;
+    let dial = street.dial(attacker, 22, Duration::from_secs(2))?;
+    ensure!(dial == Dial::Answered, "the package is removed, but its ban stays: {dial:?}");
+    let tables = machine.sh("nft list tables")?;
+    ensure!(!tables.contains("stockade"), "the package is removed, but its table stays: {tables}");
+    machine.sh("dpkg --purge stockade")?;
+    let after = machine.sh(LISTING)?;
+    let left: Vec<&str> = after.lines().filter(|line| !before.lines().any(|old| old == *line)).collect();
+    let gone: Vec<&str> = before.lines().filter(|line| !after.lines().any(|new| new == *line)).collect();
+    ensure!(left.is_empty(), "left behind after the purge: {left:#?}");
+    ensure!(gone.is_empty(), "taken away by the purge, though it was there before: {gone:#?}");
+    Ok(())
+}
+
+/// What systemd says of the two units, with the program in its place.
+fn units(stage: &mut Stage<'_>, machine: &Machine) -> Result<()> {
+    for unit in ["stockade", "stockade-takeover"] {
+        let path = format!("/usr/lib/systemd/system/{unit}.service");
+        let verified = machine.run(&["systemd-analyze", "verify", "--man=no", &path])?;
+        let said: Vec<String> = verified.all().lines().filter(|l| l.contains("stockade")).map(str::to_owned).collect();
+        ensure!(verified.code == 0 && said.is_empty(), "systemd-analyze verify {unit}: {}", verified.all());
+        let limit = if unit == "stockade" { EXPOSURE_MAX } else { 100 };
+        let threshold = format!("--threshold={limit}");
+        let security = machine.run(&["systemd-analyze", "security", "--offline=true", &threshold, &path])?;
+        let overall = security.all().lines().find(|line| line.contains("Overall exposure")).unwrap_or("").to_owned();
+        ensure!(security.code == 0, "{unit} is open to more than it needs: {overall}");
+        let level = overall.split_once(": ").map_or("", |(_, level)| level).split(' ').next().unwrap_or("").to_owned();
+        stage.figure(format!("{unit}.service: exposure {level}"));
+    }
+    Ok(())
+}
