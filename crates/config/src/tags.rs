@@ -5,6 +5,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use stockade_core::text::find_tag;
+
 use crate::budget::Budget;
 use crate::diagnostic::Problem;
 use crate::ini::{Cell, Entry};
@@ -12,21 +14,6 @@ use crate::ordered::Ordered;
 
 /// A tag may be replaced this often within one value.
 const MAX_REPLACEMENTS: u32 = 25;
-
-/// The first tag in `text` at or behind byte `from`: start, name, end.
-fn find(text: &str, from: usize) -> Option<(usize, &str, usize)> {
-    let mut start = from + text.get(from..)?.find('<')?;
-    loop {
-        let inner = text.get(start + 1..)?;
-        let stop = inner.find(['<', '>', ' '])?;
-        let end = start + 1 + stop;
-        match inner.as_bytes().get(stop)? {
-            b'>' if stop > 0 => return Some((start, inner.get(..stop)?, end + 1)),
-            b'<' => start = end,
-            _ => start = end + text.get(end..)?.find('<')?,
-        }
-    }
-}
 
 /// Replaces the tags in all values of `table` by other values of it, or by
 /// what `lookup` knows. Tags that nobody knows stay, and so do those in
@@ -62,7 +49,7 @@ pub(crate) fn substitute(
             let mut seen = counts.get(key).cloned().unwrap_or_default();
             let mut value = original.to_string();
             let mut from = 0;
-            while let Some((start, tag, end)) = find(&value, from) {
+            while let Some((start, tag, end)) = find_tag(&value, from) {
                 if ignore.contains(tag) {
                     from = end;
                     continue;
@@ -91,7 +78,7 @@ pub(crate) fn substitute(
             }
             let finished = !value.contains('<');
             if value != *original {
-                if find(&value, 0).is_some() {
+                if find_tag(&value, 0).is_some() {
                     counts.insert(Arc::clone(key), seen);
                     again = true;
                 }
@@ -116,7 +103,7 @@ mod tests {
         let names = |text: &str| {
             let mut names = Vec::new();
             let mut from = 0;
-            while let Some((_, name, end)) = find(text, from) {
+            while let Some((_, name, end)) = find_tag(text, from) {
                 names.push(name.to_owned());
                 from = end;
             }

@@ -1,5 +1,6 @@
-//! Texts in messages that other programs and people read: as Python's `repr`
-//! shows them, or with what a terminal or log reader would obey escaped.
+//! Texts that other programs and people read and write: as Python's `repr`
+//! shows them, with what a terminal or log reader would obey escaped, and
+//! with `<tag>`s in them.
 
 use std::fmt::Write as _;
 
@@ -73,6 +74,25 @@ pub fn push_escaped(out: &mut String, text: &str) {
             escape(out, u32::from(c));
         } else {
             out.push(c);
+        }
+    }
+}
+
+/// The first `<tag>` in `text` at or behind byte `from`: where it begins, its
+/// name, and the byte behind its end.
+///
+/// A name is not empty and has no blank and no angle bracket in it.
+/// Source: fail2ban `helpers.py`, `TAG_CRE`.
+pub fn find_tag(text: &str, from: usize) -> Option<(usize, &str, usize)> {
+    let mut start = from + text.get(from..)?.find('<')?;
+    loop {
+        let inner = text.get(start + 1..)?;
+        let stop = inner.find(['<', '>', ' '])?;
+        let end = start + 1 + stop;
+        match inner.as_bytes().get(stop)? {
+            b'>' if stop > 0 => return Some((start, inner.get(..stop)?, end + 1)),
+            b'<' => start = end,
+            _ => start = end + text.get(end..)?.find('<')?,
         }
     }
 }

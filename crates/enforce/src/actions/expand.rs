@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
+use stockade_core::text::find_tag;
+
 use super::{ActionSpec, COMMANDS, tags};
 
 /// A tag may be replaced this often within one value.
@@ -136,7 +138,7 @@ impl Expansion {
                 let before = value.clone();
                 let mut seen = counts.get(name.as_str()).cloned().unwrap_or_default();
                 let mut from = 0;
-                while let Some((start, tag, end)) = tags::find(&value, from) {
+                while let Some((start, tag, end)) = find_tag(&value, from) {
                     if ESCAPED.contains(&tag) {
                         from = end;
                         continue;
@@ -161,7 +163,7 @@ impl Expansion {
                     done.insert(name);
                 }
                 if value != before {
-                    if tags::find(&value, 0).is_some() {
+                    if find_tag(&value, 0).is_some() {
                         counts.insert(name, seen);
                         again = true;
                     }

@@ -1,29 +1,12 @@
 //! `<tag>` in a text.
 
-/// The first tag in `text` at or behind byte `from`: where it begins, its
-/// name, and the byte behind its end.
-///
-/// A name is not empty and has no blank and no angle bracket in it.
-/// Source: fail2ban `helpers.py`, `TAG_CRE`.
-pub fn find(text: &str, from: usize) -> Option<(usize, &str, usize)> {
-    let mut start = from + text.get(from..)?.find('<')?;
-    loop {
-        let inner = text.get(start + 1..)?;
-        let stop = inner.find(['<', '>', ' '])?;
-        let end = start + 1 + stop;
-        match inner.as_bytes().get(stop)? {
-            b'>' if stop > 0 => return Some((start, inner.get(..stop)?, end + 1)),
-            b'<' => start = end,
-            _ => start = end + text.get(end..)?.find('<')?,
-        }
-    }
-}
+use stockade_core::text::find_tag;
 
 /// All tags of a text, in order.
 pub fn names(text: &str) -> impl Iterator<Item = &str> {
     let mut from = 0;
     std::iter::from_fn(move || {
-        let (_, name, end) = find(text, from)?;
+        let (_, name, end) = find_tag(text, from)?;
         from = end;
         Some(name)
     })
@@ -34,7 +17,7 @@ pub fn names(text: &str) -> impl Iterator<Item = &str> {
 pub fn replace(text: &str, mut value: impl FnMut(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let (mut from, mut copied) = (0, 0);
-    while let Some((start, name, end)) = find(text, from) {
+    while let Some((start, name, end)) = find_tag(text, from) {
         from = end;
         if let Some(value) = value(name) {
             out.push_str(text.get(copied..start).unwrap_or_default());

@@ -9,9 +9,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use stockade_core::text::repr;
+
 use super::dynamic::{self, Script};
 use super::message::{ActionState, LineLevel, Speaker, Values, Verb};
-use super::shell::{Ran, Tell, quoted};
+use super::shell::{Ran, Tell};
 use crate::actions::{ActionSpec, Expansion, tags};
 
 /// Whose ban it is; see the module's words.
@@ -214,8 +216,8 @@ impl Work<'_, '_> {
             return Ok(());
         }
         let ActionSpec { jail, name, .. } = &self.action.spec;
-        let why = quoted(&why);
-        Err(format!("Error {doing} action Jail({})/{name}: {why}", quoted(jail)))
+        let why = repr(&why);
+        Err(format!("Error {doing} action Jail({})/{name}: {why}", repr(jail)))
     }
 
     fn fill_and_execute(&mut self, text: &str, values: &Values) -> bool {

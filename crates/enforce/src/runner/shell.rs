@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use stockade_core::text::repr;
+
 use super::dynamic::Script;
 use super::message::{LineLevel, Speaker};
 
@@ -107,7 +109,7 @@ pub(super) fn execute(script: &Script, timeout_secs: f64, success: &[i32], group
     }
     for (what, bytes) in [("stdout", &output), ("stderr", &complaint)] {
         for line in String::from_utf8_lossy(bytes).lines().take(OUTPUT_LINES_MAX) {
-            say(level, format!("{what}: {}", quoted(line)));
+            say(level, format!("{what}: {}", repr(line)));
         }
     }
     match (code, status.signal()) {
@@ -282,28 +284,8 @@ fn shown(script: &Script) -> String {
     if script.arguments.is_empty() {
         return script.text.clone();
     }
-    let words = std::iter::once(&script.text).chain(&script.arguments).map(|word| quoted(word));
+    let words = std::iter::once(&script.text).chain(&script.arguments).map(|word| repr(word));
     format!("[{}]", words.collect::<Vec<_>>().join(", "))
-}
-
-/// A text in quotes, as Python's `repr` shows it.
-pub(super) fn quoted(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push(quote);
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c == quote => out.extend(['\\', c]),
-            c if c.is_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push(quote);
-    out
 }
 
 fn signal_name(number: i32) -> String {
