@@ -1,6 +1,6 @@
 //! `logencoding`: a log of two bytes per character is followed like any other.
 
-use crate::Daemon;
+use crate::{Daemon, Encode};
 
 fn little(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
@@ -17,7 +17,7 @@ fn noise() -> String {
 
 #[test]
 fn lines_of_two_bytes_per_character_are_followed() {
-    let encodings: [(&str, fn(&str) -> Vec<u8>); 3] = [("utf-16le", little), ("utf-16be", big), ("utf-16", little)];
+    let encodings: [(&str, Encode); 3] = [("utf-16le", little), ("utf-16be", big), ("utf-16", little)];
     for (name, encode) in encodings {
         let Some(daemon) = Daemon::start(name, &format!("logencoding = {name}")) else { return };
         let daemon = daemon.writing(encode);

@@ -1,5 +1,5 @@
 //! A daemon follows a log of a jail with options of its own, and its log tells what came of it.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails loudly")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "a test fails loudly")]
 
 mod encodings;
 mod ignore_file;
@@ -11,12 +11,15 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How a text is written into a log.
+pub(crate) type Encode = fn(&str) -> Vec<u8>;
+
 /// A daemon in a network of its own; it goes with this value.
 pub(crate) struct Daemon {
     child: Child,
     folder: PathBuf,
     /// How a text is written into the jail's log.
-    encode: fn(&str) -> Vec<u8>,
+    encode: Encode,
 }
 
 impl Daemon {
@@ -58,7 +61,7 @@ impl Daemon {
     }
 
     /// The same daemon, whose jail's log is written so from now on.
-    pub(crate) fn writing(mut self, encode: fn(&str) -> Vec<u8>) -> Daemon {
+    pub(crate) fn writing(mut self, encode: Encode) -> Daemon {
         self.encode = encode;
         self
     }
