@@ -13,7 +13,7 @@ use super::duration::duration;
 use super::filter::Filter;
 use super::notes::{Daily, Level, Note, Notes};
 use super::sessions::Sessions;
-use crate::block::{Block, Position, Stamp};
+use crate::block::{Block, LineEnd, Position, Stamp};
 use crate::failure::{Batch, Failure, GroupValue, Who};
 use crate::id::FailureId;
 use crate::jail::JailName;
@@ -286,7 +286,7 @@ impl Matcher {
     pub fn block(&mut self, now: Timestamp, block: &Block) -> Batch {
         let filter = Arc::clone(&self.filter);
         let mut batch = self.empty_batch(block);
-        for line in Lines::new(block) {
+        for line in Lines::new(block, filter.encoding.line_end()) {
             batch.lines = batch.lines.saturating_add(1);
             let report = self.raw_line(&filter, now, block, &line, Care::Whole, LineMode::DAEMON);
             self.add_failures(now, block, &line, report, &mut batch.failures);
@@ -659,6 +659,7 @@ fn iso(filter: &Filter, time: Timestamp) -> String {
 pub(super) struct Lines<'a> {
     rest: &'a [u8],
     at: usize,
+    end: LineEnd,
     stamps: std::slice::Iter<'a, Stamp>,
 }
 
@@ -672,8 +673,8 @@ pub(super) struct RawLine<'a> {
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(block: &'a Block) -> Self {
-        Lines { rest: &block.text, at: 0, stamps: block.stamps.iter() }
+    pub(super) fn new(block: &'a Block, end: LineEnd) -> Self {
+        Lines { rest: &block.text, at: 0, end, stamps: block.stamps.iter() }
     }
 }
 
@@ -684,7 +685,7 @@ impl<'a> Iterator for Lines<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let len = memchr::memchr(b'\n', self.rest).map_or(self.rest.len(), |at| at + 1);
+        let len = self.end.first(self.rest).unwrap_or(self.rest.len());
         let (bytes, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
         self.at += len;

@@ -301,21 +301,9 @@ fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSpec, String>
         maxlines: number(jail.maxlines.unwrap_or(1)),
         usedns: jail.usedns.as_deref().map_or(FilterDns::Warn, |text| FilterDns::parse(text).unwrap_or(FilterDns::No)),
         logtimezone: jail.logtimezone.clone(),
-        encoding: daemon_encoding(encoding)?,
+        encoding: Encoding::parse(encoding).map_err(|e| format!("logencoding: {e}"))?,
         findtime: Span::from_secs_f64(jail.findtime.map_or(600.0, Seconds::as_f64)),
     })
-}
-
-/// The encoding of a log that is followed.
-fn daemon_encoding(name: &str) -> Result<Encoding, String> {
-    let encoding = Encoding::parse(name).map_err(|e| format!("logencoding: {e}"))?;
-    if encoding.line_end() != stockade_core::LineEnd::Byte {
-        return Err(format!(
-            "logencoding = {name}: logs of two bytes per character can't be followed yet, only scanned \
-             (stockade scan --encoding {name}); have the program write UTF-8"
-        ));
-    }
-    Ok(encoding)
 }
 
 fn jail_spec(jail: &JailSettings, epoch: u64) -> Result<JailSpec, String> {
@@ -590,7 +578,6 @@ mod tests {
     fn a_jail_is_off_with_a_reason_and_the_others_run() {
         off_because(&["set", "j", "addfailregex", "("], "missing )");
         off_because(&["set", "j", "addignoreip", "300.1.2.3/99"], "no address, network or host name");
-        off_because(&["set", "j", "logencoding", "utf-16"], "only scanned");
     }
 
     #[test]
