@@ -267,7 +267,7 @@ impl Daemon {
             log.warning(dry_words(launch));
         }
         let zone = jiff::tz::TimeZone::system();
-        let (store, recovery, streamed) = open_store(&places, &settings, &log)?;
+        let (store, recovery, mut streamed) = open_store(&places, &settings, &log)?;
         let kernel = open_kernel(dry_run, &log)?;
         let judge_inbox = super::judge::inbox();
         let store = StoreHandle::start(store, Arc::clone(&judge_inbox), log.clone())?;
@@ -340,6 +340,7 @@ impl Daemon {
         }
         operator.arm(&stage).map_err(|why| anyhow!("the firewall could not be set up: {why}"))?;
         allow(&recovery, &judge_inbox);
+        blacklists::hold(&mut streamed, &recovery.snapshots);
         restore(&streamed, &judge_inbox)?;
         drop(streamed);
         kernel.settle();

@@ -17,8 +17,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use stockade_core::judge::{Command, JailSpec, Judge, Outcome};
-use stockade_core::{DecisionKind, JailName, Net, Timestamp, Turn};
+use stockade_core::judge::{Command, JailSpec, Judge, Outcome, StoredBan, StoredTime};
+use stockade_core::{BanTime, DecisionKind, JailName, Net, Timestamp, Turn};
 use stockade_source::{Mode, Waker, Watcher};
 use stockade_store::Snapshot;
 
@@ -113,10 +113,6 @@ impl BlacklistHandle {
         let watcher = Watcher::new(Mode::default()).map_err(io::Error::other)?;
         let (jobs, receiver) = channel();
         let handle = BlacklistHandle { shared: Arc::default(), jobs, waker: watcher.waker() };
-        let applied = left.iter().filter_map(|saved| {
-            let jail = saved.name.strip_prefix(SNAPSHOT)?;
-            Some((JailName::new(jail), kept::decode(&saved.data)))
-        });
         let mut thread = Thread {
             around,
             shared: Arc::clone(&handle.shared),
@@ -124,7 +120,7 @@ impl BlacklistHandle {
             watcher,
             jails: BTreeMap::new(),
             refused: Vec::new(),
-            applied: applied.collect(),
+            applied: kept_before(left),
         };
         std::thread::Builder::new().name("blacklists".into()).spawn(move || while thread.round() {})?;
         Ok(handle)
@@ -182,6 +178,27 @@ impl BlacklistHandle {
         drop(self.jobs.send(Job::Close(sender)));
         self.waker.wake();
         receiver.recv().unwrap_or_default();
+    }
+}
+
+/// Whom an earlier process has banned for good.
+fn kept_before(left: &[Snapshot]) -> BTreeMap<JailName, BTreeSet<Net>> {
+    let of_jail = |saved: &Snapshot| {
+        let jail = saved.name.strip_prefix(SNAPSHOT)?;
+        Some((JailName::new(jail), kept::decode(&saved.data)))
+    };
+    left.iter().filter_map(of_jail).collect()
+}
+
+/// Stored bans of those whom an earlier process has banned for good stay so,
+/// however short the jail's own bans are.
+pub(super) fn hold(stored: &mut [StoredBan], left: &[Snapshot]) {
+    let kept = kept_before(left);
+    for ban in stored.iter_mut().filter(|ban| ban.bantime == StoredTime::Known(BanTime::Permanent)) {
+        let is_kept = ban.id.net().is_some_and(|net| kept.get(&ban.jail).is_some_and(|nets| nets.contains(&net)));
+        if is_kept {
+            ban.bantime = StoredTime::Kept;
+        }
     }
 }
 
