@@ -39,14 +39,14 @@ fn clients_of_1_0_2_see_no_difference() {
 
 #[test]
 fn clients_see_no_difference_on_the_stock_tree_of_1_1_0() {
-    if let Some(root) = root("STOCKADE_F2B_ROOT_110") {
-        stock::compare("1.1.0", &root);
+    if let Some(installed) = newest("clients_see_no_difference_on_the_stock_tree_of_1_1_0") {
+        stock::compare("1.1.0", &installed.root);
     }
 }
 
 #[test]
 fn clients_see_no_difference_on_the_stock_tree_of_1_0_2() {
-    if let Some(root) = root("STOCKADE_F2B_ROOT_102") {
-        stock::compare("1.0.2", &root);
+    if let Some(installed) = older("clients_see_no_difference_on_the_stock_tree_of_1_0_2") {
+        stock::compare("1.0.2", &installed.root);
     }
 }
