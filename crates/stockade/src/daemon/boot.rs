@@ -98,7 +98,7 @@ impl Content {
             places.logtarget = target;
         }
         if launch.empty {
-            let database = self.settings.server_text("dbfile").filter(|file| !file.eq_ignore_ascii_case("none"));
+            let database = self.settings.server_text("dbfile").filter(|file| !Places::is_memory(file));
             places.database = database.map(Into::into);
         }
     }
