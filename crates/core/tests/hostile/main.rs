@@ -8,7 +8,6 @@
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::print_stdout,
     reason = "a test: it reads logs, measures, and prints the worst"
 )]
 
@@ -16,15 +15,16 @@
 mod options;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use options::{Options, Reader};
+use options::Reader;
 use serde_json::Value;
 use stockade_core::matcher::{Calendar, Filter, FilterSpec, LineMode, Matcher};
 use stockade_core::{JailName, Timestamp};
+use stockade_original::Installed;
+use stockade_original::samples::Options;
 use stockade_pattern::{Flags, Regex, Scratch, Slots};
 
 const BYTES: usize = 8 << 10;
@@ -144,32 +144,24 @@ fn patterns(spec: &FilterSpec, filter: &Filter) -> Vec<(String, Regex)> {
     out
 }
 
-fn samples(root: &Path, name: &str, all: bool) -> Vec<String> {
-    let file = root.join("usr/lib/python3/dist-packages/fail2ban/tests/files/logs").join(name);
+fn samples(installed: &Installed, name: &str, all: bool) -> Vec<String> {
+    let file = installed.logs().join(name);
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with('#') && !l.trim().is_empty()).collect();
     let step = if all { 1 } else { lines.len() / SAMPLES + 1 };
     lines.into_iter().step_by(step).map(str::to_owned).collect()
 }
 
-fn root() -> Option<PathBuf> {
-    let root = std::env::var_os("STOCKADE_F2B_ROOT_110").map(PathBuf::from);
-    if root.is_none() {
-        println!("SKIPPED: STOCKADE_F2B_ROOT_110 names no unpacked fail2ban");
-    }
-    root
-}
-
 #[test]
 fn every_stock_pattern_is_bounded() {
-    let Some(root) = root() else { return };
+    let Some(installed) = stockade_original::newest("every_stock_pattern_is_bounded") else { return };
     let all = std::env::var_os("STOCKADE_LONG").is_some();
     let calendar = Calendar::new(TimeZone::UTC, 2026);
-    let mut reader = Reader::start(&root);
+    let mut reader = Reader::start(&installed);
     let mut worst: BTreeMap<String, Worst> = BTreeMap::new();
     let (mut scratch, mut slots) = (Scratch::new(), Slots::new());
     let mut searches = 0_u64;
-    let mut names: Vec<String> = std::fs::read_dir(root.join("etc/fail2ban/filter.d"))
+    let mut names: Vec<String> = std::fs::read_dir(installed.tree().join("filter.d"))
         .unwrap()
         .filter_map(|e| e.unwrap().file_name().into_string().ok()?.strip_suffix(".conf").map(str::to_owned))
         .filter(|name| !name.ends_with("common"))
@@ -181,7 +173,8 @@ fn every_stock_pattern_is_bounded() {
         let options = Options::from([("mode".to_owned(), Value::from(modes))]);
         let spec = reader.spec(&name, &options);
         let Ok(filter) = Filter::compile(&spec, &calendar) else { continue };
-        let mut lines: Vec<String> = samples(&root, &name, all).iter().flat_map(|sample| stretched(sample)).collect();
+        let mut lines: Vec<String> =
+            samples(&installed, &name, all).iter().flat_map(|sample| stretched(sample)).collect();
         // The advisory's: names of 64 words, and of 22 colons.
         lines.extend([filled("", "A ", ""), filled("", "a: ", ""), filled("", "x", ""), filled(" ", "192.0.2.1 ", "")]);
         let mut matcher =
