@@ -333,35 +333,4 @@ fn cut(block: &Block, from: usize, to: usize, replay: bool) -> Option<Block> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn block(begin: u64, text: &str) -> Block {
-        Block {
-            source: SourceKey { path: "/log".into(), generation: 7 },
-            begin: Position::Offset(begin),
-            end: Position::Offset(begin + text.len() as u64),
-            text: text.as_bytes().into(),
-            stamps: Box::default(),
-            in_operation: true,
-            replay: false,
-        }
-    }
-
-    #[test]
-    fn a_block_is_cut_at_line_ends_with_its_places() {
-        let whole = block(100, "a\nb\nc\n");
-        let part = cut(&whole, 2, 6, true).unwrap();
-        assert_eq!(&*part.text, b"b\nc\n");
-        assert_eq!((part.begin, part.end, part.replay), (Position::Offset(102), Position::Offset(106), true));
-        assert!(cut(&whole, 6, 6, false).is_none());
-    }
-
-    #[test]
-    fn places_are_clamped_to_the_block() {
-        let whole = block(100, "a\nb\n");
-        assert_eq!(place(&whole, &Position::Offset(50)), 0);
-        assert_eq!(place(&whole, &Position::Offset(102)), 2);
-        assert_eq!(place(&whole, &Position::Offset(500)), 4);
-    }
-}
+mod tests;
