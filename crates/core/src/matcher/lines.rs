@@ -599,9 +599,10 @@ impl Matcher {
             Some((source, None)) => format!(" in {source}"),
             None => String::new(),
         };
+        let written = self.filter.origin(option, index).map(|place| format!(" ({place})")).unwrap_or_default();
         let text = format!(
-            "[{}] {option} {} ran out of steps on a line of {bytes} bytes{whence}, so whether it hits is not known \
-             ({count} such searches since this was last said; it is said once a day): {pattern}",
+            "[{}] {option} {}{written} ran out of steps on a line of {bytes} bytes{whence}, so whether it hits is not \
+             known ({count} such searches since this was last said; it is said once a day): {pattern}",
             self.jail,
             index + 1
         );

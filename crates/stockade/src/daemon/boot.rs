@@ -38,6 +38,7 @@ use super::kernel::KernelHandle;
 use super::launch::{Ended, Launch};
 use super::notify::notify;
 use super::operator::{Left, Operator};
+use super::poison::Poison;
 use super::pool::Pool;
 use super::room::Room;
 use super::server_options;
@@ -306,6 +307,7 @@ impl Daemon {
             store: store.clone(),
             watch: WatchHandle::start(watcher, log.clone())?,
             asker,
+            poison: Poison::open(&super::poison::place(&places.pidfile), &log),
             log: log.clone(),
         };
         let year = jiff::Zoned::now().with_time_zone(zone.clone()).year();

@@ -16,6 +16,7 @@ pub(crate) mod kernel;
 mod launch;
 mod notify;
 pub(crate) mod operator;
+mod poison;
 mod pool;
 pub(crate) mod room;
 mod server_options;

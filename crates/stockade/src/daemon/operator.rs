@@ -17,7 +17,7 @@ use stockade_wire::Value;
 use stockade_wire::pickle::Exception;
 
 use super::actions::{ActionsHandle, How};
-use super::actor::{Actor, Past};
+use super::actor::{Actor, Around, Past};
 use super::blacklists::{BlacklistHandle, ListSpec};
 use super::board::{Board, JailBoard, Posted};
 use super::flow::{Reach, Reader, SourceRun};
@@ -381,15 +381,14 @@ impl Operator {
                 past.push(Past { source: source.clone(), counted, decided: decided.clone() });
             }
         }
-        let actor = Actor::new(
-            name,
-            matcher,
-            past,
-            self.guard.clone(),
-            self.reach.pool.clone(),
-            Arc::clone(&self.judge),
-            self.reach.log.clone(),
-        );
+        let around = Around {
+            guard: self.guard.clone(),
+            pool: self.reach.pool.clone(),
+            judge: Arc::clone(&self.judge),
+            poison: self.reach.poison.clone(),
+            log: self.reach.log.clone(),
+        };
+        let actor = Actor::new(name, matcher, past, around);
         Running { staged, actor, reads: Vec::new() }
     }
 
@@ -686,6 +685,7 @@ impl Operator {
         let saved = self.reach.store.close();
         let kernel = self.kernel.close(if lift { OnClose::Lift } else { OnClose::Keep });
         self.reach.pool.close();
+        self.reach.poison.close();
         saved.and(kernel)
     }
 }

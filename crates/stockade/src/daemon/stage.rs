@@ -269,6 +269,7 @@ fn stage_jail(
     let sources = sources(jail, ground)?;
     let filter_spec = filter_spec(jail, matches!(sources, Sources::Journal(_)))?;
     let filter = Filter::compile(&filter_spec, &ground.calendar).map_err(Fault::Filter)?;
+    let filter = filter.with_origins(&filter_spec, |option, pattern| jail.origin(option, pattern));
     let spec = jail_spec(jail, epoch)?;
     let (block, actions) = actions(jail, stock, ground)?;
     let strict = jail.own("actionorder") != Some("free");
@@ -287,7 +288,7 @@ fn stage_jail(
     })
 }
 
-fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSpec, String> {
+pub(super) fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSpec, String> {
     let encoding = jail.logencoding.as_deref().unwrap_or("auto");
     Ok(FilterSpec {
         prefregex: jail.prefregex.clone().filter(|p| !p.is_empty()),
