@@ -403,10 +403,18 @@ impl Stock {
     }
 
     fn repair_one(&mut self, now: Timestamp, at: At) -> Result<(), Error> {
-        match self.start(&[at]).pop() {
-            Some((_, error)) => Err(error),
-            None => self.replace(now, at),
+        if let Some((_, error)) = self.start(&[at]).pop() {
+            return Err(error);
         }
+        // Where only what leads to the bans was missing, that is all; elements of nftables are cheap to put in again.
+        let nft = self.side(at).is_some_and(|side| side.way.nft().is_some());
+        if !nft && self.is_whole(at)? {
+            if let Some(side) = self.sides.get_mut(at) {
+                side.account.adopted = false;
+            }
+            return Ok(());
+        }
+        self.replace(now, at)
     }
 
     /// All bans from before this process have been handed over: whatever else
