@@ -385,6 +385,10 @@ impl Thread {
             Ok(Progress::Done(loaded)) => {
                 self.loading = Loading::None;
                 self.trouble(None);
+                let bans = self.kernel.bans() + self.stock.bans();
+                if bans > 0 {
+                    self.log.line(Level::Info, "fail2ban.actions", format!("all bans are in force: {bans}"));
+                }
                 if loaded.refused > 0 {
                     let text = format!("the kernel refused {} bans; they are tried again", loaded.refused);
                     self.log.line(Level::Error, "fail2ban.actions", text);

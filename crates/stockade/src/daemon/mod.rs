@@ -16,6 +16,7 @@ mod launch;
 mod notify;
 pub(crate) mod operator;
 mod pool;
+mod restore;
 pub(crate) mod room;
 mod server_options;
 mod snapshot;
