@@ -61,6 +61,15 @@ impl Reader {
         read().map_err(|error| Error::sql(&self.path, error))
     }
 
+    /// How many decisions are not in the original's tables yet.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub fn backlog(&self) -> Result<u64, Error> {
+        let numbers = Numbers::load(&self.db).map_err(|error| Error::sql(&self.path, error))?;
+        Ok((numbers.last - numbers.projected).max(0).cast_unsigned())
+    }
+
     /// What the last ban of `id` in `jail` was made of; two look-ups by key.
     ///
     /// # Errors

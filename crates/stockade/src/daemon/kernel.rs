@@ -115,9 +115,11 @@ impl KernelHandle {
         };
         let shared = Arc::new(Shared { jobs: Mutex::default(), wake: Waker::new()?, state: Mutex::new(state) });
         let layout = Layout::default();
+        let mut stock = Stock::new();
+        stock.expect_load();
         let thread = Thread {
             kernel,
-            stock: Stock::new(),
+            stock,
             shared: Arc::clone(&shared),
             judge,
             log,
@@ -319,6 +321,7 @@ impl Thread {
         }
         failed.sort_by_key(|(seq, _)| *seq);
         failed.dedup_by_key(|(seq, _)| *seq);
+        super::arrow::pass("kernel to judge");
         self.judge.control(JudgeControl::Event(Event::Applied { upto, failed }));
     }
 

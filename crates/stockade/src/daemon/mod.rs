@@ -3,6 +3,7 @@
 pub(crate) mod actions;
 pub(crate) mod actor;
 mod apart;
+mod arrow;
 mod asker;
 pub(crate) mod board;
 mod boot;

@@ -35,6 +35,7 @@ impl<'a> Way<'a> {
 
     /// Hands a batch over once there is room for it; `None` if the judge has gone.
     pub(super) fn send(&mut self, rows: Vec<StoredBan>) -> Option<()> {
+        super::arrow::pass("restore");
         self.judge.control(JudgeControl::Event(Event::Restore(rows)));
         let waiting = self.look(|judge, _| judge.outstanding());
         self.under_way.push_back(waiting);

@@ -221,10 +221,9 @@ impl Thread {
                 let Ok(job) = self.jobs.try_recv() else { break };
                 close = self.take(job);
             }
-            if self.urgent || close.is_some() || self.late.is_some_and(|at| at <= Instant::now()) {
-                if self.commit() {
-                    next_tidy = Some(Instant::now());
-                }
+            let due = self.urgent || close.is_some() || self.late.is_some_and(|at| at <= Instant::now());
+            if due && self.commit() {
+                next_tidy = Some(Instant::now());
             }
             if let Some(done) = close {
                 let closed = self.store.close(super::now()).map_err(|e| e.to_string());
@@ -321,6 +320,7 @@ impl Thread {
 
     /// Work that may wait; how long until there is more of it.
     fn tidy(&mut self) -> Duration {
+        super::arrow::pass("projection");
         let waiting = self.store.catch_up(super::now());
         let more = waiting.as_ref().is_ok_and(|w| w.more);
         let failed = waiting.is_err();
@@ -342,6 +342,7 @@ impl Thread {
         };
         let unsaved = degraded.map_or(0, |d| d.rows);
         if let Some(upto) = self.unsaved_upto {
+            super::arrow::pass("store to judge");
             let event = if trouble.is_empty() {
                 self.unsaved_upto = None;
                 Event::Saved(upto)

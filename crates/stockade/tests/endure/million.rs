@@ -1,87 +1,18 @@
-//! Very many stored bans, whole program: how soon they are in force again after
-//! a start, what they cost in memory, and what a ban on top of them takes.
+//! Very many stored bans: how soon they are in force again after a start, what
+//! they cost in memory, and what a ban on top of them takes.
 //!
 //! The short form has 20,000 bans; `STOCKADE_LONG=50` has a million, and then
 //! the bars count.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test: it starts the daemon, asks the system's tools, and prints figures"
-)]
-
-mod guard;
-#[path = "../../../enforce/examples/raw/mod.rs"]
-mod raw;
-mod stored;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use guard::{Blocks, Guard};
+use crate::guard::{Blocks, Guard};
+use crate::kernel::held;
+use crate::{at, fresh, in_namespace, raw, scale, stored};
 
 /// Bans of the short form.
 const BANS: u32 = 20_000;
-
-/// How many times more bans.
-fn scale() -> u32 {
-    std::env::var("STOCKADE_LONG").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
-}
-
-/// Runs the body in a network namespace of its own, by starting this test again.
-fn in_namespace(test: &str, body: impl FnOnce()) {
-    if std::env::var_os("STOCKADE_TEST_NAMESPACE").is_some() {
-        return body();
-    }
-    let possible = Command::new("unshare").args(["-n", "true"]).stderr(Stdio::null()).status();
-    if !possible.is_ok_and(|status| status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "{test}: no rights to make a network namespace");
-        return println!("SKIPPED {test}: no rights to make a network namespace");
-    }
-    let mut command = Command::new("unshare");
-    command.args(["-n", "--"]).arg(std::env::current_exe().unwrap()).args([test, "--exact", "--nocapture"]);
-    assert!(command.env("STOCKADE_TEST_NAMESPACE", "1").status().unwrap().success(), "{test} failed");
-}
-
-/// A folder that is gone and made anew.
-fn fresh(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("stockade-{name}-{}", std::process::id()));
-    drop(std::fs::remove_dir_all(&folder));
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-/// Does the kernel hold all of these? Asked by key.
-fn held(blocks: Blocks, addresses: impl Iterator<Item = String>) -> bool {
-    let all: Vec<String> = addresses.collect();
-    let set = set_name(blocks);
-    all.chunks(500).all(|part| {
-        let element = format!("{{ {} }}", part.join(", "));
-        let mut command = Command::new("nft");
-        command.args(["get", "element"]).args(set.split(' ')).arg(element).stdout(Stdio::null());
-        command.stderr(Stdio::null()).status().unwrap().success()
-    })
-}
-
-/// The set in which jail `web` has its IPv4 addresses.
-fn set_name(blocks: Blocks) -> String {
-    if blocks == Blocks::Stock {
-        return "inet f2b-table addr-set-web".to_owned();
-    }
-    let output = Command::new("nft").args(["-t", "list", "table", "inet", "stockade"]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let sets = text.split("\tset ").skip(1).filter(|set| set.contains("type ipv4_addr"));
-    let names: Vec<&str> = sets.filter_map(|set| set.split_whitespace().next()).collect();
-    assert_eq!(names.len(), 1, "{text}");
-    format!("inet stockade {}", names[0])
-}
-
-fn at(all: &mut [Duration], thousandth: usize) -> f64 {
-    all.sort_unstable();
-    all[(all.len() * thousandth / 1000).min(all.len() - 1)].as_secs_f64() * 1e3
-}
 
 /// Bans on top, one after another: p50 and p99 in milliseconds.
 fn on_top(guard: &mut Guard, from: u32, count: u32) -> (f64, f64) {
@@ -92,7 +23,7 @@ fn on_top(guard: &mut Guard, from: u32, count: u32) -> (f64, f64) {
 
 #[test]
 fn with_our_own_table_all_are_back_at_once() {
-    in_namespace("with_our_own_table_all_are_back_at_once", || run(Blocks::Own, None));
+    in_namespace("million::with_our_own_table_all_are_back_at_once", || run(Blocks::Own, None));
 }
 
 #[test]
@@ -100,7 +31,7 @@ fn with_the_stock_action_all_are_back_at_once() {
     let Some(theirs) = std::env::var_os("STOCKADE_FAIL2BAN").map(PathBuf::from) else {
         return println!("SKIPPED: STOCKADE_FAIL2BAN names no configuration of the original");
     };
-    in_namespace("with_the_stock_action_all_are_back_at_once", || run(Blocks::Stock, Some(&theirs)));
+    in_namespace("million::with_the_stock_action_all_are_back_at_once", || run(Blocks::Stock, Some(&theirs)));
 }
 
 fn run(blocks: Blocks, theirs: Option<&Path>) {

@@ -1,5 +1,6 @@
 //! A daemon in a network namespace of its own: its tree, its log, its figures.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use stockade_store::Reader;
 
 /// How a jail blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +21,8 @@ pub(crate) enum Blocks {
 
 /// A tree, and the daemon on it.
 pub(crate) struct Guard {
-    pub(crate) folder: PathBuf,
+    folder: PathBuf,
+    logs: PathBuf,
     child: Option<Child>,
     started: i64,
     read: u64,
@@ -29,19 +32,24 @@ pub(crate) struct Guard {
 impl Guard {
     /// Writes the tree. `theirs` is an unpacked configuration of the original.
     pub(crate) fn new(folder: &Path, blocks: Blocks, theirs: Option<&Path>) -> Guard {
-        let home = folder.display();
+        Guard::with_logs(folder, folder, blocks, theirs)
+    }
+
+    /// The same with its logs, the own one too, in another folder.
+    pub(crate) fn with_logs(folder: &Path, logs: &Path, blocks: Blocks, theirs: Option<&Path>) -> Guard {
+        let (home, at) = (folder.display(), logs.display());
         let banaction = match blocks {
             Blocks::Own => "action = stockade[port=\"0:65535\", protocol=all, name=%(__name__)s]",
             Blocks::Stock => "action = nftables[type=allports, name=%(__name__)s, protocol=tcp]",
         };
         let daemon = format!(
-            "[Definition]\nloglevel = INFO\nlogtarget = {home}/own.log\nsyslogsocket = auto\nsocket = {home}/s.sock\n\
+            "[Definition]\nloglevel = INFO\nlogtarget = {at}/own.log\nsyslogsocket = auto\nsocket = {home}/s.sock\n\
              pidfile = {home}/s.pid\ndbfile = {home}/bans.sqlite3\ndbpurgeage = 1d\ndbmaxmatches = 10\n"
         );
         let jails = format!(
             "[DEFAULT]\nbackend = polling\nusedns = no\nbantime = 7d\nmaxretry = 1\nfilter = web\n\
-             bantime.increment = false\nmaxmatches = 5\n{banaction}\n[web]\nenabled = true\nlogpath = {home}/web.log\n\
-             [short]\nenabled = true\nlogpath = {home}/short.log\n"
+             bantime.increment = false\nmaxmatches = 5\n{banaction}\n[web]\nenabled = true\nlogpath = {at}/web.log\n\
+             [short]\nenabled = true\nlogpath = {at}/short.log\n"
         );
         let filter = "[Definition]\nfailregex = ^<HOST> refused\ndatepattern = {NONE}\n".to_owned();
         let (own, complete) = match blocks {
@@ -60,9 +68,9 @@ impl Guard {
             std::fs::copy(action, etc.join("action.d/nftables.conf")).unwrap();
         }
         for log in ["web.log", "short.log"] {
-            std::fs::write(folder.join(log), "").unwrap();
+            std::fs::write(logs.join(log), "").unwrap();
         }
-        Guard { folder: folder.to_owned(), child: None, started: 0, read: 0, log: String::new() }
+        Guard { folder: folder.to_owned(), logs: logs.to_owned(), child: None, started: 0, read: 0, log: String::new() }
     }
 
     /// Says how long bans of the jail `short` last.
@@ -72,17 +80,46 @@ impl Guard {
         std::fs::write(path, format!("[short]\nbantime = {secs}\n")).unwrap();
     }
 
+    /// Says how many failures lead to a ban.
+    pub(crate) fn maxretry(&self, count: u32) {
+        let path = self.folder.join("etc/jail.d/retry.local");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("[DEFAULT]\nmaxretry = {count}\n")).unwrap();
+    }
+
     /// Starts it and waits until it says this; milliseconds from its start.
     pub(crate) fn start_until(&mut self, words: &str) -> i64 {
-        drop(std::fs::remove_file(self.folder.join("own.log")));
-        (self.read, self.log) = (0, String::new());
-        let out = std::fs::File::create(self.folder.join("out")).unwrap();
+        self.launch(&[]);
+        self.wait_for(words, Duration::from_secs(120))
+    }
+
+    /// Starts it with more variables.
+    pub(crate) fn launch(&mut self, variables: &[(&str, &str)]) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stockade"));
+        command.envs(variables.iter().copied());
+        self.spawn(command);
+    }
+
+    /// Starts it by another program.
+    pub(crate) fn launch_under(&mut self, program: &str, arguments: &[&str]) {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(env!("CARGO_BIN_EXE_stockade"));
+        self.spawn(command);
+    }
+
+    fn spawn(&mut self, mut command: Command) {
+        drop(std::fs::remove_file(self.logs.join("own.log")));
+        (self.read, self.log) = (0, String::new());
+        let out = std::fs::File::create(self.logs.join("out")).unwrap();
         command.args(["run", "-c"]).arg(self.folder.join("etc")).env("TZ", "UTC");
         command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
         self.started = jiff::Timestamp::now().as_millisecond();
         self.child = Some(command.spawn().unwrap());
-        self.wait_for(words, Duration::from_secs(120))
+    }
+
+    /// Has it died by itself?
+    pub(crate) fn is_dead(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
     }
 
     /// Waits until it says this in its log; when, in milliseconds from its start.
@@ -107,7 +144,7 @@ impl Guard {
 
     /// Takes what is new in its log; of the many lines about single bans only the last are kept.
     fn read_log(&mut self) {
-        let Ok(mut file) = std::fs::File::open(self.folder.join("own.log")) else { return };
+        let Ok(mut file) = std::fs::File::open(self.logs.join("own.log")) else { return };
         file.seek(SeekFrom::Start(self.read)).unwrap();
         let mut new = Vec::new();
         file.take(64 << 20).read_to_end(&mut new).unwrap();
@@ -121,7 +158,7 @@ impl Guard {
 
     fn last_words(&self) -> String {
         let mut out = String::new();
-        let file = std::fs::File::open(self.folder.join("out")).unwrap();
+        let file = std::fs::File::open(self.logs.join("out")).unwrap();
         file.take(1 << 16).read_to_string(&mut out).unwrap();
         out + self.log.get(self.log.len().saturating_sub(4_000)..).unwrap_or_default()
     }
@@ -146,11 +183,40 @@ impl Guard {
         serde_json::from_str(&answer).unwrap()
     }
 
+    /// Writes lines into the log of the jail `web`.
+    pub(crate) fn write(&self, lines: &str) {
+        let mut log = std::fs::OpenOptions::new().append(true).open(self.logs.join("web.log")).unwrap();
+        log.write_all(lines.as_bytes()).unwrap();
+    }
+
+    /// Everybody who is banned.
+    pub(crate) fn banned(&self) -> BTreeSet<String> {
+        let answer = self.ask("banned", &json!({ "plain": true }));
+        let bans = answer["bans"].as_array().unwrap().iter();
+        bans.map(|ban| ban["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Everybody of whose new ban it told since it was started.
+    pub(crate) fn announced(&mut self) -> Vec<String> {
+        self.read_log();
+        let news = self.log.lines().filter_map(|line| line.split_once("] Ban "));
+        news.map(|(_, address)| address.trim().to_owned()).collect()
+    }
+
+    /// How many decisions are not in the original's tables yet.
+    pub(crate) fn backlog(&self) -> u64 {
+        Reader::open(&self.folder.join("bans.sqlite3")).unwrap().backlog().unwrap()
+    }
+
+    /// How many bans the database has.
+    pub(crate) fn stored(&self) -> u64 {
+        Reader::open(&self.folder.join("bans.sqlite3")).unwrap().bans(|_| {}).unwrap()
+    }
+
     /// Writes a line about `address` and waits until its ban is saved, in the kernel and announced.
     pub(crate) fn ban_by_line(&mut self, address: &str) -> Duration {
-        let mut log = std::fs::OpenOptions::new().append(true).open(self.folder.join("web.log")).unwrap();
         let begin = Instant::now();
-        writeln!(log, "{address} refused").unwrap();
+        self.write(&format!("{address} refused\n"));
         let words = format!("Ban {address}");
         while self.said(&words).is_none() {
             assert!(begin.elapsed() < Duration::from_secs(20), "no '{words}': {}", self.last_words());
@@ -164,6 +230,15 @@ impl Guard {
     /// Ends it at once, as a crash does.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
+            // By its own number: it may have been started by another program.
+            let pid = std::fs::File::open(self.folder.join("s.pid")).ok().and_then(|file| {
+                let mut text = String::new();
+                file.take(32).read_to_string(&mut text).ok()?;
+                rustix::process::Pid::from_raw(text.trim().parse().ok()?)
+            });
+            if let Some(pid) = pid.filter(|_| matches!(child.try_wait(), Ok(None))) {
+                rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap_or_default();
+            }
             drop(child.kill());
             drop(child.wait());
         }
