@@ -3,6 +3,7 @@
 pub(crate) mod actions;
 pub(crate) mod actor;
 mod apart;
+mod arrow;
 mod asker;
 pub(crate) mod blacklists;
 pub(crate) mod board;
@@ -18,6 +19,7 @@ mod notify;
 pub(crate) mod operator;
 mod poison;
 mod pool;
+mod restore;
 pub(crate) mod room;
 mod server_options;
 mod snapshot;

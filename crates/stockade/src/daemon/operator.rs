@@ -24,10 +24,11 @@ use super::flow::{Reach, Reader, SourceRun};
 use super::guard::GuardHandle;
 use super::judge::{JudgeControl, JudgeInbox};
 use super::kernel::KernelHandle;
+use super::restore::Way;
 use super::server_options;
 use super::snapshot::Saved;
 use super::stage::{self, Ground, Sources, Stage, StagedJail};
-use super::store::StoreJob;
+use super::store::{StoreJob, Wanted};
 use crate::blacklist::Lists;
 use crate::places::Tree;
 use crate::settings::{JailSettings, Settings};
@@ -247,7 +248,8 @@ impl Operator {
     /// Swaps a staged configuration in.
     fn commit(&mut self, stage: Stage, server: server_options::Change) -> Result<(), String> {
         let is_new = |name: &JailName| !self.jails.iter().any(|jail| jail.staged.spec.name == *name);
-        let new: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).filter(is_new).collect();
+        let fresh = stage.jails.iter().filter(|jail| is_new(&jail.spec.name));
+        let new = fresh.map(|jail| (jail.spec.name.clone(), jail.spec.evidence)).collect();
         self.arm(&stage)?;
         self.take_up_again(new)?;
         self.commit_armed(stage);
@@ -255,9 +257,9 @@ impl Operator {
         Ok(())
     }
 
-    /// Jails that come (back) while we run get their stored bans, and go on
-    /// with their logs where they stopped.
-    fn take_up_again(&mut self, new: Vec<JailName>) -> Result<(), String> {
+    /// Jails that come (back) while we run get their stored bans (some with
+    /// their evidence), and go on with their logs where they stopped.
+    fn take_up_again(&mut self, new: Vec<(JailName, bool)>) -> Result<(), String> {
         if new.is_empty() {
             return Ok(());
         }
@@ -265,17 +267,18 @@ impl Operator {
         let (sender, places) = channel();
         self.judge.control(JudgeControl::Places(sender));
         let mut places = places.recv().map_err(|_| gone())?;
-        for name in &new {
+        for (name, _) in &new {
             let marks = places.remove(name).unwrap_or_default();
             let decided = marks.into_iter().map(|mark| (mark.source, mark.to)).collect();
             self.left.insert(name.clone(), Left { decided, ..Left::default() });
         }
-        for rows in self.reach.store.bans(new) {
-            self.judge.control(JudgeControl::Event(Event::Restore(rows)));
+        let jails = new.into_iter().collect();
+        let wanted = Wanted { jails, others: false, at: super::now(), ..Wanted::default() };
+        let mut way = Way::to(&self.judge);
+        for rows in self.reach.store.bans(wanted) {
+            way.send(rows).ok_or_else(gone)?;
         }
-        let (sender, done) = channel();
-        self.judge.control(JudgeControl::Look(Box::new(move |_, _| sender.send(()).unwrap_or_default())));
-        done.recv().map_err(|_| gone())
+        way.end().ok_or_else(gone)
     }
 
     /// The first half of a commit: firewall and judge know the new jails.
