@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use stockade_core::judge::{Command, Event, JailChange, JailSpec, Judge, Outcome};
+use stockade_core::judge::{Command, Event, IgnoreEntry, JailChange, JailSpec, Judge, Outcome};
 use stockade_core::matcher::{Filter, LineMode, Matcher};
-use stockade_core::{FailureId, JailName, Net, Position, SourceKey, Timestamp};
+use stockade_core::{FailureId, JailName, LineEnd, Net, Position, SourceKey, Timestamp};
 use stockade_enforce::stock::StockAction;
 use stockade_enforce::{Layout, OnClose};
-use stockade_source::{FileReader, Glob, Journal, JournalStart, Start};
+use stockade_source::{Bounds as FileBounds, FileReader, Glob, Journal, JournalStart, Start};
 use stockade_store::{Allow, Forget, Marks};
 use stockade_wire::Value;
 use stockade_wire::pickle::Exception;
@@ -443,11 +443,15 @@ impl Operator {
         }
         for (name, readers) in wanted {
             let actors = readers.iter().filter_map(|i| Some(Arc::clone(&self.jails.get(*i)?.actor))).collect();
+            let line_end = self.line_end(&name, &readers);
             if let Some(source) = self.sources.get(&name) {
                 source.attach(actors);
+                if let Err(e) = source.set_line_end(line_end) {
+                    self.reach.log.error(format!("{name}: {e}"));
+                }
                 continue;
             }
-            match self.open(&name, &readers) {
+            match self.open(&name, &readers, line_end) {
                 Ok(reader) => {
                     let source = SourceRun::new(Arc::clone(&name), reader, &self.reach);
                     source.attach(actors);
@@ -461,6 +465,31 @@ impl Operator {
         if let Some(myself) = self.myself.clone() {
             self.reach.watch.globs(globs, Arc::new(move |_new: Vec<PathBuf>| myself.send(Operator::open_sources)));
         }
+        self.watch_lists();
+    }
+
+    /// Has the files of `ignoreip = file:PATH` watched; one that changes is read again.
+    fn watch_lists(&self) {
+        let entries = self.jails.iter().flat_map(|jail| &jail.staged.spec.ignoreip);
+        let mut files: Vec<Arc<str>> = entries
+            .filter_map(|entry| match entry {
+                IgnoreEntry::File { path, .. } => Some(Arc::clone(path)),
+                IgnoreEntry::Net(_) | IgnoreEntry::Name(_) => None,
+            })
+            .collect();
+        files.sort();
+        files.dedup();
+        let (judge, log) = (Arc::clone(&self.judge), self.reach.log.clone());
+        self.reach.watch.lists(
+            files,
+            Arc::new(move |path: &Arc<str>| match super::ignore_file(Path::new(&**path)) {
+                Ok(nets) => {
+                    let event = Event::FileSet { path: Arc::clone(path), nets: nets.into() };
+                    judge.control(JudgeControl::Event(event));
+                }
+                Err(e) => log.warning(format!("ignoreip = file:{path}: {e}; its last content stays in force")),
+            }),
+        );
     }
 
     /// Lets everybody know what is in force.
@@ -487,8 +516,33 @@ impl Operator {
         });
     }
 
+    /// How lines end in a log, as the `logencoding` of its jails says. A file has one encoding: where they
+    /// differ, one byte is a character (DIVERGENCE (one-encoding-a-file): the original reads it once for each jail).
+    fn line_end(&self, name: &str, readers: &[usize]) -> LineEnd {
+        let jails: Vec<&Running> = readers.iter().filter_map(|i| self.jails.get(*i)).collect();
+        let end = |jail: &Running| jail.staged.filter.line_end();
+        let Some(first) = jails.first().map(|jail| end(jail)) else { return LineEnd::Byte };
+        if jails.iter().all(|jail| end(jail) == first) {
+            return first;
+        }
+        for jail in jails.iter().filter(|jail| end(jail) != LineEnd::Byte) {
+            let encoding = jail.staged.filter_spec.encoding;
+            self.reach.log.error(format!(
+                "jail '{}' sees nothing in {name}: its logencoding is {encoding}, that of other jails on this file is \
+                 not; give all of them the file's encoding",
+                jail.staged.spec.name
+            ));
+        }
+        LineEnd::Byte
+    }
+
     /// Opens a source where its readers left off.
-    fn open(&mut self, name: &Arc<str>, readers: &[usize]) -> Result<Reader, stockade_source::Error> {
+    fn open(
+        &mut self,
+        name: &Arc<str>,
+        readers: &[usize],
+        line_end: LineEnd,
+    ) -> Result<Reader, stockade_source::Error> {
         let jails: Vec<&Running> = readers.iter().filter_map(|i| self.jails.get(*i)).collect();
         let journal = jails.iter().find_map(|jail| match &jail.staged.sources {
             Sources::Journal(options) => Some(options.clone()),
@@ -516,7 +570,7 @@ impl Operator {
             .find(|(path, ..)| **path == **name);
         let start = file_start(&places, theirs, tail);
         let fresh = start == Start::Head;
-        let mut file = FileReader::open(&**name, start);
+        let mut file = FileReader::with_line_end(&**name, start, FileBounds::default(), line_end);
         if let Some(jail) = jails.first().filter(|_| fresh && file.lag_bytes() > SEEK_FROM_BYTES) {
             // A guess at the place; what is too old is left out line by line.
             let mut matcher = Matcher::new(jail.staged.spec.name.clone(), Arc::clone(&jail.staged.filter), self.epoch);
