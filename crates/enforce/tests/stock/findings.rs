@@ -1,10 +1,11 @@
 //! Rules that can't match are found, with real tables around them; a sound machine gives none.
 
 use stockade_enforce::stock::{Families, StockAction, findings_here};
+use stockade_original::{Installed, newest};
 
 use crate::common::{in_namespace, run};
 use crate::original::{action_of, spec_of};
-use crate::{apply, ban, stock_with, trees};
+use crate::{apply, ban, stock_with};
 
 /// An action, what others did to the machine, and what has to be found: words, and whether nothing is blocked.
 struct Case {
@@ -103,7 +104,7 @@ const CASES: &[Case] = &[
 
 #[test]
 fn rules_that_cannot_match_are_found() {
-    let Some((_, root)) = trees::roots().into_iter().next() else { return };
+    let Some(Installed { root, .. }) = newest("rules_that_cannot_match_are_found") else { return };
     in_namespace("findings::rules_that_cannot_match_are_found", || {
         for Case { call, around, found } in CASES {
             run("nft", &["flush", "ruleset"]);
