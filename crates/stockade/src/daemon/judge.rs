@@ -235,6 +235,9 @@ impl JudgeThread {
         self.remember_turn();
         let out = &mut self.outputs;
         let mut decided = None;
+        for flush in &out.flushes {
+            self.hands.kernel.flush(flush.jail.clone());
+        }
         if !out.turn.decisions.is_empty() || !out.turn.watermarks.is_empty() {
             let turn = Arc::new(std::mem::take(&mut out.turn));
             if let Some(last) = turn.decisions.last() {

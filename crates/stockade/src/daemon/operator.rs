@@ -287,6 +287,7 @@ impl Operator {
         if self.layout.as_ref() != Some(&(layout.clone(), stock.clone())) {
             self.kernel.layout(layout.clone(), stock.clone())?;
             self.layout = Some((layout, stock));
+            self.hand_over(stage);
         }
         self.actions.stage(stage.actions());
         let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
@@ -306,6 +307,20 @@ impl Operator {
         }
         self.judge.control(JudgeControl::Event(Event::Config(changes)));
         Ok(())
+    }
+
+    /// Bans of jails that did not block by our own hand, and do now, come into the kernel.
+    fn hand_over(&self, stage: &Stage) {
+        let blocks = |staged: &StagedJail| staged.block.is_some() || !staged.stock.is_empty();
+        for old in self.jails.iter().map(|jail| &jail.staged).filter(|old| !blocks(old)) {
+            if !stage.jails.iter().any(|new| new.spec.name == old.spec.name && blocks(new)) {
+                continue;
+            }
+            let (kernel, name) = (self.kernel.clone(), old.spec.name.clone());
+            // In the judge's own thread, so that no decision comes in between.
+            let look = move |judge: &Judge, _| kernel.take_over(&name, &judge.bans(&name));
+            self.judge.control(JudgeControl::Look(Box::new(look)));
+        }
     }
 
     /// The second half: matchers and logs.
@@ -487,7 +502,8 @@ impl Operator {
             actor: Arc::clone(&jail.actor),
             sources: jail.reads.iter().filter_map(|name| self.sources.get(name).cloned()).collect(),
             reads: jail.staged.sources != Sources::Nothing,
-            native: jail.staged.block.is_some(),
+            table: jail.staged.block.is_some(),
+            stock: jail.staged.stock.clone(),
             blocks: jail.staged.block.is_some()
                 || !jail.staged.stock.is_empty()
                 || !jail.staged.actions.actions.is_empty(),

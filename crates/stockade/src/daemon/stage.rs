@@ -416,7 +416,7 @@ pub(crate) fn recognised(settings: &Settings) -> Vec<(ActionSpec, Recognised)> {
 }
 
 /// The actions that are carried out without a shell.
-fn stock_actions(settings: &Settings) -> Vec<StockAction> {
+pub(crate) fn stock_actions(settings: &Settings) -> Vec<StockAction> {
     let plan = |(spec, recognised): (ActionSpec, Recognised)| match recognised {
         Recognised::Accelerated(plan) => {
             Some(StockAction { jail: JailName::new(&spec.jail), name: spec.name, plan: *plan })
