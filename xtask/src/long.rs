@@ -68,6 +68,13 @@ const CHECKS: &[Long] = &[
         "200",
     ),
     of_a_crate(
+        "hostile-lines",
+        "every stock pattern on hostile lines of 8 KiB made of all sample lines: below 1 ms each",
+        60,
+        ["stockade-core", "hostile", ""],
+        "1",
+    ),
+    of_a_crate(
         "skipping",
         "50 million lines passed over where they can't matter, beside the same lines looked at one by one",
         120,

@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use stockade_core::matcher::{Calendar, DatePattern, Filter, LineMode, Matcher, UseDns};
 use stockade_core::{FailureId, GroupValue, JailName, Timestamp, Who};
+use stockade_original::samples::{Options, annotation, holds};
 
 use crate::known::Differences;
 use crate::{engine, filters, original};
@@ -18,8 +19,6 @@ use crate::{engine, filters, original};
 /// The clock of those samples: 2005-08-14 12:00:00 in central Europe.
 const NOW: i64 = 1_124_013_600;
 const ZONE: &str = "CET-01CEST-02,M3.5.0,M10.5.0";
-
-type Options = BTreeMap<String, Value>;
 
 /// The samples of one filter under way.
 struct Log<'a> {
@@ -139,29 +138,6 @@ impl Log<'_> {
     }
 }
 
-/// `# failJSON: {..}` and its like: the word and what follows it.
-fn annotation(line: &str) -> Option<(&str, &str)> {
-    let rest = line.strip_prefix('#')?.trim_start_matches('#');
-    let (kind, json) = rest.strip_prefix(' ').unwrap_or(rest).split_once(':')?;
-    ["failJSON", "fileOptions", "filterOptions", "addFILE"].contains(&kind).then_some((kind, json))
-}
-
-/// Evaluates the three forms of conditions that those logs have.
-fn holds(condition: &str, name: &str, options: &Options) -> bool {
-    let words: String = condition.chars().filter(|c| !c.is_whitespace()).collect();
-    let mode = options.get("mode").and_then(Value::as_str);
-    if let Some(wanted) = words.strip_prefix("name==") {
-        return wanted.trim_matches('\'') == name;
-    }
-    if let Some(wanted) = words.strip_prefix("opts.get('mode')==") {
-        return mode == Some(wanted.trim_matches('\''));
-    }
-    if let Some(wanted) = words.strip_prefix("opts.get('mode')!=") {
-        return mode != Some(wanted.trim_matches('\''));
-    }
-    panic!("unknown condition {condition}")
-}
-
 /// How a failure differs from what is expected: who, when, and which user.
 fn differs(hit: &stockade_core::matcher::Hit, expected: &Map<String, Value>) -> Option<String> {
     let id = match hit.who.as_ref()? {
@@ -217,7 +193,7 @@ fn the_originals_samples_are_met_by_our_filters() {
     let mut differences = Differences::read();
     let originals = original::all("the_originals_samples_are_met_by_our_filters");
     for original in &originals {
-        let logs = original.root.join("usr/lib/python3/dist-packages/fail2ban/tests/files/logs");
+        let logs = original.installed.logs();
         let known = missed_on_purpose(&original.version);
         let (mut total, mut missed, mut wrong) = (0, 0, Vec::new());
         let mut stale: BTreeSet<&String> = known.keys().collect();

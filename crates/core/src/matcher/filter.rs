@@ -7,6 +7,7 @@ use super::date::{Calendar, Clock, DateTemplate, Templates, zones};
 use super::decode::Encoding;
 use super::needs::Needs;
 use super::pattern::{Fault, Pattern};
+use crate::block::LineEnd;
 use crate::time::{Span, Timestamp};
 
 /// What becomes of a host name that a line names: option `usedns`.
@@ -143,6 +144,11 @@ impl Filter {
     /// A raw line as text, in the log's encoding; broken bytes become U+FFFD.
     pub fn decode<'b>(&self, bytes: &'b [u8]) -> std::borrow::Cow<'b, str> {
         self.encoding.decode(bytes).0
+    }
+
+    /// How lines end in the log.
+    pub fn line_end(&self) -> LineEnd {
+        self.encoding.line_end()
     }
 
     /// Builds a filter.

@@ -8,8 +8,11 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use stockade_core::matcher::{Calendar, Filter, Hit, LineMode, Matcher};
 use stockade_core::{Block, FailureId, GroupValue, JailName, Position, SourceKey, Span, Timestamp, Who};
+use stockade_original::Installed;
+use stockade_original::samples::{Options, annotation, holds};
 
-use crate::options::{Options, Reader};
+use crate::daemon::{self, Daemon};
+use crate::options::Reader;
 
 /// The clock of the samples: 2005-08-14 12:00:00 in central Europe.
 const NOW: i64 = 1_124_013_600;
@@ -18,6 +21,8 @@ const ZONE: &str = "CET-01CEST-02,M3.5.0,M10.5.0";
 /// One filter with one set of options, and which of its failregexes have hit something.
 struct Case {
     matcher: Matcher,
+    /// The same filter as the daemon runs it.
+    daemon: Daemon,
     options: Options,
     used: BTreeSet<usize>,
 }
@@ -32,18 +37,22 @@ struct Samples<'a> {
     current: Vec<(String, Options)>,
     used_texts: BTreeSet<String>,
     faults: Vec<String>,
+    /// What the daemon's own path makes of the lines, where that is wrong.
+    daemon_faults: Vec<String>,
+    daemon_lines: usize,
     /// Annotated lines, whatever the options.
     annotations: usize,
 }
 
 /// Filters of the tree and of its tests that have samples.
-fn filters(root: &Path) -> Vec<String> {
+fn filters(installed: &Installed) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for folder in ["etc/fail2ban/filter.d", "usr/lib/python3/dist-packages/fail2ban/tests/config/filter.d"] {
-        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+    let own = installed.packages().join("fail2ban/tests/config/filter.d");
+    for (folder, stock) in [(installed.tree().join("filter.d"), true), (own, false)] {
+        for entry in std::fs::read_dir(folder).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let Some(name) = name.strip_suffix(".conf") else { continue };
-            let wanted = if folder.starts_with("etc") { !name.ends_with("common") } else { name.starts_with("zzz-") };
+            let wanted = if stock { !name.ends_with("common") } else { name.starts_with("zzz-") };
             if wanted {
                 names.push(name.to_owned());
             }
@@ -55,13 +64,13 @@ fn filters(root: &Path) -> Vec<String> {
 
 /// The samples as the daemon gets them, in blocks of several sizes, against
 /// the same lines one by one.
-pub(crate) fn check_blocks(root: &Path) {
-    let logs = root.join("usr/lib/python3/dist-packages/fail2ban/tests/files/logs");
+pub(crate) fn check_blocks(installed: &Installed) {
+    let logs = installed.logs();
     let calendar = Calendar::new(TimeZone::posix(ZONE).unwrap(), 2026);
-    let mut reader = Reader::start(root);
+    let mut reader = Reader::start(installed);
     let now = Timestamp::from_secs(NOW);
     let mut total = 0;
-    for name in filters(root) {
+    for name in filters(installed) {
         let text = std::fs::read_to_string(logs.join(&name)).unwrap();
         let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with('#') && !l.trim().is_empty()).collect();
         let mut spec = reader.spec(&name, &Options::new());
@@ -108,12 +117,13 @@ pub(crate) fn check_blocks(root: &Path) {
 }
 
 /// Checks all sample logs under `root`, which hold so many annotations.
-pub(crate) fn check_all(root: &Path, annotations: usize) {
-    let logs = root.join("usr/lib/python3/dist-packages/fail2ban/tests/files/logs");
-    let names = filters(root);
+pub(crate) fn check_all(installed: &Installed, annotations: usize) {
+    let logs = installed.logs();
+    let names = filters(installed);
     let calendar = Calendar::new(TimeZone::posix(ZONE).unwrap(), 2026);
-    let mut reader = Reader::start(root);
+    let mut reader = Reader::start(installed);
     let mut faults = Vec::new();
+    let (mut daemon_faults, mut daemon_lines) = (Vec::new(), 0);
     let (mut seen, mut files) = (0, BTreeSet::new());
     for name in &names {
         let mut samples = Samples {
@@ -124,6 +134,8 @@ pub(crate) fn check_all(root: &Path, annotations: usize) {
             current: Vec::new(),
             used_texts: BTreeSet::new(),
             faults: Vec::new(),
+            daemon_faults: Vec::new(),
+            daemon_lines: 0,
             annotations: 0,
         };
         let mut queue = VecDeque::from([name.clone()]);
@@ -137,7 +149,11 @@ pub(crate) fn check_all(root: &Path, annotations: usize) {
         }
         samples.all_used();
         faults.append(&mut samples.faults);
+        daemon_faults.append(&mut samples.daemon_faults);
+        daemon_lines += samples.daemon_lines;
     }
+    println!("{daemon_lines} lines through the daemon's path, {} faults", daemon_faults.len());
+    faults.append(&mut daemon_faults);
     println!("{} filters, {} files, {seen} annotations", names.len(), files.len());
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
     assert_eq!(seen, annotations);
@@ -213,8 +229,11 @@ impl Samples<'_> {
         let spec = self.reader.spec(self.name, options);
         match Filter::compile(&spec, self.calendar) {
             Ok(filter) => {
-                let matcher = Matcher::new(JailName::new("jail"), Arc::new(filter), 0);
-                self.cases.insert(label.to_owned(), Case { matcher, options: options.clone(), used: BTreeSet::new() });
+                let filter = Arc::new(filter);
+                let matcher = Matcher::new(JailName::new("jail"), Arc::clone(&filter), 0);
+                let daemon = Daemon::new(filter, Timestamp::from_secs(NOW));
+                let case = Case { matcher, daemon, options: options.clone(), used: BTreeSet::new() };
+                self.cases.insert(label.to_owned(), case);
             }
             Err(e) => self.faults.push(format!("{} {label}: {e}", self.name)),
         }
@@ -248,6 +267,28 @@ impl Samples<'_> {
             if let Some(fault) = judge(&hits, expected) {
                 self.faults.push(format!("{}: {place} [{}]: {fault}\n    {line}", self.name, case.options_text()));
             }
+            // Without a session the daemon counts what a pattern calls no failure, as the original's does.
+            let told = report.hits.iter().any(nofail);
+            if !journal {
+                let time = expected.get("time").and_then(Value::as_str).map(local_micros);
+                let at = time.map_or(now, Timestamp::from_micros);
+                // No clock of a daemon stands before 1970.
+                if at < Timestamp::from_secs(0) {
+                    continue;
+                }
+                let bans = case.daemon.line(at, &line);
+                self.daemon_lines += 1;
+                // A line without a time of its own borrows one of the line before, which had another clock.
+                let timeless = expected.get("time").is_some_and(Value::is_null);
+                let fault = if told || timeless { None } else { daemon::judge(&bans, expected, at) };
+                if let Some(fault) = fault {
+                    self.daemon_faults.push(format!(
+                        "{}: {place} [{}]: {fault}\n    {line}",
+                        self.name,
+                        case.options_text()
+                    ));
+                }
+            }
             if report.undecided {
                 self.faults.push(format!("{place}: out of steps"));
             }
@@ -270,30 +311,6 @@ impl Case {
     fn options_text(&self) -> String {
         self.options.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",")
     }
-}
-
-/// `# failJSON: {..}` and its like: the word and what follows it.
-fn annotation(line: &str) -> Option<(&str, &str)> {
-    let rest = line.strip_prefix('#')?.trim_start_matches('#');
-    let rest = rest.strip_prefix(' ').unwrap_or(rest);
-    let (kind, json) = rest.split_once(':')?;
-    ["failJSON", "fileOptions", "filterOptions", "addFILE"].contains(&kind).then_some((kind, json))
-}
-
-/// Evaluates the three forms of conditions that the logs have.
-fn holds(condition: &str, name: &str, options: &Options) -> bool {
-    let words: String = condition.chars().filter(|c| !c.is_whitespace()).collect();
-    let mode = options.get("mode").and_then(Value::as_str);
-    if let Some(wanted) = words.strip_prefix("name==") {
-        return wanted.trim_matches('\'') == name;
-    }
-    if let Some(wanted) = words.strip_prefix("opts.get('mode')==") {
-        return mode == Some(wanted.trim_matches('\''));
-    }
-    if let Some(wanted) = words.strip_prefix("opts.get('mode')!=") {
-        return mode != Some(wanted.trim_matches('\''));
-    }
-    panic!("unknown condition {condition}")
 }
 
 /// Does the pattern call this no failure? Here it counts without a session, too.

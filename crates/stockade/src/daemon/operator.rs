@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use stockade_core::judge::{Command, Event, JailChange, JailSpec, Judge, Outcome};
+use stockade_core::judge::{Command, Event, IgnoreEntry, JailChange, JailSpec, Judge, Outcome};
 use stockade_core::matcher::{Filter, LineMode, Matcher};
-use stockade_core::{FailureId, JailName, Net, Position, SourceKey, Timestamp};
+use stockade_core::{FailureId, JailName, LineEnd, Net, Position, SourceKey, Timestamp};
 use stockade_enforce::stock::StockAction;
 use stockade_enforce::{Layout, OnClose};
-use stockade_source::{FileReader, Glob, Journal, JournalStart, Start};
+use stockade_source::{Bounds as FileBounds, FileReader, Glob, Journal, JournalStart, Start};
 use stockade_store::{Allow, Forget, Marks};
 use stockade_wire::Value;
 use stockade_wire::pickle::Exception;
 
 use super::actions::{ActionsHandle, How};
 use super::actor::{Actor, Past};
+use super::blacklists::{BlacklistHandle, ListSpec};
 use super::board::{Board, JailBoard, Posted};
 use super::flow::{Reach, Reader, SourceRun};
 use super::guard::GuardHandle;
@@ -27,6 +28,7 @@ use super::server_options;
 use super::snapshot::Saved;
 use super::stage::{self, Ground, Sources, Stage, StagedJail};
 use super::store::StoreJob;
+use crate::blacklist::Lists;
 use crate::places::Tree;
 use crate::settings::{JailSettings, Settings};
 
@@ -86,6 +88,7 @@ pub(crate) struct Operator {
     pub(crate) judge: Arc<JudgeInbox>,
     pub(crate) kernel: KernelHandle,
     pub(crate) actions: ActionsHandle,
+    pub(crate) blacklists: BlacklistHandle,
     pub(crate) reach: Reach,
     pub(crate) guard: GuardHandle,
     pub(crate) board: Board,
@@ -113,7 +116,7 @@ impl Operator {
         tree: Tree,
         ground: Ground,
         judge: Arc<JudgeInbox>,
-        (kernel, actions): (KernelHandle, ActionsHandle),
+        (kernel, actions, blacklists): (KernelHandle, ActionsHandle, BlacklistHandle),
         reach: Reach,
         guard: GuardHandle,
         board: Board,
@@ -124,6 +127,7 @@ impl Operator {
             judge,
             kernel,
             actions,
+            blacklists,
             reach,
             guard,
             board,
@@ -325,6 +329,7 @@ impl Operator {
         let marks = Marks { jails: Some(names), ..Marks::default() };
         self.reach.store.send(StoreJob::Marks(Box::new(marks)));
         self.open_sources();
+        self.keep_lists();
         // What an earlier process left is true only once.
         let off = std::mem::take(&mut self.off);
         self.left.retain(|name, left| {
@@ -333,6 +338,20 @@ impl Operator {
             off.iter().any(|(off, _)| off == name.as_str())
         });
         self.off = off;
+    }
+
+    /// Tells which jails have plain lists. A dry run writes none.
+    fn keep_lists(&self) {
+        if self.ground.dry_run {
+            return;
+        }
+        let off = |name: &JailName| self.off.iter().any(|(off, _)| off == name.as_str());
+        let running = || self.jails.iter().map(|jail| &jail.staged).filter(|staged| !off(&staged.spec.name));
+        let lists = running().filter_map(|staged| {
+            let lists = Lists::of(staged.from.own("blacklist")?, staged.spec.name.as_str())?;
+            Some(ListSpec { lists, jail: staged.spec.clone() })
+        });
+        self.blacklists.set(lists.collect(), running().map(|staged| staged.spec.name.clone()).collect());
     }
 
     /// A jail that runs gets its new options.
@@ -414,11 +433,15 @@ impl Operator {
         }
         for (name, readers) in wanted {
             let actors = readers.iter().filter_map(|i| Some(Arc::clone(&self.jails.get(*i)?.actor))).collect();
+            let line_end = self.line_end(&name, &readers);
             if let Some(source) = self.sources.get(&name) {
                 source.attach(actors);
+                if let Err(e) = source.set_line_end(line_end) {
+                    self.reach.log.error(format!("{name}: {e}"));
+                }
                 continue;
             }
-            match self.open(&name, &readers) {
+            match self.open(&name, &readers, line_end) {
                 Ok(reader) => {
                     let source = SourceRun::new(Arc::clone(&name), reader, &self.reach);
                     source.attach(actors);
@@ -432,6 +455,31 @@ impl Operator {
         if let Some(myself) = self.myself.clone() {
             self.reach.watch.globs(globs, Arc::new(move |_new: Vec<PathBuf>| myself.send(Operator::open_sources)));
         }
+        self.watch_lists();
+    }
+
+    /// Has the files of `ignoreip = file:PATH` watched; one that changes is read again.
+    fn watch_lists(&self) {
+        let entries = self.jails.iter().flat_map(|jail| &jail.staged.spec.ignoreip);
+        let mut files: Vec<Arc<str>> = entries
+            .filter_map(|entry| match entry {
+                IgnoreEntry::File { path, .. } => Some(Arc::clone(path)),
+                IgnoreEntry::Net(_) | IgnoreEntry::Name(_) => None,
+            })
+            .collect();
+        files.sort();
+        files.dedup();
+        let (judge, log) = (Arc::clone(&self.judge), self.reach.log.clone());
+        self.reach.watch.lists(
+            files,
+            Arc::new(move |path: &Arc<str>| match super::ignore_file(Path::new(&**path)) {
+                Ok(nets) => {
+                    let event = Event::FileSet { path: Arc::clone(path), nets: nets.into() };
+                    judge.control(JudgeControl::Event(event));
+                }
+                Err(e) => log.warning(format!("ignoreip = file:{path}: {e}; its last content stays in force")),
+            }),
+        );
     }
 
     /// Lets everybody know what is in force.
@@ -457,8 +505,33 @@ impl Operator {
         });
     }
 
+    /// How lines end in a log, as the `logencoding` of its jails says. A file has one encoding: where they
+    /// differ, one byte is a character (DIVERGENCE (one-encoding-a-file): the original reads it once for each jail).
+    fn line_end(&self, name: &str, readers: &[usize]) -> LineEnd {
+        let jails: Vec<&Running> = readers.iter().filter_map(|i| self.jails.get(*i)).collect();
+        let end = |jail: &Running| jail.staged.filter.line_end();
+        let Some(first) = jails.first().map(|jail| end(jail)) else { return LineEnd::Byte };
+        if jails.iter().all(|jail| end(jail) == first) {
+            return first;
+        }
+        for jail in jails.iter().filter(|jail| end(jail) != LineEnd::Byte) {
+            let encoding = jail.staged.filter_spec.encoding;
+            self.reach.log.error(format!(
+                "jail '{}' sees nothing in {name}: its logencoding is {encoding}, that of other jails on this file is \
+                 not; give all of them the file's encoding",
+                jail.staged.spec.name
+            ));
+        }
+        LineEnd::Byte
+    }
+
     /// Opens a source where its readers left off.
-    fn open(&mut self, name: &Arc<str>, readers: &[usize]) -> Result<Reader, stockade_source::Error> {
+    fn open(
+        &mut self,
+        name: &Arc<str>,
+        readers: &[usize],
+        line_end: LineEnd,
+    ) -> Result<Reader, stockade_source::Error> {
         let jails: Vec<&Running> = readers.iter().filter_map(|i| self.jails.get(*i)).collect();
         let journal = jails.iter().find_map(|jail| match &jail.staged.sources {
             Sources::Journal(options) => Some(options.clone()),
@@ -488,7 +561,8 @@ impl Operator {
         let theirs = jails.iter().find_map(|jail| self.theirs(jail, name));
         let start = file_start(&places, theirs, tail);
         let mut fresh = start == Start::Head;
-        let mut file = FileReader::open(&**name, start);
+        let open = |start| FileReader::with_line_end(&**name, start, FileBounds::default(), line_end);
+        let mut file = open(start);
         if theirs.is_some() && file.offset() > 0 {
             // What it had counted is known to nobody: the lines before its place are counted again, silently.
             let (source, decided) = (file.key(), file.offset());
@@ -497,7 +571,7 @@ impl Operator {
                 let (counted, decided) = (Position::Offset(0), Position::Offset(own));
                 jail.actor.replay(Past { source: source.clone(), counted, decided });
             }
-            file = FileReader::open(&**name, Start::Head);
+            file = open(Start::Head);
             fresh = true;
         }
         if let Some(jail) = jails.first().filter(|_| fresh && file.lag_bytes() > SEEK_FROM_BYTES) {
@@ -627,6 +701,7 @@ impl Operator {
         if lift {
             drop(self.command(Command::Repeal { jail: None }));
         }
+        self.blacklists.close();
         self.judge.close();
         if let Some(judge) = judge {
             drop(judge.join());
