@@ -36,6 +36,11 @@ use crate::settings::{JailSettings, Settings};
 /// Logs smaller than this are read from their beginning when they are new to us.
 const SEEK_FROM_BYTES: u64 = 1 << 20;
 
+/// Under which name the original notes its place in the systemd journal: the time of the last entry.
+const THEIR_JOURNAL: &str = "systemd-journal";
+/// The journal's times go by microseconds: the first that the original has not seen.
+const THEIR_JOURNAL_STEP: f64 = 1e-6;
+
 /// What an earlier process left of one jail.
 #[derive(Default)]
 pub(crate) struct Left {
@@ -555,6 +560,12 @@ impl Operator {
         let places = jails.iter().map(|jail| self.place(&jail.staged.spec.name, name)).collect::<Vec<_>>();
         if let Some(options) = journal {
             let start = journal_start(&places, since);
+            let decided = |at: f64| Position::Cursor { cursor: "".into(), at: Timestamp::from_secs_f64(at) };
+            for (jail, at) in jails.iter().filter_map(|jail| Some((jail, self.theirs(jail, THEIR_JOURNAL)?.2))) {
+                let source = SourceKey { path: Arc::clone(name), generation: 0 };
+                let counted = decided(0.0);
+                jail.actor.replay(Past { source, counted, decided: decided(at + THEIR_JOURNAL_STEP) });
+            }
             return Journal::open(*options, start).map(|journal| Reader::Journal(Box::new(journal)));
         }
         let tail = jails.iter().all(|jail| match &jail.staged.sources {
@@ -565,14 +576,22 @@ impl Operator {
             }
             _ => false,
         });
-        let theirs = jails
-            .iter()
-            .filter_map(|jail| self.left.get(&jail.staged.spec.name))
-            .flat_map(|left| &left.theirs)
-            .find(|(path, ..)| **path == **name);
+        let theirs = jails.iter().find_map(|jail| self.theirs(jail, name));
         let start = file_start(&places, theirs, tail);
-        let fresh = start == Start::Head;
-        let mut file = FileReader::with_line_end(&**name, start, FileBounds::default(), line_end);
+        let mut fresh = start == Start::Head;
+        let open = |start| FileReader::with_line_end(&**name, start, FileBounds::default(), line_end);
+        let mut file = open(start);
+        if theirs.is_some() && file.offset() > 0 {
+            // What it had counted is known to nobody: the lines before its place are counted again, silently.
+            let (source, decided) = (file.key(), file.offset());
+            for jail in &jails {
+                let own = self.theirs(jail, name).map_or(decided, |(_, _, place)| whole(*place).min(decided));
+                let (counted, decided) = (Position::Offset(0), Position::Offset(own));
+                jail.actor.replay(Past { source: source.clone(), counted, decided });
+            }
+            file = open(Start::Head);
+            fresh = true;
+        }
         if let Some(jail) = jails.first().filter(|_| fresh && file.lag_bytes() > SEEK_FROM_BYTES) {
             // A guess at the place; what is too old is left out line by line.
             let mut matcher = Matcher::new(jail.staged.spec.name.clone(), Arc::clone(&jail.staged.filter), self.epoch);
@@ -585,6 +604,11 @@ impl Operator {
             }
         }
         Ok(Reader::File(Box::new(file)))
+    }
+
+    /// Where the original stood in that log, for that jail.
+    fn theirs(&self, jail: &Running, path: &str) -> Option<&(String, String, f64)> {
+        self.left.get(&jail.staged.spec.name)?.theirs.iter().find(|(theirs, ..)| theirs == path)
     }
 
     /// Where a jail goes on with a source: behind what its saved counts know.
@@ -740,15 +764,17 @@ fn file_start(places: &[Option<(SourceKey, Position)>], theirs: Option<&(String,
         same.then(|| all.iter().map(|(_, offset)| *offset).min()).flatten().map(|offset| (generation, offset))
     });
     match (earliest, theirs) {
-        (_, Some((_, hash, place))) => {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; a byte offset")]
-            let offset = *place as u64;
-            Start::ResumeLegacy { first_line_hash: hash.clone(), offset }
-        }
+        (_, Some((_, hash, place))) => Start::ResumeLegacy { first_line_hash: hash.clone(), offset: whole(*place) },
         (Some((generation, offset)), None) => Start::Resume { generation, offset },
         (None, None) if tail => Start::Tail,
         (None, None) => Start::Head,
     }
+}
+
+/// A place that the original noted, as a byte offset.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; a byte offset")]
+fn whole(place: f64) -> u64 {
+    place as u64
 }
 
 /// Files that match a pattern now.
