@@ -14,7 +14,7 @@ use super::filter::Filter;
 use super::notes::{Daily, Level, Note, Notes};
 use super::sessions::Sessions;
 use crate::block::{Block, Position, Stamp};
-use crate::failure::{Batch, Failure, GroupValue, Who};
+use crate::failure::{Batch, Failure, GroupValue, Groups, Packer, Who};
 use crate::id::FailureId;
 use crate::jail::JailName;
 use crate::text::repr;
@@ -80,6 +80,26 @@ pub struct Hit {
     pub matches: Vec<Box<str>>,
 }
 
+/// A [`Hit`] as it is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) regex: u32,
+    pub(super) who: Option<Who>,
+    pub(super) ip: Option<FailureId>,
+    pub(super) time: Option<Timestamp>,
+    pub(super) nofail: bool,
+    /// Without those that say who failed, if [`Matcher::terse`] is set.
+    pub(super) groups: Groups,
+    pub(super) matches: Vec<Box<str>>,
+}
+
+impl From<Found> for Hit {
+    fn from(found: Found) -> Hit {
+        let Found { regex, who, ip, time, nofail, groups, matches } = found;
+        Hit { regex, who, ip, time, nofail, groups: groups.to_list(), matches }
+    }
+}
+
 /// All about one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LineReport {
@@ -91,6 +111,8 @@ pub struct LineReport {
     pub prefregex: bool,
     /// Hits, in the order of the failregexes.
     pub hits: Vec<Hit>,
+    /// The same, until somebody asks for [`LineReport::hits`].
+    pub(super) found: Vec<Found>,
     /// 0-based indices of the ignoreregexes that hit.
     pub ignored: Vec<u32>,
     /// A pattern ran out of steps; whether it would have hit is not known.
@@ -175,6 +197,14 @@ pub(super) enum Care {
     Date,
 }
 
+impl LineReport {
+    /// With its hits as they are shown.
+    pub(super) fn shown(mut self) -> LineReport {
+        self.hits = std::mem::take(&mut self.found).into_iter().map(Hit::from).collect();
+        self
+    }
+}
+
 /// A line without its end, and with it if that is a lone `\n`.
 #[derive(Clone, Copy)]
 struct Text<'a> {
@@ -213,6 +243,9 @@ pub struct Matcher {
     /// What the patterns see of the present line, where it is not seen in place.
     pub(super) text: String,
     pub(super) content: String,
+    /// Groups that say who failed are left out of what is found.
+    pub(super) terse: bool,
+    pub(super) packer: Packer,
     /// Until when an overrun is only counted.
     overrun_quiet: Option<Timestamp>,
     overruns: u64,
@@ -237,6 +270,8 @@ impl Matcher {
             common: Slots::new(),
             text: String::new(),
             content: String::new(),
+            terse: false,
+            packer: Packer::default(),
             overrun_quiet: None,
             overruns: 0,
         }
@@ -271,6 +306,7 @@ impl Matcher {
     /// Finds the failures of one block, line by line.
     pub fn block(&mut self, now: Timestamp, block: &Block) -> Batch {
         let filter = Arc::clone(&self.filter);
+        self.terse = true;
         let mut batch = self.empty_batch(block);
         for line in Lines::new(block) {
             batch.lines = batch.lines.saturating_add(1);
@@ -338,10 +374,8 @@ impl Matcher {
         report: LineReport,
         failures: &mut Vec<Failure>,
     ) {
-        for mut hit in report.hits {
+        for hit in report.found {
             let Some(who) = hit.who else { continue };
-            // These are the id already.
-            hit.groups.retain(|(name, _)| !matches!(&**name, "fid" | "ip4" | "ip6" | "dns"));
             self.counters.failures += 1;
             failures.push(Failure {
                 who,
@@ -369,7 +403,8 @@ impl Matcher {
         mode: LineMode,
     ) -> LineReport {
         let filter = Arc::clone(&self.filter);
-        self.look(&filter, now, Text { line: text, ended: None }, stamp, in_operation, mode, Care::Whole)
+        self.terse = false;
+        self.look(&filter, now, Text { line: text, ended: None }, stamp, in_operation, mode, Care::Whole).shown()
     }
 
     /// The way of a line through date, judgement of the date, and patterns.

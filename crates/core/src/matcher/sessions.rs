@@ -5,10 +5,12 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::data::{Data, bound};
+use super::data::{Data, Known as _, LineGroups, bound};
+use super::name::Name;
 use crate::time::{Span, Timestamp};
 
 /// Most sessions remembered.
@@ -19,7 +21,7 @@ const LIFETIME: Span = Span::from_secs(5 * 60);
 const SESSION_BYTES_MAX: usize = 64 * 1024;
 
 /// One remembered session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Session {
     pub(super) data: Data,
     pub(super) until: Timestamp,
@@ -55,9 +57,9 @@ impl Hasher for Sum {
 /// The sessions of one jail.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sessions {
-    known: HashMap<Box<str>, Session, Spread>,
+    known: HashMap<Arc<str>, Session, Spread>,
     /// Ids in the order of their first lines; some are gone already.
-    queue: VecDeque<(Box<str>, u64)>,
+    queue: VecDeque<(Arc<str>, u64)>,
     serial: u64,
 }
 
@@ -65,81 +67,91 @@ pub(super) struct Sessions {
 #[derive(Debug)]
 pub(super) enum Home {
     /// Remembered under this id until then.
-    Known(Box<str>, Timestamp, u64),
+    Known(Arc<str>, Timestamp, u64),
     /// Not remembered.
     Nowhere,
 }
 
 impl Sessions {
-    /// Merges a hit into its session.
+    /// Merges a hit, whose lines are `matched`, into its session.
     ///
     /// The session, if there is one, is taken out; hand it back with
     /// [`Sessions::put_back`] when the hit is dealt with.
-    pub(super) fn merge(&mut self, id: &str, mut hit: Data, matched: &[Box<str>], now: Timestamp) -> (Data, Home) {
+    pub(super) fn merge(
+        &mut self,
+        id: &str,
+        mut hit: LineGroups<'_>,
+        mut matched: Vec<Box<str>>,
+        now: Timestamp,
+    ) -> (Data, Home) {
         let mut gained = false;
         let mut nofail = false;
-        if hit.is_true("mlfgained") {
+        if hit.is_true(&Name::MLFGAINED) {
             (gained, nofail) = (true, true);
-            if let (false, Some(value)) = (hit.is_true("nofail"), hit.get("mlfgained").cloned()) {
-                hit.set(&"nofail".into(), value);
+            if let (false, Some(value)) = (hit.is_true(&Name::NOFAIL), hit.part(&Name::MLFGAINED).cloned()) {
+                hit.set(&Name::NOFAIL, value);
             }
-        } else if hit.is_true("nofail") {
+        } else if hit.is_true(&Name::NOFAIL) {
             nofail = true;
         }
-        let forget = hit.take("mlfforget").is_some_and(|v| v.is_true());
+        let forget = hit.take(&Name::MLFFORGET).is_some_and(|v| v.is_true());
         let (mut data, home) = match self.take(id, now) {
             Some((id, session)) => {
                 let mut data = session.data;
-                data.add_user(hit.get("user"));
-                let was_nofail = data.take("nofail").is_some_and(|v| v.is_true());
-                let was_gained = data.take("mlfgained").is_some_and(|v| v.is_true());
+                data.add_user(hit.part(&Name::USER));
+                let was_nofail = data.take(&Name::NOFAIL);
+                let was_gained = data.take(&Name::MLFGAINED);
                 if gained {
                     data.pending = false;
                 }
                 if !was_nofail && !was_gained && !data.pending {
                     data.matches.clear();
                 }
-                data.overwrite(hit.groups);
+                data.overwrite(&hit);
                 let home = if forget { Home::Nowhere } else { Home::Known(id, session.until, session.serial) };
                 (data, home)
             }
-            None if forget => (hit, Home::Nowhere),
             None => {
-                let user = hit.get("user").cloned();
-                hit.add_user(user.as_ref());
-                let home = self.open(id, &hit, now);
-                (hit, home)
+                let mut data = Data::default();
+                data.overwrite(&hit);
+                let home = if forget {
+                    Home::Nowhere
+                } else {
+                    data.add_user(hit.part(&Name::USER));
+                    self.open(id, &hit, now)
+                };
+                (data, home)
             }
         };
         // The users of a session count only where there is one.
         if std::mem::take(&mut data.pending) || data.users.len() > 1 {
-            data.take("nofail");
-            data.take("mlfgained");
+            data.take(&Name::NOFAIL);
+            data.take(&Name::MLFGAINED);
             (gained, nofail) = (false, false);
         }
         if !nofail {
             let mut matches = std::mem::take(&mut data.nofail_matches);
-            matches.append(&mut data.matches);
+            join(&mut matches, &mut data.matches);
             if !gained {
-                matches.extend_from_slice(matched);
+                join(&mut matches, &mut matched);
             }
             bound(&mut matches);
             data.matches = matches;
         } else if !forget {
-            data.nofail_matches.extend_from_slice(matched);
+            join(&mut data.nofail_matches, &mut matched);
             bound(&mut data.nofail_matches);
         }
         (data, home)
     }
 
     /// Takes a living session out.
-    fn take(&mut self, id: &str, now: Timestamp) -> Option<(Box<str>, Session)> {
+    fn take(&mut self, id: &str, now: Timestamp) -> Option<(Arc<str>, Session)> {
         self.known.remove_entry(id).filter(|(_, session)| session.until > now)
     }
 
     /// Makes room for a new session.
-    fn open(&mut self, id: &str, hit: &Data, now: Timestamp) -> Home {
-        let bytes: usize = hit.groups.iter().map(|(_, v)| v.len()).sum();
+    fn open(&mut self, id: &str, hit: &LineGroups<'_>, now: Timestamp) -> Home {
+        let bytes: usize = hit.0.iter().map(|(_, value)| value.len()).sum();
         if bytes > SESSION_BYTES_MAX {
             return Home::Nowhere;
         }
@@ -160,8 +172,9 @@ impl Sessions {
             self.queue.retain(|(id, serial)| known.get(id).is_some_and(|s| s.serial == *serial));
         }
         self.serial += 1;
-        self.queue.push_back((id.into(), self.serial));
-        Home::Known(id.into(), now + LIFETIME, self.serial)
+        let id: Arc<str> = id.into();
+        self.queue.push_back((Arc::clone(&id), self.serial));
+        Home::Known(id, now + LIFETIME, self.serial)
     }
 
     /// Puts a session back where [`Sessions::merge`] took it from.
@@ -173,7 +186,7 @@ impl Sessions {
 
     /// All sessions, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Session)> {
-        let living = |(id, serial): &(Box<str>, u64)| {
+        let living = |(id, serial): &(Arc<str>, u64)| {
             let (id, session) = self.known.get_key_value(id)?;
             (session.serial == *serial).then_some((&**id, session))
         };
@@ -181,10 +194,10 @@ impl Sessions {
     }
 
     /// Adds a session read from a snapshot; beyond [`SESSIONS_MAX`] they are left out.
-    pub(super) fn add(&mut self, id: Box<str>, data: Data, until: Timestamp) {
+    pub(super) fn add(&mut self, id: Arc<str>, data: Data, until: Timestamp) {
         if self.known.len() < SESSIONS_MAX {
             self.serial += 1;
-            self.queue.push_back((id.clone(), self.serial));
+            self.queue.push_back((Arc::clone(&id), self.serial));
             self.known.insert(id, Session { data, until, serial: self.serial });
         }
     }
@@ -192,5 +205,14 @@ impl Sessions {
     /// How many are remembered.
     pub(super) fn len(&self) -> usize {
         self.known.len()
+    }
+}
+
+/// Appends texts, without a copy where there is nothing to append to.
+fn join(to: &mut Vec<Box<str>>, more: &mut Vec<Box<str>>) {
+    if to.is_empty() {
+        std::mem::swap(to, more);
+    } else {
+        to.append(more);
     }
 }
