@@ -124,7 +124,8 @@ impl Judge {
             jail.history.insert(row.id, past);
             return;
         };
-        let groups = if jail.spec.ignorecommand.is_some() { row.groups.iter().cloned().collect() } else { Groups::default() };
+        let groups =
+            if jail.spec.ignorecommand.is_some() { row.groups.iter().cloned().collect() } else { Groups::default() };
         let about = About { id: row.id, ip: row.ip, time: row.start, matches: row.matches, groups };
         let around = Surroundings {
             own: &desk.own,

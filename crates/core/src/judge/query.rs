@@ -295,7 +295,8 @@ impl Judge {
             command: None,
             no_asking: true,
         };
-        let about = About { id: id.clone(), ip: None, time: self.desk.now, matches: Vec::new(), groups: Groups::default() };
+        let about =
+            About { id: id.clone(), ip: None, time: self.desk.now, matches: Vec::new(), groups: Groups::default() };
         match jail.rules.peek(&about, &around) {
             Verdict::Ignore(source) => Some(source),
             _ => None,

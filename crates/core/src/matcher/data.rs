@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::name::Name;
+use super::name::{NAMES, Name};
 use crate::failure::{Groups, Packer};
 use crate::id::FailureId;
 use crate::text::repr;
@@ -59,26 +59,66 @@ fn shown<'a>(parts: impl Iterator<Item = Option<&'a str>>) -> String {
 
 /// The groups of one line, which lie in its text; each name once.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LineGroups<'a>(pub(super) Vec<(&'a Name, Part<'a>)>);
+pub(super) struct LineGroups<'a> {
+    /// Texts of known names, by their places.
+    known: [Option<&'a str>; NAMES],
+    /// All others.
+    others: Vec<(&'a Name, Part<'a>)>,
+}
 
 impl<'a> LineGroups<'a> {
     /// The value of a group, if it is set.
-    pub(super) fn part(&self, name: &Name) -> Option<&Part<'a>> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    #[inline]
+    pub(super) fn part(&self, name: &Name) -> Option<Part<'a>> {
+        match name.place().and_then(|at| self.known.get(at)) {
+            Some(Some(text)) => Some(Part::Text(text)),
+            _ if self.others.is_empty() => None,
+            _ => self.others.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()),
+        }
     }
 
     /// Sets a group.
+    #[inline]
     pub(super) fn set(&mut self, name: &'a Name, value: Part<'a>) {
-        match self.0.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name, value)),
+        if !self.others.is_empty() {
+            self.others.retain(|(known, _)| *known != name);
+        }
+        match (name.place().and_then(|at| self.known.get_mut(at)), value) {
+            (Some(place), Part::Text(text)) => *place = Some(text),
+            (place, value) => {
+                if let Some(place) = place {
+                    *place = None;
+                }
+                self.others.push((name, value));
+            }
         }
     }
 
     /// Removes a group; its value, if it was set.
     pub(super) fn take(&mut self, name: &Name) -> Option<Part<'a>> {
-        let at = self.0.iter().position(|(known, _)| *known == name)?;
-        Some(self.0.swap_remove(at).1)
+        if let Some(text) = name.place().and_then(|at| self.known.get_mut(at)).and_then(Option::take) {
+            return Some(Part::Text(text));
+        }
+        let at = self.others.iter().position(|(known, _)| *known == name)?;
+        Some(self.others.swap_remove(at).1)
+    }
+
+    /// Takes over all groups of another.
+    pub(super) fn overwrite(&mut self, other: LineGroups<'a>) {
+        for (place, text) in other.known.into_iter().enumerate() {
+            if let (Some(text), Some(name)) = (text, Name::KNOWN.get(place)) {
+                self.set(name, Part::Text(text));
+            }
+        }
+        for (name, value) in other.others {
+            self.set(name, value);
+        }
+    }
+
+    /// The length of all values in bytes, roughly.
+    pub(super) fn len(&self) -> usize {
+        let known: usize = self.known.iter().flatten().map(|text| text.len()).sum();
+        known + self.others.iter().map(|(_, value)| value.len()).sum::<usize>()
     }
 }
 
@@ -94,99 +134,176 @@ pub(super) trait Known {
 
 impl Known for LineGroups<'_> {
     fn text(&self, name: &Name) -> Option<Cow<'_, str>> {
-        self.part(name).map(Part::shown)
+        self.part(name).map(|part| part.shown())
     }
 
     fn is_true(&self, name: &Name) -> bool {
-        self.part(name).is_some_and(Part::is_true)
+        self.part(name).is_some_and(|part| part.is_true())
     }
 
     fn pack(&mut self, to: &mut Packer, ids: bool) -> Groups {
-        self.0.sort_unstable_by_key(|(name, _)| *name);
-        for (name, value) in self.0.iter().filter(|(name, _)| ids || !name.is_id()) {
+        self.others.sort_unstable_by_key(|(name, _)| *name);
+        let known = Name::KNOWN.iter().zip(&self.known).filter_map(|(name, text)| Some((name, Part::Text((*text)?))));
+        let others = self.others.iter().map(|(name, value)| (*name, value.clone()));
+        for (name, value) in by_name(known, others).filter(|(name, _)| ids || !name.is_id()) {
             to.text(name.text(), &value.shown());
         }
         to.finish()
     }
 }
 
+/// Two sorted lists of groups as one.
+fn by_name<'a>(
+    known: impl Iterator<Item = (&'a Name, Part<'a>)>,
+    others: impl Iterator<Item = (&'a Name, Part<'a>)>,
+) -> impl Iterator<Item = (&'a Name, Part<'a>)> {
+    let (mut known, mut others) = (known.peekable(), others.peekable());
+    std::iter::from_fn(move || match (known.peek(), others.peek()) {
+        (Some((one, _)), Some((other, _))) if other < one => others.next(),
+        (Some(_), _) => known.next(),
+        (None, _) => others.next(),
+    })
+}
+
+/// Where a text begins and ends in the texts of a session; nowhere if it ends before it begins.
+type Extent = (u32, u32);
+/// Of a group that is not set.
+const NOWHERE: Extent = (1, 0);
+
 /// The value of a group of a session.
 #[derive(Clone, Debug)]
 enum Value {
-    /// From here to there in the session's text.
-    Text(u32, u32),
+    Text(Extent),
     /// Several joined by `tuple_` groups; unset parts are kept.
     Tuple(Vec<Option<Box<str>>>),
 }
 
-/// The groups of a session, sorted by name; each name once.
-#[derive(Clone, Debug, Default)]
+/// The groups of a session; each name once.
+#[derive(Clone, Debug)]
 struct Kept {
-    list: Vec<(Name, Value)>,
+    /// Texts of known names, by their places.
+    known: [Extent; NAMES],
+    /// All others, sorted by name.
+    others: Vec<(Name, Value)>,
     /// The texts of all groups, and of some that are gone.
     text: String,
+}
+
+impl Default for Kept {
+    fn default() -> Kept {
+        Kept { known: [NOWHERE; NAMES], others: Vec::new(), text: String::new() }
+    }
 }
 
 /// Texts that are gone may take as much room as those that are there, and this.
 const GONE_BYTES_MAX: usize = 512;
 
 impl Kept {
-    fn place(&self, name: &Name) -> Result<usize, usize> {
-        self.list.binary_search_by(|(known, _)| known.cmp(name))
+    #[inline]
+    fn text(&self, (from, to): Extent) -> Option<&str> {
+        if from > to { None } else { self.text.get(from as usize..to as usize) }
     }
 
-    fn at(&self, place: usize) -> Option<Part<'_>> {
-        self.list.get(place).map(|(_, value)| self.part(value))
+    #[inline]
+    fn get(&self, name: &Name) -> Option<Part<'_>> {
+        if let Some(text) = name.place().and_then(|at| self.text(*self.known.get(at)?)) {
+            return Some(Part::Text(text));
+        }
+        self.others.iter().find(|(known, _)| known == name).map(|(_, value)| self.part(value))
     }
 
     fn part<'s>(&'s self, value: &'s Value) -> Part<'s> {
         match value {
-            Value::Text(from, to) => Part::Text(self.text.get(*from as usize..*to as usize).unwrap_or("")),
+            Value::Text(at) => Part::Text(self.text(*at).unwrap_or("")),
             Value::Tuple(parts) => Part::Tuple(parts.iter().map(|part| part.as_deref().map(Cow::Borrowed)).collect()),
         }
     }
 
-    fn set(&mut self, name: &Name, value: &Part<'_>) {
-        let value = match value {
-            Part::Text(text) => {
-                self.tidy(text.len());
-                let from = self.text.len();
-                self.text.push_str(text);
-                let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-                Value::Text(place(from), place(self.text.len()))
-            }
-            Part::Tuple(parts) => Value::Tuple(parts.iter().map(|part| part.as_deref().map(Box::from)).collect()),
-        };
-        match self.place(name) {
-            Ok(at) => {
-                if let Some((_, old)) = self.list.get_mut(at) {
-                    *old = value;
-                }
-            }
-            Err(at) => self.list.insert(at, (name.clone(), value)),
+    /// Removes a group; whether it was set to something.
+    #[inline]
+    fn take(&mut self, name: &Name) -> bool {
+        if let Some(place) = name.place().and_then(|at| self.known.get_mut(at))
+            && place.0 <= place.1
+        {
+            let (from, to) = std::mem::replace(place, NOWHERE);
+            return from < to;
+        }
+        let Some(at) = self.others.iter().position(|(known, _)| known == name) else { return false };
+        match self.others.remove(at).1 {
+            Value::Text((from, to)) => from < to,
+            Value::Tuple(_) => true,
         }
     }
 
-    /// Forgets texts that are gone, if they are many.
-    fn tidy(&mut self, more: usize) {
-        if self.text.len() + more <= 2 * GONE_BYTES_MAX {
-            return;
+    fn set(&mut self, name: &Name, value: &Part<'_>) {
+        match value {
+            Part::Text(text) => self.set_text(name, text),
+            Part::Tuple(parts) => {
+                let parts = parts.iter().map(|part| part.as_deref().map(Box::from)).collect();
+                self.put(name, Value::Tuple(parts));
+            }
         }
-        let length = |value: &Value| if let Value::Text(from, to) = value { (to - from) as usize } else { 0 };
-        let living: usize = self.list.iter().map(|(_, value)| length(value)).sum();
+    }
+
+    #[inline]
+    fn set_text(&mut self, name: &Name, text: &str) {
+        if self.text.len() + text.len() > 2 * GONE_BYTES_MAX {
+            self.tidy(text.len());
+        }
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        let from = place(self.text.len());
+        self.text.push_str(text);
+        let at = (from, place(self.text.len()));
+        match name.place().and_then(|at| self.known.get_mut(at)) {
+            Some(known) => {
+                *known = at;
+                if !self.others.is_empty() {
+                    self.others.retain(|(known, _)| known != name);
+                }
+            }
+            None => self.put(name, Value::Text(at)),
+        }
+    }
+
+    /// Sets what is no text of a known name.
+    fn put(&mut self, name: &Name, value: Value) {
+        self.take(name);
+        let at = self.others.partition_point(|(known, _)| known < name);
+        self.others.insert(at, (name.clone(), value));
+    }
+
+    /// Forgets texts that are gone, if they are many.
+    #[cold]
+    fn tidy(&mut self, more: usize) {
+        let other = |(_, value): &(Name, Value)| if let Value::Text(at) = value { *at } else { NOWHERE };
+        let all = self.known.iter().copied().chain(self.others.iter().map(other));
+        let living: usize = all.map(|(from, to)| to.saturating_sub(from) as usize).sum();
         if self.text.len() <= 2 * living + GONE_BYTES_MAX {
             return;
         }
-        let mut text = String::with_capacity(living + more);
-        for (_, value) in &mut self.list {
-            if let Value::Text(from, to) = value {
-                let begin = text.len();
-                text.push_str(self.text.get(*from as usize..*to as usize).unwrap_or(""));
-                *from = u32::try_from(begin).unwrap_or(u32::MAX);
-                *to = u32::try_from(text.len()).unwrap_or(u32::MAX);
-            }
+        let old = std::mem::replace(&mut self.text, String::with_capacity(living + more));
+        let others = self.others.iter_mut().filter_map(|(_, value)| match value {
+            Value::Text(at) => Some(at),
+            Value::Tuple(_) => None,
+        });
+        for at in self.known.iter_mut().chain(others).filter(|(from, to)| from <= to) {
+            let begin = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
+            self.text.push_str(old.get(at.0 as usize..at.1 as usize).unwrap_or(""));
+            *at = (begin, begin + (at.1 - at.0));
         }
-        self.text = text;
+    }
+
+    fn clear(&mut self) {
+        self.known = [NOWHERE; NAMES];
+        self.others.clear();
+        self.text.clear();
+    }
+
+    /// All that are set, sorted by name.
+    fn iter(&self) -> impl Iterator<Item = (&Name, Part<'_>)> {
+        let known =
+            Name::KNOWN.iter().zip(&self.known).filter_map(|(name, at)| Some((name, Part::Text(self.text(*at)?))));
+        by_name(known, self.others.iter().map(|(name, value)| (name, self.part(value))))
     }
 }
 
@@ -208,8 +325,8 @@ pub(super) struct Data {
 
 impl Data {
     /// All groups that are set, sorted by name.
-    pub(super) fn groups(&self) -> impl ExactSizeIterator<Item = (&Name, Part<'_>)> {
-        self.groups.list.iter().map(|(name, value)| (name, self.groups.part(value)))
+    pub(super) fn groups(&self) -> impl Iterator<Item = (&Name, Part<'_>)> {
+        self.groups.iter()
     }
 
     /// Sets a group.
@@ -219,19 +336,17 @@ impl Data {
 
     /// Removes a group; whether it was set to something.
     pub(super) fn take(&mut self, name: &Name) -> bool {
-        let Ok(at) = self.groups.place(name) else { return false };
-        let truth = self.groups.at(at).is_some_and(|part| part.is_true());
-        self.groups.list.remove(at);
-        truth
+        self.groups.take(name)
     }
 
     /// Takes over all groups of a line.
     pub(super) fn overwrite(&mut self, line: &LineGroups<'_>) {
-        if self.groups.list.is_empty() {
-            self.groups.list.reserve(line.0.len() + 2);
-            self.groups.text.reserve(line.0.iter().map(|(_, value)| value.len()).sum());
+        for (name, text) in Name::KNOWN.iter().zip(&line.known) {
+            if let Some(text) = text {
+                self.groups.set_text(name, text);
+            }
         }
-        for (name, value) in &line.0 {
+        for (name, value) in &line.others {
             self.groups.set(name, value);
         }
     }
@@ -247,15 +362,25 @@ impl Data {
             }
         }
     }
+
+    /// Forgets everything but its room in memory; false if that is not worth keeping.
+    pub(super) fn clear(&mut self) -> bool {
+        self.groups.clear();
+        self.users.clear();
+        self.matches.clear();
+        self.nofail_matches.clear();
+        (self.pending, self.ip) = (false, None);
+        self.groups.text.capacity() <= 4 * GONE_BYTES_MAX && self.users.capacity() + self.matches.capacity() < 64
+    }
 }
 
 impl Known for Data {
     fn text(&self, name: &Name) -> Option<Cow<'_, str>> {
-        self.groups.at(self.groups.place(name).ok()?).map(|part| part.shown())
+        self.groups.get(name).map(|part| part.shown())
     }
 
     fn is_true(&self, name: &Name) -> bool {
-        self.groups.place(name).is_ok_and(|at| self.groups.at(at).is_some_and(|part| part.is_true()))
+        self.groups.get(name).is_some_and(|part| part.is_true())
     }
 
     fn pack(&mut self, to: &mut Packer, ids: bool) -> Groups {
@@ -265,11 +390,11 @@ impl Known for Data {
                 to.list(Name::USERS, users.iter().map(|user| &**user));
             }
         };
-        for (name, value) in self.groups.list.iter().filter(|(name, _)| ids || !name.is_id()) {
+        for (name, value) in self.groups.iter().filter(|(name, _)| ids || !name.is_id()) {
             if name.text() > Name::USERS {
                 list(to);
             }
-            to.text(name.text(), &self.groups.part(value).shown());
+            to.text(name.text(), &value.shown());
         }
         list(to);
         to.finish()
@@ -289,7 +414,6 @@ pub(super) fn bound(matches: &mut Vec<Box<str>>) {
         matches.drain(..over);
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -117,7 +117,6 @@ impl Matcher {
             });
         }
         let sight = Sight { cut, when, mode, whole, common: filter.prefregex.is_some() };
-        let mut matched: Option<Box<str>> = None;
         for index in filter.by_first.of(text) {
             let Some(pattern) = filter.failregex.get(*index as usize) else { continue };
             if !self.hits(pattern, now, *index, text, report) {
@@ -130,13 +129,11 @@ impl Matcher {
                 }
                 return;
             }
-            let whole = || match_text(&[cut.before, &cut.date, cut.behind]);
-            // Mostly this is the last pattern that is tried.
-            let lines = if mode.all { matched.get_or_insert_with(whole).clone() } else { whole() };
-            if self.is_undated(now, &sight, std::slice::from_ref(&lines)) {
+            let lines = || vec![match_text(&[cut.before, &cut.date, cut.behind])];
+            if when.missing && self.is_undated(now, &sight, &lines()) {
                 continue;
             }
-            match self.take_hit(filter, now, *index, hit, vec![lines], &sight, report) {
+            match self.take_hit(filter, now, *index, hit, lines, &sight, report) {
                 Next::Line => return,
                 Next::Pattern => {}
                 // The original has taken the line out of its buffer by now.
@@ -200,7 +197,7 @@ impl Matcher {
             }
             self.buffer = divided.unmatched;
             join(&self.buffer, text);
-            if let Next::Line = self.take_hit(filter, now, index, hit, matched, &sight, report) {
+            if let Next::Line = self.take_hit(filter, now, index, hit, || matched, &sight, report) {
                 return;
             }
         }
@@ -262,14 +259,8 @@ impl Matcher {
     }
 
     /// The groups of the prefregex, overwritten by those of the failregex that are set.
-    fn groups<'a>(
-        &self,
-        filter: &'a Filter,
-        pattern: &'a Pattern,
-        sight: &Sight<'a>,
-        text: &'a str,
-    ) -> LineGroups<'a> {
-        let mut groups = LineGroups(Vec::with_capacity(8));
+    fn groups<'a>(&self, filter: &'a Filter, pattern: &'a Pattern, sight: &Sight<'a>, text: &'a str) -> LineGroups<'a> {
+        let mut groups = LineGroups::default();
         if let (true, Some(prefregex)) = (sight.common, &filter.prefregex) {
             prefregex.add_groups(&self.common, sight.whole, true, &mut groups);
         }
@@ -348,7 +339,7 @@ impl Matcher {
         now: Timestamp,
         regex: u32,
         mut hit: LineGroups<'_>,
-        matched: Vec<Box<str>>,
+        matched: impl FnOnce() -> Vec<Box<str>>,
         sight: &Sight<'_>,
         report: &mut LineReport,
     ) -> Next {
@@ -365,7 +356,7 @@ impl Matcher {
                 Identity::Missing => return self.no_group(regex, mode),
             };
             let groups = hit.pack(&mut self.packer, ids);
-            report.found.push(Found { regex, who, ip, time, nofail: false, groups, matches: matched });
+            report.found.push(Found { regex, who, ip, time, nofail: false, groups, matches: matched() });
             return next;
         };
         let session_now = if mode.ageless { Timestamp::from_secs(0) } else { now };
@@ -375,7 +366,7 @@ impl Matcher {
             self.sessions.put_back(home, data);
             return next;
         }
-        let (identity, ip) = identity(&data, filter.usedns, true);
+        let (identity, ip) = identity(&*data, filter.usedns, true);
         if ip.is_some() {
             data.ip = ip;
         }
@@ -393,7 +384,10 @@ impl Matcher {
                 self.sessions.put_back(home, data);
                 return next;
             }
-            Identity::Missing => return self.no_group(regex, mode),
+            Identity::Missing => {
+                self.sessions.put_back(home, data);
+                return self.no_group(regex, mode);
+            }
         };
         let groups = data.pack(&mut self.packer, ids);
         // What follows in the session asks for these lines only if they are no failure yet.

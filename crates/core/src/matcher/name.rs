@@ -3,14 +3,28 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+/// How many names are known.
+pub(super) const NAMES: usize = 14;
 /// Names that the matcher knows, or that many filters use; sorted.
-const KNOWN: [&str; 14] = [
-    "alt_user", "cidr", "content", "dns", "fid", "host", "ip4", "ip6", "mlfforget", "mlfgained", "mlfid", "nofail",
-    "port", "user",
+const KNOWN: [&str; NAMES] = [
+    "alt_user",
+    "cidr",
+    "content",
+    "dns",
+    "fid",
+    "host",
+    "ip4",
+    "ip6",
+    "mlfforget",
+    "mlfgained",
+    "mlfid",
+    "nofail",
+    "port",
+    "user",
 ];
 
 /// The name of a group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     /// A place in [`KNOWN`].
     Known(u8),
@@ -19,6 +33,13 @@ pub(super) enum Name {
 }
 
 impl Name {
+    /// All known names, in their order.
+    #[rustfmt::skip]
+    pub(super) const KNOWN: [Name; NAMES] = [
+        Name::Known(0), Name::Known(1), Name::Known(2), Name::Known(3), Name::Known(4), Name::Known(5), Name::Known(6),
+        Name::Known(7), Name::Known(8), Name::Known(9), Name::Known(10), Name::Known(11), Name::Known(12),
+        Name::Known(13),
+    ];
     pub(super) const CIDR: Name = Name::Known(1);
     pub(super) const CONTENT: Name = Name::Known(2);
     pub(super) const DNS: Name = Name::Known(3);
@@ -41,6 +62,12 @@ impl Name {
         }
     }
 
+    /// Its place in the list of known names.
+    #[inline]
+    pub(super) fn place(&self) -> Option<usize> {
+        if let Name::Known(place) = self { Some(usize::from(*place)) } else { None }
+    }
+
     /// How it is spelt.
     pub(super) fn text(&self) -> &str {
         match self {
@@ -51,21 +78,9 @@ impl Name {
 
     /// Does it say who failed by itself?
     pub(super) fn is_id(&self) -> bool {
-        [Name::FID, Name::IP4, Name::IP6, Name::DNS].contains(self)
+        matches!(self, &Name::FID | &Name::IP4 | &Name::IP6 | &Name::DNS)
     }
 }
-
-impl PartialEq for Name {
-    fn eq(&self, other: &Name) -> bool {
-        match (self, other) {
-            (Name::Known(a), Name::Known(b)) => a == b,
-            (Name::Own(a), Name::Own(b)) => a == b,
-            _ => false,
-        }
-    }
-}
-
-impl Eq for Name {}
 
 impl PartialOrd for Name {
     fn partial_cmp(&self, other: &Name) -> Option<Ordering> {
@@ -88,6 +103,7 @@ mod tests {
 
     #[test]
     fn known_names_stand_where_they_are_said_to() {
+        assert!(Name::KNOWN.iter().zip(KNOWN).all(|(name, text)| name.text() == text));
         assert!(KNOWN.is_sorted());
         let named = [
             (Name::CIDR, "cidr"),

@@ -116,13 +116,13 @@ impl Pattern {
         let mut own = LineGroups::default();
         self.add_plain(slots, text, false, &mut own);
         for (from, to) in &self.alternates {
-            let filled = own.part(to).is_some_and(Part::is_true);
-            if let (false, Some(value)) = (filled, own.part(from).filter(|v| v.is_true()).cloned()) {
+            let filled = own.part(to).is_some_and(|value| value.is_true());
+            if let (false, Some(value)) = (filled, own.part(from).filter(Part::is_true)) {
                 own.set(to, value);
             }
         }
         for (from, to) in &self.tuples {
-            let part = own.part(from).map(Part::shown);
+            let part = own.part(from).map(|value| value.shown());
             let joined = match own.take(to) {
                 Some(Part::Tuple(mut parts)) => {
                     parts.push(part);
@@ -135,9 +135,7 @@ impl Pattern {
         if without_content {
             own.take(&Name::CONTENT);
         }
-        for (name, value) in own.0 {
-            to.set(name, value);
-        }
+        to.overwrite(own);
     }
 
     fn add_plain<'a>(&'a self, slots: &Slots, text: &'a str, without_content: bool, to: &mut LineGroups<'a>) {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aho_corasick::packed::{self, Searcher};
 use aho_corasick::{AhoCorasick, Input, Span};
+use memchr::memmem::Finder;
 
 use super::date::{Clock, Survey, Template};
 use super::filter::Filter;
@@ -17,6 +18,8 @@ use super::literals::{self, Sample};
 use crate::block::Block;
 use crate::time::Timestamp;
 
+/// So few needles are looked for one after the other.
+const SINGLE_MAX: usize = 3;
 /// Needles of one pass over a block; more need several passes.
 const PASS_NEEDLES_MAX: usize = 64;
 /// Bytes of a log that are looked at to choose the needles.
@@ -71,7 +74,9 @@ struct Plan {
 /// One search over a block.
 #[derive(Debug)]
 enum Pass {
-    /// With vector instructions.
+    /// One needle.
+    Single(Finder<'static>),
+    /// Several, with vector instructions.
     Packed(Searcher),
     /// Where there are none.
     Plain(AhoCorasick),
@@ -90,6 +95,7 @@ impl Pass {
     fn next(&self, text: &[u8], from: usize) -> Option<usize> {
         let span = Span { start: from, end: text.len() };
         match self {
+            Pass::Single(search) => search.find(text.get(from..)?).map(|at| from + at),
             Pass::Packed(search) => search.find_in(text, span).map(|hit| hit.start()),
             Pass::Plain(search) => search.find(Input::new(text).span(span)).map(|hit| hit.start()),
         }
@@ -102,14 +108,19 @@ impl Plan {
         let mut owners: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
         let mut every = Vec::with_capacity(filters.len());
         for (place, filter) in filters.iter().enumerate() {
-            let needles = filter.needs().and_then(|needs| literals::choose(needs, &sample));
+            let needles = filter.needs().and_then(|needs| literals::choose(needs, &sample, filters.len() == 1));
             every.push(needles.is_none());
             for needle in needles.unwrap_or_default() {
                 owners.entry(needle).or_default().push(place);
             }
         }
         let (needles, owners): (Vec<Vec<u8>>, Vec<Vec<usize>>) = owners.into_iter().unzip();
-        let passes: Option<Vec<Pass>> = needles.chunks(PASS_NEEDLES_MAX).map(Pass::new).collect();
+        let single = |needle: &Vec<u8>| Some(Pass::Single(Finder::new(needle).into_owned()));
+        let passes: Option<Vec<Pass>> = if needles.len() <= SINGLE_MAX {
+            needles.iter().map(single).collect()
+        } else {
+            needles.chunks(PASS_NEEDLES_MAX).map(Pass::new).collect()
+        };
         // Without a search every line may matter to everybody.
         every.iter_mut().for_each(|every| *every |= passes.is_none());
         let which = if filters.len() > 1 { AhoCorasick::new(&needles).ok() } else { None };

@@ -53,7 +53,7 @@ impl Matcher {
         for (id, session) in sessions {
             out.text(id);
             out.time(Some(session.until));
-            out.data(&session.data);
+            out.data(session.data().unwrap_or(&Data::default()));
         }
         out.count(self.buffer.len());
         for line in &self.buffer {
@@ -190,9 +190,8 @@ impl Writer {
     }
 
     fn data(&mut self, data: &Data) {
-        let groups = data.groups();
-        self.count(groups.len());
-        for (name, value) in groups {
+        self.count(data.groups().count());
+        for (name, value) in data.groups() {
             self.text(name.text());
             match value {
                 Part::Text(text) => {

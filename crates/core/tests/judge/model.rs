@@ -10,7 +10,8 @@ use stockade_core::judge::{
     ServerSpec, StoredBan, StoredTime,
 };
 use stockade_core::{
-    BanTime, Batch, DecisionKind, Failure, FailureId, Groups, JailName, Net, Position, Seq, SourceKey, Span, Timestamp, Who,
+    BanTime, Batch, DecisionKind, Failure, FailureId, Groups, JailName, Net, Position, Seq, SourceKey, Span, Timestamp,
+    Who,
 };
 
 struct Dice(u64);
