@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use stockade_pattern::Outcome;
+use stockade_pattern::{Outcome, Whole};
 
 use super::buffer::{Line, join, match_text, split};
 use super::data::{Known, LineGroups};
@@ -101,28 +101,30 @@ impl Matcher {
         content: &mut String,
         report: &mut LineReport,
     ) {
-        if self.is_ignored_early(filter, now, whole, mode, report) {
+        let seen = Whole::new(whole);
+        if self.is_ignored_early(filter, now, seen, mode, report) {
             return;
         }
-        let Ok(found) = self.prefix(filter, now, whole, report) else { return };
-        let mut text = whole;
+        let Ok(found) = self.prefix(filter, now, seen, report) else { return };
+        let mut text = seen;
         if let Some(at) = found {
             // Mostly the content reaches to the line end, and that is in place, too.
-            let tail = whole.get(at.start..).filter(|tail| tail.len() == at.len() + 1 && tail.ends_with('\n'));
-            text = tail.unwrap_or_else(|| {
+            let tail = seen.behind(at.start);
+            let ends = |tail: &Whole<'_>| tail.text().len() == at.len() + 1 && tail.text().ends_with('\n');
+            text = tail.filter(ends).unwrap_or_else(|| {
                 content.clear();
                 content.push_str(whole.get(at).unwrap_or(""));
                 content.push('\n');
-                content
+                Whole::new(content)
             });
         }
         let sight = Sight { cut, when, mode, whole, common: filter.prefregex.is_some() };
-        for index in filter.by_first.of(text) {
+        for index in filter.by_first.of(text.text()) {
             let Some(pattern) = filter.failregex.get(*index as usize) else { continue };
             if !self.hits(pattern, now, *index, text, report) {
                 continue;
             }
-            let hit = self.groups(filter, pattern, &sight, text);
+            let hit = self.groups(filter, pattern, &sight, text.text());
             if !filter.ignoreregex.is_empty() && self.is_ignored(filter, now, text, mode, report) {
                 if mode.all {
                     continue;
@@ -137,7 +139,7 @@ impl Matcher {
                 Next::Line => return,
                 Next::Pattern => {}
                 // The original has taken the line out of its buffer by now.
-                Next::PatternWithout => text = "\n",
+                Next::PatternWithout => text = Whole::new("\n"),
             }
         }
     }
@@ -155,10 +157,11 @@ impl Matcher {
         text: &mut String,
         report: &mut LineReport,
     ) {
-        if self.is_ignored_early(filter, now, joined, mode, report) {
+        let all = Whole::new(joined);
+        if self.is_ignored_early(filter, now, all, mode, report) {
             return;
         }
-        let Ok(found) = self.prefix(filter, now, joined, report) else { return };
+        let Ok(found) = self.prefix(filter, now, all, report) else { return };
         let lines = self.buffer.clone();
         text.clear();
         match found.and_then(|at| joined.get(at)) {
@@ -171,7 +174,7 @@ impl Matcher {
         }
         let sight = Sight { cut, when, mode, whole: joined, common: filter.prefregex.is_some() };
         for (pattern, index) in filter.failregex.iter().zip(0_u32..) {
-            if !self.hits(pattern, now, index, text, report) {
+            if !self.hits(pattern, now, index, Whole::new(text), report) {
                 continue;
             }
             let seen = text.clone();
@@ -182,7 +185,7 @@ impl Matcher {
             if !filter.ignoreregex.is_empty() {
                 let mut matched = String::new();
                 join(&divided.matched, &mut matched);
-                if self.is_ignored(filter, now, &matched, mode, report) {
+                if self.is_ignored(filter, now, Whole::new(&matched), mode, report) {
                     self.buffer = divided.unmatched;
                     join(&self.buffer, text);
                     if mode.all {
@@ -227,7 +230,7 @@ impl Matcher {
         &mut self,
         filter: &Filter,
         now: Timestamp,
-        text: &str,
+        text: Whole<'_>,
         report: &mut LineReport,
     ) -> Result<Option<Range<usize>>, ()> {
         let Some(prefregex) = &filter.prefregex else { return Ok(None) };
@@ -239,20 +242,27 @@ impl Matcher {
             Outcome::NoMatch => Err(()),
             Outcome::Exhausted => {
                 report.undecided = true;
-                self.overrun(now, "prefregex", 0, &prefregex.text, text.len());
+                self.overrun(now, "prefregex", 0, &prefregex.text, text.text().len());
                 Err(())
             }
         }
     }
 
     /// Does a failregex match? Its groups are in `slots` then.
-    fn hits(&mut self, pattern: &Pattern, now: Timestamp, index: u32, text: &str, report: &mut LineReport) -> bool {
+    fn hits(
+        &mut self,
+        pattern: &Pattern,
+        now: Timestamp,
+        index: u32,
+        text: Whole<'_>,
+        report: &mut LineReport,
+    ) -> bool {
         match pattern.search(&mut self.scratch, &mut self.slots, text) {
             Outcome::Match => true,
             Outcome::NoMatch => false,
             Outcome::Exhausted => {
                 report.undecided = true;
-                self.overrun(now, "failregex", index as usize, &pattern.text, text.len());
+                self.overrun(now, "failregex", index as usize, &pattern.text, text.text().len());
                 false
             }
         }
@@ -273,7 +283,7 @@ impl Matcher {
         &mut self,
         filter: &Filter,
         now: Timestamp,
-        text: &str,
+        text: Whole<'_>,
         mode: LineMode,
         report: &mut LineReport,
     ) -> bool {
@@ -285,7 +295,7 @@ impl Matcher {
         &mut self,
         filter: &Filter,
         now: Timestamp,
-        text: &str,
+        text: Whole<'_>,
         mode: LineMode,
         report: &mut LineReport,
     ) -> bool {
@@ -302,7 +312,13 @@ impl Matcher {
                 Outcome::NoMatch => {}
                 Outcome::Exhausted => {
                     report.undecided = true;
-                    self.overrun(now, "ignoreregex", usize::try_from(index).unwrap_or(0), &pattern.text, text.len());
+                    self.overrun(
+                        now,
+                        "ignoreregex",
+                        usize::try_from(index).unwrap_or(0),
+                        &pattern.text,
+                        text.text().len(),
+                    );
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use stockade_pattern::{ByteSet, Flags, Hole, LiteralSet, Outcome, Regex, Scratch, Slots};
+use stockade_pattern::{ByteSet, Flags, Hole, LiteralSet, Outcome, Regex, Scratch, Slots, Whole};
 
 use super::data::{LineGroups, Part};
 use super::filter::UseDns;
@@ -79,8 +79,8 @@ impl Pattern {
     }
 
     /// Searches the whole of `text`.
-    pub(super) fn search(&self, scratch: &mut Scratch, slots: &mut Slots, text: &str) -> Outcome {
-        self.regex.search(scratch, text, 0..text.len(), slots)
+    pub(super) fn search(&self, scratch: &mut Scratch, slots: &mut Slots, text: Whole<'_>) -> Outcome {
+        self.regex.search_whole(scratch, text, slots)
     }
 
     /// Sets of literals, of each of which every text that matches holds at least one.
