@@ -80,7 +80,7 @@ const CHECKS: &[Long] = &[
         "50 million lines passed over where they can't matter, beside the same lines looked at one by one",
         120,
         ["stockade-bench", "skipping", ""],
-        "125",
+        "25",
     ),
     of_a_crate("judge", "50 times the sizes: a million bans, floods, ends", 60, ["stockade-core", "judge", ""], "50"),
     of_a_crate(
