@@ -17,8 +17,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use stockade_core::judge::{Command, JailSpec, Judge, Outcome, StoredBan, StoredTime};
-use stockade_core::{BanTime, DecisionKind, JailName, Net, Timestamp, Turn};
+use stockade_core::judge::{Command, JailSpec, Judge, Outcome};
+use stockade_core::{DecisionKind, JailName, Net, Timestamp, Turn};
 use stockade_source::{Mode, Waker, Watcher};
 use stockade_store::Snapshot;
 
