@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use stockade_original::{newest, older};
 use stockade_wire::Value;
 use stockade_wire::pickle::{Answer, Limits, read_answer};
 
@@ -157,9 +158,9 @@ fn the_exporter_shows_what_it_shows_of_the_original() {
     assert_eq!(now.sum("f2b_jail_banned_current"), 3, "{now:?}");
     assert_eq!((now.figures.len(), now.sum("f2b_up")), (16, 1));
     assert_eq!(now.metric("f2b_config_jail_max_retries"), BTreeMap::from([("api", 9), ("web", 3)]));
-    for (version, variable) in [("1.1.0", "STOCKADE_F2B_ROOT_110"), ("1.0.2", "STOCKADE_F2B_ROOT_102")] {
-        let Some(root) = crate::root(variable) else { continue };
-        let theirs = Daemon::theirs(fresh(&format!("exporter-{version}")), &root);
+    for (version, find) in [("1.1.0", newest as fn(&str) -> _), ("1.0.2", older)] {
+        let Some(installed) = find("the_exporter_shows_what_it_shows_of_the_original") else { continue };
+        let theirs = Daemon::theirs(fresh(&format!("exporter-{version}")), &installed.root);
         let (their_before, their_now) = looks(&theirs);
         assert_eq!(their_now.version, version);
         assert_eq!(their_before.figures, before.figures, "{version}");
