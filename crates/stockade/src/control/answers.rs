@@ -52,6 +52,20 @@ pub(crate) struct Answers {
     pub(crate) started: Timestamp,
 }
 
+/// How many bans one answer holds at most.
+const PAGE_BANS: usize = 10_000;
+
+/// Which bans are asked for.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// Of one jail, or of all.
+    pub(crate) jail: Option<String>,
+    /// Addresses only.
+    pub(crate) plain: bool,
+    /// Where the answer before this one ended.
+    pub(crate) from: Option<(String, u32)>,
+}
+
 impl Answers {
     /// Looks at the judge between two of its steps.
     pub(super) fn look<T: Send + 'static>(
@@ -145,7 +159,10 @@ impl Answers {
             });
         };
         let jail_name = board.spec.name.clone();
-        let (status, bans) = self.look(move |judge, _| (judge.status(&jail_name), judge.bans(&jail_name)))?;
+        let (status, bans) =
+            self.look(move |judge, _| (judge.status(&jail_name), judge.bans_page(&jail_name, 0, PAGE_BANS)))?;
+        let (mut bans, more) = bans;
+        bans.sort_by_key(|ban| ban.seq);
         let counters = status.map(|s| s.counters).unwrap_or_default();
         let mut jail = Map::new();
         jail.insert("name".into(), json!(name));
@@ -169,6 +186,7 @@ impl Answers {
             jail.insert("blacklist".into(), list_json(&view));
         }
         jail.insert("bans".into(), self.ban_rows(board, &bans));
+        jail.insert("bans_left_out".into(), json!(more.is_some()));
         Ok(Value::Object(jail))
     }
 
@@ -195,24 +213,41 @@ impl Answers {
     }
 
     /// All living bans; with `plain` only who is banned.
-    pub(crate) fn banned(&self, jail: Option<&str>, plain: bool) -> Result<Value, String> {
+    pub(crate) fn banned(&self, page: &Page) -> Result<Value, String> {
         let posted = self.board.read();
+        let wanted = |name: &str| page.jail.as_deref().is_none_or(|only| only == name);
+        let mut names = posted.jails.iter().map(|board| &board.spec.name).filter(|name| wanted(name.as_str()));
+        let Some(first) = names.next() else {
+            return match &page.jail {
+                Some(jail) => Err(format!("there is no jail '{jail}'")),
+                None => Ok(json!({ "bans": [], "next": null })),
+            };
+        };
+        let mut names = std::iter::once(first).chain(names).peekable();
+        let mut place = 0;
+        if let Some((jail, at)) = &page.from {
+            // A jail that has gone meanwhile ends the list.
+            while names.next_if(|name| name.as_str() != jail).is_some() {}
+            place = *at;
+        }
         let mut bans: Vec<Value> = Vec::new();
-        let wanted = posted.jails.iter().filter(|board| jail.is_none_or(|name| board.spec.name.as_str() == name));
-        let mut found = jail.is_none();
-        for board in wanted {
-            found = true;
-            let name = board.spec.name.clone();
-            let views = self.look(move |judge, _| judge.bans(&name))?;
-            bans.extend(views.iter().map(|ban| match plain {
+        let mut next = Value::Null;
+        while let Some(name) = names.next() {
+            let jail = name.clone();
+            let room = PAGE_BANS.saturating_sub(bans.len());
+            let (views, more) = self.look(move |judge, _| judge.bans_page(&jail, place, room))?;
+            bans.extend(views.iter().map(|ban| match page.plain {
                 true => json!({ "id": ban.id.to_string() }),
-                false => ban_json(board.spec.name.as_str(), ban),
+                false => ban_json(name.as_str(), ban),
             }));
+            place = 0;
+            let goes_on = more.map(|at| (name, at)).or_else(|| Some((*names.peek()?, 0)));
+            if let Some((name, at)) = goes_on.filter(|_| more.is_some() || bans.len() >= PAGE_BANS) {
+                next = json!([name.as_str(), at]);
+                break;
+            }
         }
-        if !found {
-            return Err(format!("there is no jail '{}'", jail.unwrap_or_default()));
-        }
-        Ok(json!({ "bans": bans }))
+        Ok(json!({ "bans": bans, "next": next }))
     }
 
     /// Everything about one id.
