@@ -15,7 +15,7 @@ pub(crate) const STATUS_EXAMPLES: &str = "Examples:\n  \
 
 pub(crate) const BANNED_EXAMPLES: &str = "Examples:\n  \
     stockade banned                  every ban with its jail and end\n  \
-    stockade banned --jail sshd      of one jail\n  \
+    stockade banned sshd             of one jail\n  \
     stockade banned --plain          addresses only, one a line";
 
 /// Words of `status`.
@@ -31,7 +31,6 @@ pub(crate) struct StatusArgs {
 #[derive(Args)]
 pub(crate) struct BannedArgs {
     /// Only this jail
-    #[arg(long)]
     jail: Option<String>,
     /// Addresses only, one a line
     #[arg(long)]
