@@ -11,6 +11,7 @@ use super::spec::{Guard, JailSpec, Protection, ServerSpec};
 use super::tally::Tallies;
 use super::{Change, Judge};
 use crate::decision::{DecisionKind, Origin, Seq};
+use crate::failure::Groups;
 use crate::jail::JailName;
 use crate::time::{BanTime, Span, Timestamp};
 
@@ -126,7 +127,9 @@ impl Judge {
             jail.history.insert(row.id, past);
             return;
         };
-        let about = About { id: row.id, ip: row.ip, time: row.start, matches: row.matches, groups: row.groups };
+        let groups =
+            if jail.spec.ignorecommand.is_some() { row.groups.iter().cloned().collect() } else { Groups::default() };
+        let about = About { id: row.id, ip: row.ip, time: row.start, matches: row.matches, groups };
         let around = Surroundings {
             own: &desk.own,
             names: &desk.names,
@@ -145,7 +148,8 @@ impl Judge {
             jail.history.insert(about.id, past);
             return;
         }
-        let About { id, ip, time, matches, groups } = about;
+        let About { id, ip, time, matches, .. } = about;
+        let groups = row.groups;
         if jail.spec.guard == Guard::Refuse
             && let Some(why) = desk.protection(ip.or(id.net()))
         {
@@ -194,7 +198,7 @@ fn restored_time(spec: &JailSpec, start: Timestamp, stored: StoredTime, now: Tim
         return None;
     }
     let increment = spec.increment.increment;
-    if !increment && over(spec.bantime) {
+    if !increment && stored != StoredTime::Kept && over(spec.bantime) {
         return None;
     }
     let cut = match (increment, spec.bantime, spec.increment.maxtime) {
@@ -206,6 +210,7 @@ fn restored_time(spec: &JailSpec, start: Timestamp, stored: StoredTime, now: Tim
         (StoredTime::Unknown, _) => spec.bantime,
         (StoredTime::Known(BanTime::For(time)), Some(cut)) => BanTime::For(time.min(cut)),
         (StoredTime::Known(BanTime::Permanent), Some(cut)) => BanTime::For(cut),
+        (StoredTime::Kept, _) => BanTime::Permanent,
         (StoredTime::Known(time), None) => time,
     };
     (!over(time)).then_some(time)
@@ -215,6 +220,7 @@ fn past_of(row: &StoredBan, unknown: BanTime) -> Past {
     let bantime = match row.bantime {
         StoredTime::Known(time) => time,
         StoredTime::Unknown => unknown,
+        StoredTime::Kept => BanTime::Permanent,
     };
     Past::new(row.count, row.start, bantime)
 }

@@ -13,8 +13,8 @@ use super::duration::duration;
 use super::filter::Filter;
 use super::notes::{Daily, Level, Note, Notes};
 use super::sessions::Sessions;
-use crate::block::{Block, Position, Stamp};
-use crate::failure::{Batch, Failure, GroupValue, Who};
+use crate::block::{Block, LineEnd, Position, Stamp};
+use crate::failure::{Batch, Failure, GroupValue, Groups, Packer, Who};
 use crate::id::FailureId;
 use crate::jail::JailName;
 use crate::text::repr;
@@ -80,6 +80,26 @@ pub struct Hit {
     pub matches: Vec<Box<str>>,
 }
 
+/// A [`Hit`] as it is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) regex: u32,
+    pub(super) who: Option<Who>,
+    pub(super) ip: Option<FailureId>,
+    pub(super) time: Option<Timestamp>,
+    pub(super) nofail: bool,
+    /// Without those that say who failed, if [`Matcher::terse`] is set.
+    pub(super) groups: Groups,
+    pub(super) matches: Vec<Box<str>>,
+}
+
+impl From<Found> for Hit {
+    fn from(found: Found) -> Hit {
+        let Found { regex, who, ip, time, nofail, groups, matches } = found;
+        Hit { regex, who, ip, time, nofail, groups: groups.to_list(), matches }
+    }
+}
+
 /// All about one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LineReport {
@@ -91,6 +111,8 @@ pub struct LineReport {
     pub prefregex: bool,
     /// Hits, in the order of the failregexes.
     pub hits: Vec<Hit>,
+    /// The same, until somebody asks for [`LineReport::hits`].
+    pub(super) found: Vec<Found>,
     /// 0-based indices of the ignoreregexes that hit.
     pub ignored: Vec<u32>,
     /// A pattern ran out of steps; whether it would have hit is not known.
@@ -142,6 +164,19 @@ pub struct Counters {
     pub long: u64,
 }
 
+/// A pattern that ran out of steps.
+#[derive(Debug)]
+struct Overrun {
+    option: &'static str,
+    index: usize,
+    /// Searches since it was last said.
+    count: u64,
+    quiet_until: Option<Timestamp>,
+}
+
+/// How long nothing more is said of a pattern that ran out of steps.
+const OVERRUN_QUIET: Span = Span::from_secs(24 * 60 * 60);
+
 /// A line divided at its date.
 pub(super) struct Cut<'a> {
     pub(super) before: &'a str,
@@ -173,6 +208,14 @@ pub(super) enum Care {
     Regular,
     /// Its date: it holds no literal that the patterns need.
     Date,
+}
+
+impl LineReport {
+    /// With its hits as they are shown.
+    pub(super) fn shown(mut self) -> LineReport {
+        self.hits = std::mem::take(&mut self.found).into_iter().map(Hit::from).collect();
+        self
+    }
 }
 
 /// A line without its end, and with it if that is a lone `\n`.
@@ -213,9 +256,13 @@ pub struct Matcher {
     /// What the patterns see of the present line, where it is not seen in place.
     pub(super) text: String,
     pub(super) content: String,
-    /// Until when an overrun is only counted.
-    overrun_quiet: Option<Timestamp>,
-    overruns: u64,
+    /// Patterns that ran out of steps; each has one entry.
+    overruns: Vec<Overrun>,
+    /// Where the present line comes from, and the place behind it if that is a file.
+    whence: Option<(Arc<str>, Option<u64>)>,
+    /// Groups that say who failed are left out of what is found.
+    pub(super) terse: bool,
+    pub(super) packer: Packer,
 }
 
 impl Matcher {
@@ -237,8 +284,10 @@ impl Matcher {
             common: Slots::new(),
             text: String::new(),
             content: String::new(),
-            overrun_quiet: None,
-            overruns: 0,
+            overruns: Vec::new(),
+            whence: None,
+            terse: false,
+            packer: Packer::default(),
         }
     }
 
@@ -271,8 +320,9 @@ impl Matcher {
     /// Finds the failures of one block, line by line.
     pub fn block(&mut self, now: Timestamp, block: &Block) -> Batch {
         let filter = Arc::clone(&self.filter);
+        self.terse = true;
         let mut batch = self.empty_batch(block);
-        for line in Lines::new(block) {
+        for line in Lines::new(block, filter.encoding.line_end()) {
             batch.lines = batch.lines.saturating_add(1);
             let report = self.raw_line(&filter, now, block, &line, Care::Whole, LineMode::DAEMON);
             self.add_failures(now, block, &line, report, &mut batch.failures);
@@ -304,6 +354,7 @@ impl Matcher {
         mode: LineMode,
     ) -> LineReport {
         let bytes = line.bytes;
+        self.note_whence(block, line);
         if bytes.len() > LINE_BYTES_MAX {
             self.counters.long += 1;
             if self.notes.today(Daily::LongLine, now) {
@@ -329,6 +380,18 @@ impl Matcher {
         self.look(filter, now, text, stamp, block.in_operation, mode, care)
     }
 
+    /// Keeps where a line comes from, for messages about it.
+    fn note_whence(&mut self, block: &Block, line: &RawLine<'_>) {
+        let end = match &block.begin {
+            Position::Offset(begin) => Some(begin.saturating_add(u64::try_from(line.end).unwrap_or(0))),
+            Position::Cursor { .. } => None,
+        };
+        match &mut self.whence {
+            Some((source, at)) if Arc::ptr_eq(source, &block.source.path) => *at = end,
+            whence => *whence = Some((Arc::clone(&block.source.path), end)),
+        }
+    }
+
     /// Adds what was found in a line of a block to its failures.
     pub(super) fn add_failures(
         &mut self,
@@ -338,10 +401,8 @@ impl Matcher {
         report: LineReport,
         failures: &mut Vec<Failure>,
     ) {
-        for mut hit in report.hits {
+        for hit in report.found {
             let Some(who) = hit.who else { continue };
-            // These are the id already.
-            hit.groups.retain(|(name, _)| !matches!(&**name, "fid" | "ip4" | "ip6" | "dns"));
             self.counters.failures += 1;
             failures.push(Failure {
                 who,
@@ -369,7 +430,8 @@ impl Matcher {
         mode: LineMode,
     ) -> LineReport {
         let filter = Arc::clone(&self.filter);
-        self.look(&filter, now, Text { line: text, ended: None }, stamp, in_operation, mode, Care::Whole)
+        self.terse = false;
+        self.look(&filter, now, Text { line: text, ended: None }, stamp, in_operation, mode, Care::Whole).shown()
     }
 
     /// The way of a line through date, judgement of the date, and patterns.
@@ -552,18 +614,30 @@ impl Matcher {
         }
     }
 
-    /// Counts a search that ran out of steps, and says so at most once a minute.
-    pub(super) fn overrun(&mut self, now: Timestamp, option: &str, index: usize, pattern: &str, bytes: usize) {
+    /// Counts a search that ran out of steps, and says so once a day for each pattern.
+    pub(super) fn overrun(&mut self, now: Timestamp, option: &'static str, index: usize, pattern: &str, bytes: usize) {
         self.counters.exhausted += 1;
-        self.overruns += 1;
-        if self.overrun_quiet.is_some_and(|until| now < until) {
+        let known = self.overruns.iter().position(|o| o.option == option && o.index == index);
+        let at = known.unwrap_or_else(|| {
+            self.overruns.push(Overrun { option, index, count: 0, quiet_until: None });
+            self.overruns.len() - 1
+        });
+        let Some(overrun) = self.overruns.get_mut(at) else { return };
+        overrun.count += 1;
+        if overrun.quiet_until.is_some_and(|until| now < until) {
             return;
         }
-        self.overrun_quiet = Some(now + LAST_DATE);
-        let overruns = std::mem::take(&mut self.overruns);
+        overrun.quiet_until = Some(now + OVERRUN_QUIET);
+        let count = std::mem::take(&mut overrun.count);
+        let whence = match &self.whence {
+            Some((source, Some(end))) => format!(" in {source}, before byte {end}"),
+            Some((source, None)) => format!(" in {source}"),
+            None => String::new(),
+        };
+        let written = self.filter.origin(option, index).map(|place| format!(" ({place})")).unwrap_or_default();
         let text = format!(
-            "[{}] {option} {} ran out of steps on a line of {bytes} bytes, so whether it hits is not known \
-             ({overruns} such searches since the last message): {pattern}",
+            "[{}] {option} {}{written} ran out of steps on a line of {bytes} bytes{whence}, so whether it hits is not \
+             known ({count} such searches since this was last said; it is said once a day): {pattern}",
             self.jail,
             index + 1
         );
@@ -621,6 +695,7 @@ fn iso(filter: &Filter, time: Timestamp) -> String {
 pub(super) struct Lines<'a> {
     rest: &'a [u8],
     at: usize,
+    end: LineEnd,
     stamps: std::slice::Iter<'a, Stamp>,
 }
 
@@ -634,8 +709,8 @@ pub(super) struct RawLine<'a> {
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(block: &'a Block) -> Self {
-        Lines { rest: &block.text, at: 0, stamps: block.stamps.iter() }
+    pub(super) fn new(block: &'a Block, end: LineEnd) -> Self {
+        Lines { rest: &block.text, at: 0, end, stamps: block.stamps.iter() }
     }
 }
 
@@ -646,7 +721,7 @@ impl<'a> Iterator for Lines<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let len = memchr::memchr(b'\n', self.rest).map_or(self.rest.len(), |at| at + 1);
+        let len = self.end.first(self.rest).unwrap_or(self.rest.len());
         let (bytes, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
         self.at += len;

@@ -28,6 +28,7 @@ use stockade_wire::pickle::Exception;
 
 use super::actions::ActionsHandle;
 use super::asker::Asker;
+use super::blacklists::{self, BlacklistHandle};
 use super::board::Board;
 use super::door::First;
 use super::flow::Reach;
@@ -37,6 +38,7 @@ use super::kernel::KernelHandle;
 use super::launch::{Ended, Launch};
 use super::notify::notify;
 use super::operator::{Left, Operator};
+use super::poison::Poison;
 use super::pool::Pool;
 use super::restore;
 use super::room::Room;
@@ -98,7 +100,7 @@ impl Content {
             places.logtarget = target;
         }
         if launch.empty {
-            let database = self.settings.server_text("dbfile").filter(|file| !file.eq_ignore_ascii_case("none"));
+            let database = self.settings.server_text("dbfile").filter(|file| !Places::is_memory(file));
             places.database = database.map(Into::into);
         }
     }
@@ -277,7 +279,16 @@ impl Daemon {
         let asker = Asker::start(Arc::clone(&judge_inbox), actions.clone())?;
         asker.allow_ipv6(server_options::ipv6(&settings));
         log.set_found_most(server_options::found_most(&settings));
+        let guard = GuardHandle::new(Arc::clone(&judge_inbox), server_options::purge_age(&settings));
+        let around = blacklists::Around {
+            judge: Arc::clone(&judge_inbox),
+            store: store.clone(),
+            guard: guard.clone(),
+            log: log.clone(),
+        };
+        let blacklists = BlacklistHandle::start(around, &recovery.snapshots)?;
         let hands = Hands {
+            blacklists: blacklists.clone(),
             store: store.clone(),
             kernel: kernel.clone(),
             actions: actions.clone(),
@@ -289,7 +300,6 @@ impl Daemon {
         let judge_thread = std::thread::Builder::new().name("judge".into()).spawn(move || thread.run())?;
 
         super::notify::keep_watchdog(Arc::clone(&judge_inbox))?;
-        let guard = GuardHandle::new(Arc::clone(&judge_inbox), server_options::purge_age(&settings));
         guard.refresh();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let watcher = Watcher::new(Mode::default()).map_err(|e| anyhow!("{e}"))?;
@@ -298,6 +308,7 @@ impl Daemon {
             store: store.clone(),
             watch: WatchHandle::start(watcher, log.clone())?,
             asker,
+            poison: Poison::open(&super::poison::place(&places.pidfile), &log),
             log: log.clone(),
         };
         let year = jiff::Zoned::now().with_time_zone(zone.clone()).year();
@@ -312,7 +323,7 @@ impl Daemon {
             tree,
             ground,
             Arc::clone(&judge_inbox),
-            (kernel.clone(), actions.clone()),
+            (kernel.clone(), actions.clone(), blacklists.clone()),
             reach,
             guard,
             board.clone(),
@@ -333,7 +344,8 @@ impl Daemon {
         operator.arm(&stage).map_err(|why| anyhow!("the firewall could not be set up: {why}"))?;
         allow(&recovery, &judge_inbox);
         let jails = stage.jails.iter().map(|jail| (jail.spec.name.clone(), jail.spec.evidence)).collect();
-        let wanted = Wanted { jails, others: true, at: super::now() };
+        let kept = blacklists::kept_before(&recovery.snapshots);
+        let wanted = Wanted { jails, others: true, at: super::now(), kept };
         let database = places.database.as_deref();
         let rows = restore::all(database, &store, wanted, &judge_inbox).context("the judge has gone")?;
         if rows > 0 {
@@ -354,6 +366,7 @@ impl Daemon {
             judge: judge_inbox,
             kernel,
             actions,
+            blacklists,
             store,
             board: board.clone(),
             log: log.clone(),

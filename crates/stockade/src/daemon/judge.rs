@@ -12,6 +12,7 @@ use stockade_store::Snapshot;
 
 use super::actions::ActionsHandle;
 use super::asker::Asker;
+use super::blacklists::BlacklistHandle;
 use super::inbox::{Inbox, Taken};
 use super::kernel::KernelHandle;
 use super::store::{StoreHandle, StoreJob};
@@ -74,6 +75,7 @@ pub(crate) struct Hands {
     pub(crate) kernel: KernelHandle,
     pub(crate) actions: ActionsHandle,
     pub(crate) asker: Asker,
+    pub(crate) blacklists: BlacklistHandle,
     pub(crate) log: Log,
 }
 
@@ -233,12 +235,16 @@ impl JudgeThread {
         self.remember_turn();
         let out = &mut self.outputs;
         let mut decided = None;
+        for flush in &out.flushes {
+            self.hands.kernel.flush(flush.jail.clone());
+        }
         if !out.turn.decisions.is_empty() || !out.turn.watermarks.is_empty() {
             let turn = Arc::new(std::mem::take(&mut out.turn));
             if let Some(last) = turn.decisions.last() {
                 self.last_seq = last.seq;
                 super::arrow::pass("judge to kernel");
                 self.hands.kernel.turn(Arc::clone(&turn));
+                self.hands.blacklists.turn(&turn);
                 decided = Some(Arc::clone(&turn));
             }
             super::arrow::pass("judge to store");

@@ -270,6 +270,7 @@ fn stage_jail(
     let sources = sources(jail, ground)?;
     let filter_spec = filter_spec(jail, matches!(sources, Sources::Journal(_)))?;
     let filter = Filter::compile(&filter_spec, &ground.calendar).map_err(Fault::Filter)?;
+    let filter = filter.with_origins(&filter_spec, |option, pattern| jail.origin(option, pattern));
     let (block, actions) = actions(jail, stock, ground)?;
     let spec = JailSpec { evidence: wants_evidence(jail, &actions), ..jail_spec(jail, epoch)? };
     let strict = jail.own("actionorder") != Some("free");
@@ -288,7 +289,7 @@ fn stage_jail(
     })
 }
 
-fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSpec, String> {
+pub(super) fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSpec, String> {
     let encoding = jail.logencoding.as_deref().unwrap_or("auto");
     Ok(FilterSpec {
         prefregex: jail.prefregex.clone().filter(|p| !p.is_empty()),
@@ -415,7 +416,7 @@ pub(crate) fn recognised(settings: &Settings) -> Vec<(ActionSpec, Recognised)> {
 }
 
 /// The actions that are carried out without a shell.
-fn stock_actions(settings: &Settings) -> Vec<StockAction> {
+pub(crate) fn stock_actions(settings: &Settings) -> Vec<StockAction> {
     let plan = |(spec, recognised): (ActionSpec, Recognised)| match recognised {
         Recognised::Accelerated(plan) => {
             Some(StockAction { jail: JailName::new(&spec.jail), name: spec.name, plan: *plan })

@@ -14,6 +14,7 @@ use stockade_core::judge::{Event, StoredBan, StoredTime};
 use stockade_core::{BanTime, Decision, DecisionKind, JailName, Seq, SourceKey, Span, Timestamp, Turn};
 use stockade_store::{Allow, Error, Evidence, FirstLine, Forget, Marks, Snapshot, Store};
 
+use super::blacklists::Kept;
 use super::judge::{JudgeControl, JudgeInbox};
 use crate::log::{Level, Log};
 
@@ -149,6 +150,8 @@ pub(crate) struct Wanted {
     pub(crate) others: bool,
     /// When; who is not banned any more is mere history.
     pub(crate) at: Timestamp,
+    /// Whose bans without an end stay without an end.
+    pub(crate) kept: Kept,
 }
 
 impl Wanted {
@@ -158,11 +161,19 @@ impl Wanted {
         if jail.is_none() && !self.others {
             return None;
         }
-        Some(match jail {
+        let mut row = match jail {
             Some(true) if ban.stands(self.at) => stored(ban.evidence(), ban),
             Some(false) if ban.stands(self.at) => stored(ban.brief(), ban),
             _ => stored(Evidence::default(), ban),
-        })
+        };
+        if row.bantime == StoredTime::Known(BanTime::Permanent) && self.is_kept(&row) {
+            row.bantime = StoredTime::Kept;
+        }
+        Some(row)
+    }
+
+    fn is_kept(&self, row: &StoredBan) -> bool {
+        row.id.net().is_some_and(|net| self.kept.get(&row.jail).is_some_and(|nets| nets.contains(&net)))
     }
 }
 
