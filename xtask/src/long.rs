@@ -146,6 +146,27 @@ const CHECKS: &[Long] = &[
         ["stockade", "protocol", "two_hundred"],
         "20",
     ),
+    of_a_crate(
+        "million",
+        "a million stored bans, whole program: in force within 2.5 s, memory, a ban on top, 100,000 ends at once",
+        30,
+        ["stockade", "endure", "million::"],
+        "50",
+    ),
+    of_a_crate(
+        "storm",
+        "20,000 bans a second for a minute over a million, saved and in the kernel",
+        30,
+        ["stockade", "endure", "storm::"],
+        "50",
+    ),
+    of_a_crate(
+        "kills",
+        "the daemon killed 1,000 times at random moments of a storm of bans",
+        60,
+        ["stockade", "endure", "kills::"],
+        "20",
+    ),
     of_a_crate("store-crash", "killed at every step of 500 random runs", 120, ["stockade-store", "crash", ""], "500"),
     of_a_crate("store-damage", "1,000 damaged databases", 60, ["stockade-store", "damage", "damage_neither"], "1000"),
     Long {
