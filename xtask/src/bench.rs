@@ -1,4 +1,4 @@
-//! How fast: `bench/counts`, `bench/compare` and `bench/plot`, with what they need.
+//! How fast: `bench/counts`, `bench/clients`, `bench/compare` and `bench/plot`, with what they need.
 
 use std::{process::Command, time::Duration};
 
@@ -18,9 +18,14 @@ pub(crate) fn run(lines: &str) -> Result<bool> {
     ensure!(lines.parse::<u32>().is_ok(), "cargo xtask bench takes a number of lines, not '{lines}'");
     tools::ensure()?;
     let environment = roots::ensure()?;
-    steps::step("build", &mut steps::cargo(&["build", "--release", "--package", "stockade-bench"]), LIMIT)?;
+    steps::step(
+        "build",
+        &mut steps::cargo(&["build", "--release", "--package", "stockade-bench", "--package", "stockade"]),
+        LIMIT,
+    )?;
     let mut good = true;
-    for words in [&["bench/counts"][..], &["bench/compare", "--lines", lines], &["bench/plot"]] {
+    let all = [&["bench/counts"][..], &["bench/clients"], &["bench/compare", "--lines", lines], &["bench/plot"]];
+    for words in all {
         let mut command = Command::new("python3");
         command.args(words).envs(environment.iter().map(|(name, value)| (name, value)));
         good &= steps::run(&words.join(" "), &mut command, LIMIT, steps::say)?;

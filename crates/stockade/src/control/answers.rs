@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::{Map, Value, json};
 use stockade_core::judge::{BanView, Judge, TallyView};
@@ -22,6 +22,9 @@ use crate::daemon::judge::{JudgeControl, JudgeInbox};
 use crate::daemon::kernel::KernelHandle;
 use crate::daemon::store::StoreHandle;
 use crate::log::Log;
+
+/// Said to whoever asks too late.
+const STOPPING: &str = "the daemon is stopping";
 
 /// How many problems of one kind `status` shows.
 const PROBLEMS_MAX: usize = 20;
@@ -72,9 +75,14 @@ impl Answers {
         &self,
         look: impl FnOnce(&Judge, Timestamp) -> T + Send + 'static,
     ) -> Result<T, String> {
+        self.look_later(look).recv().map_err(|_| STOPPING.to_owned())
+    }
+
+    /// The same, for who has something else to ask meanwhile.
+    fn look_later<T: Send + 'static>(&self, look: impl FnOnce(&Judge, Timestamp) -> T + Send + 'static) -> Receiver<T> {
         let (sender, receiver) = channel();
         self.judge.control(JudgeControl::Look(Box::new(move |judge, now| drop(sender.send(look(judge, now))))));
-        receiver.recv().map_err(|_| "the daemon is stopping".to_owned())
+        receiver
     }
 
     /// `status` of all, or of one jail.
@@ -88,10 +96,13 @@ impl Answers {
     fn daemon(&self) -> Result<Value, String> {
         let posted = self.board.read();
         let names: Vec<JailName> = posted.jails.iter().map(|jail| jail.spec.name.clone()).collect();
-        let (statuses, health) = self.look(move |judge, _| {
+        // All three threads are asked at once: on a busy machine each answer takes its time.
+        let look = self.look_later(move |judge, _| {
             let statuses: Vec<_> = names.iter().map(|name| (judge.status(name), families(judge, name))).collect();
-            (statuses, judge.health())
-        })?;
+            (statuses, judge.health(), withheld(judge, None))
+        });
+        let (actions, counters) = (self.actions.view_later(), self.kernel.counters());
+        let (statuses, health, withheld) = look.recv().map_err(|_| STOPPING.to_owned())?;
         let mut jails: Vec<Value> = Vec::new();
         for (board, (status, families)) in posted.jails.iter().zip(statuses) {
             let counters = status.map(|s| s.counters).unwrap_or_default();
@@ -112,7 +123,7 @@ impl Answers {
             let part = trouble.action.as_deref().unwrap_or("kernel");
             problems.push(format!("[{}] {}: {part}: {}", trouble.subject.jail, trouble.subject.id, trouble.why));
         }
-        let actions = self.actions.view();
+        let actions = actions.recv().unwrap_or_default();
         problems.extend(actions.iter().flat_map(action_problems).take(PROBLEMS_MAX));
         let state = match (&kernel, kernel.trouble.is_empty(), kernel.unsettled) {
             (k, _, _) if k.dry => "dry run: nobody is banned".to_owned(),
@@ -121,8 +132,8 @@ impl Answers {
             (k, true, n) => format!("{n} of {} bans are not held", k.bans),
         };
         let ok = !kernel.dry && kernel.trouble.is_empty() && kernel.unsettled == 0;
-        let dropped: (u64, u64) =
-            self.kernel.counters().iter().fold((0, 0), |(p, b), count| (p + count.packets, b + count.bytes));
+        let counters = counters.recv().unwrap_or_default();
+        let dropped: (u64, u64) = counters.iter().fold((0, 0), |(p, b), count| (p + count.packets, b + count.bytes));
         Ok(json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
@@ -140,7 +151,7 @@ impl Answers {
             },
             "jails": jails,
             "actions": actions.iter().map(action_json).collect::<Vec<_>>(),
-            "withheld": self.withheld(None)?,
+            "withheld": withheld,
             "problems": problems,
             "lists": self.blacklists.complaints().into_iter().take(PROBLEMS_MAX).collect::<Vec<_>>(),
         }))
@@ -159,9 +170,10 @@ impl Answers {
             });
         };
         let jail_name = board.spec.name.clone();
-        let (status, bans) =
-            self.look(move |judge, _| (judge.status(&jail_name), judge.bans_page(&jail_name, 0, PAGE_BANS)))?;
-        let (mut bans, more) = bans;
+        let (status, (mut bans, more), withheld) = self.look(move |judge, _| {
+            let bans = judge.bans_page(&jail_name, 0, PAGE_BANS);
+            (judge.status(&jail_name), bans, withheld(judge, Some(jail_name.as_str())))
+        })?;
         bans.sort_by_key(|ban| ban.seq);
         let counters = status.map(|s| s.counters).unwrap_or_default();
         let mut jail = Map::new();
@@ -181,7 +193,7 @@ impl Answers {
         let actions = self.actions.view();
         let actions = actions.iter().filter(|action| action.jail == name).map(action_json);
         jail.insert("actions".into(), actions.collect());
-        jail.insert("withheld".into(), self.withheld(Some(name))?);
+        jail.insert("withheld".into(), withheld);
         if let Some(view) = self.blacklists.view(&board.spec.name) {
             jail.insert("blacklist".into(), list_json(&view));
         }
@@ -201,15 +213,6 @@ impl Answers {
             row
         };
         bans.iter().enumerate().map(row).collect()
-    }
-
-    /// Bans that the guard withholds now.
-    fn withheld(&self, only: Option<&str>) -> Result<Value, String> {
-        let only = only.map(str::to_owned);
-        self.look(move |judge, _| {
-            let list = judge.withheld().filter(|(jail, ..)| only.as_deref().is_none_or(|only| jail.as_str() == only));
-            list.map(|(jail, id, why)| json!({ "jail": jail.as_str(), "id": id.to_string(), "why": why })).collect()
-        })
     }
 
     /// All living bans; with `plain` only who is banned.
@@ -399,6 +402,12 @@ impl Answers {
         let rows = Reader::open(path).and_then(|reader| reader.history(id, HISTORY_MAX)).unwrap_or_default();
         rows.iter().map(row_json).collect()
     }
+}
+
+/// Bans that the guard withholds now, of all jails or of one.
+fn withheld(judge: &Judge, only: Option<&str>) -> Value {
+    let list = judge.withheld().filter(|(jail, ..)| only.is_none_or(|only| jail.as_str() == only));
+    list.map(|(jail, id, why)| json!({ "jail": jail.as_str(), "id": id.to_string(), "why": why })).collect()
 }
 
 /// What makes that a ban by stock firewall actions matches nothing, as the tables stand now.

@@ -101,7 +101,7 @@ impl FrontDesk {
         let rights = self.rights(peer);
         let may = match route {
             Route::Now(_) | Route::Ask => rights != Rights::None,
-            Route::Bans | Route::Change | Route::Sleep(_) | Route::Stop => rights == Rights::All,
+            Route::Bans | Route::Change | Route::Sleep(_) | Route::Stop { .. } => rights == Rights::All,
         };
         let command = match request {
             pickle_value::Value::List(items) | pickle_value::Value::Tuple(items) => items,
@@ -132,18 +132,25 @@ impl FrontDesk {
             }
             Route::Change => {
                 self.audit(peer, &shown(&command));
+                if fail2ban::is_call(&command) {
+                    return self.operator.send(move |operator| {
+                        let words = command.clone();
+                        let done = move |answer| respond_original(&log, &words, reply, &answer);
+                        fail2ban::call(operator, &command, Box::new(done));
+                    });
+                }
                 self.operator.send(move |operator| {
                     let answer = fail2ban::change(operator, &command);
                     respond_original(&log, &command, reply, &answer);
                 });
             }
             Route::Sleep(seconds) => self.sleep(seconds, reply),
-            Route::Stop => {
+            Route::Stop { keep } => {
                 self.audit(peer, &shown(&command));
                 let (ender, stopping) = (Arc::clone(&self.end), Arc::clone(&self.stopping));
                 self.operator.send(move |operator| {
                     stopping.store(true, Ordering::Relaxed);
-                    let lift = operator.lift_on_stop();
+                    let lift = !keep && operator.lift_on_stop();
                     // The original answers when it has stopped: whoever waits for that may start it anew at once.
                     let done = move || reply.send(pickled(&Ok(pickle_value::Value::None)));
                     ender(End::Stop { lift }, Box::new(done));
