@@ -247,9 +247,21 @@ pub(crate) fn check_logpath(
     }
 }
 
-/// Findings about a log that is there.
-pub(crate) fn check_log_file(path: &str, spot: &Option<Spot>, jail: &str, findings: &mut Findings) {
-    if std::path::Path::new(path).is_dir() {
+/// Findings about a log that is there. Whoever may write in a folder can make a
+/// directory that a pattern matches: that must not switch a jail off.
+pub(crate) fn check_log_file(
+    (path, is_pattern): (&str, bool),
+    spot: &Option<Spot>,
+    jail: &str,
+    findings: &mut Findings,
+) {
+    if !std::path::Path::new(path).is_dir() {
+        return;
+    }
+    if is_pattern {
+        let problem = Problem::new(format!("'{path}' is a directory; the other files are read without it"));
+        findings.add(Severity::Warning, Some(jail), problem.at(spot.clone()));
+    } else {
         let problem =
             Problem::new(format!("'{path}' is a directory, but a log file is meant; the jail cannot read it"));
         findings.add(Severity::Error, Some(jail), problem.at(spot.clone()).help(format!("write {path}/*.log")));

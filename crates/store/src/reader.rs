@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+<<<<<<< HEAD
 use rusqlite::{Connection, Params};
+=======
+use rusqlite::{Connection, OptionalExtension, Params, Row as SqlRow};
+>>>>>>> main
 use stockade_core::{FailureId, JailName, Seq, SourceKey};
 
 use crate::bans::{self, StoredBan};
@@ -11,7 +15,7 @@ use crate::data::Evidence;
 use crate::error::Error;
 use crate::file;
 use crate::lift;
-use crate::row::{COLUMNS, RawRow, Row, sql_int};
+use crate::row::{COLUMNS, Cell, RawRow, Row, sql_int};
 use crate::schema;
 use crate::sources;
 use crate::write::Numbers;
@@ -61,6 +65,7 @@ impl Reader {
         read().map_err(|error| Error::sql(&self.path, error))
     }
 
+<<<<<<< HEAD
     /// What all stored bans of one address tell together, of one jail or of all:
     /// the newest matched lines, oldest first and at most `matches_max`, and the
     /// sum of failures. `None` if there is no such ban.
@@ -103,6 +108,37 @@ impl Reader {
             *matches = older;
         }
         Ok(found)
+=======
+    /// How many decisions are not in the original's tables yet.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub fn backlog(&self) -> Result<u64, Error> {
+        let numbers = Numbers::load(&self.db).map_err(|error| Error::sql(&self.path, error))?;
+        Ok((numbers.last - numbers.projected).max(0).cast_unsigned())
+    }
+
+    /// What the last ban of `id` in `jail` was made of; two look-ups by key.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub fn evidence(&self, jail: &JailName, id: &FailureId) -> Result<Evidence, Error> {
+        let read = || {
+            let tx = self.db.unchecked_transaction()?;
+            let projected = Numbers::load(&tx)?.projected;
+            let key = (jail.as_str(), id.to_string());
+            // What is not in the original's tables yet, is newer.
+            let waiting = "SELECT data FROM stockade_journal
+                 WHERE seq > ?3 AND kind = 1 AND jail = ?1 AND id = ?2 ORDER BY seq DESC LIMIT 1";
+            let mut data = tx.query_row(waiting, (key.0, &key.1, projected), data_of).optional()?;
+            if data.is_none() {
+                let last = "SELECT data FROM bips WHERE jail = ?1 AND ip = ?2";
+                data = tx.query_row(last, (key.0, &key.1), data_of).optional()?;
+            }
+            Ok(data.map(|data| Evidence::read(&data)).unwrap_or_default())
+        };
+        read().map_err(|error| Error::sql(&self.path, error))
+>>>>>>> main
     }
 
     /// The newest decisions, newest first, at most `most`.
@@ -147,8 +183,15 @@ impl Reader {
     }
 }
 
+<<<<<<< HEAD
 /// The name of the count in the column `data`.
 const FAILURES: &[u8] = b"\"failures\"";
+=======
+/// The bytes of the only column.
+fn data_of(row: &SqlRow<'_>) -> rusqlite::Result<Vec<u8>> {
+    Ok(Cell::from(row.get_ref(0)?).bytes().unwrap_or_default().to_vec())
+}
+>>>>>>> main
 
 fn limit(most: usize) -> i64 {
     i64::try_from(most).unwrap_or(i64::MAX)

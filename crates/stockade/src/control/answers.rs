@@ -293,9 +293,19 @@ impl Answers {
             let held = self.actions.held(jail, &ban.id);
             let held = held.iter().map(|(action, words)| json!(format!("{action}: {words}")));
             map.insert("actions".into(), held.collect());
-            map.insert("matches".into(), json!(ban.matches.iter().collect::<Vec<_>>()));
+            map.insert("matches".into(), json!(self.lines(jail, ban)));
         }
         story
+    }
+
+    /// The lines that a ban was made of: the judge's, else those that the database keeps.
+    fn lines(&self, jail: &JailName, ban: &BanView) -> Vec<Box<str>> {
+        if !ban.matches.is_empty() || ban.failures == 0 {
+            return ban.matches.to_vec();
+        }
+        let Some(path) = &self.database else { return Vec::new() };
+        let stored = Reader::open(path).and_then(|reader| reader.evidence(jail, &ban.id));
+        stored.map(|evidence| evidence.matches).unwrap_or_default()
     }
 
     /// Says of a ban that should hold that the kernel lacks it, if it does.

@@ -119,9 +119,11 @@ impl KernelHandle {
         };
         let shared = Arc::new(Shared { jobs: Mutex::default(), wake: Waker::new()?, state: Mutex::new(state) });
         let layout = Layout::default();
+        let mut stock = Stock::new();
+        stock.expect_load();
         let thread = Thread {
             kernel,
-            stock: Stock::new(),
+            stock,
             shared: Arc::clone(&shared),
             judge,
             log,
@@ -341,6 +343,7 @@ impl Thread {
         }
         failed.sort_by_key(|(seq, _)| *seq);
         failed.dedup_by_key(|(seq, _)| *seq);
+        super::arrow::pass("kernel to judge");
         self.judge.control(JudgeControl::Event(Event::Applied { upto, failed }));
     }
 
@@ -421,6 +424,10 @@ impl Thread {
             Ok(Progress::Done(loaded)) => {
                 self.loading = Loading::None;
                 self.trouble(None);
+                let bans = self.kernel.bans() + self.stock.bans();
+                if bans > 0 {
+                    self.log.line(Level::Info, "fail2ban.actions", format!("all bans are in force: {bans}"));
+                }
                 if loaded.refused > 0 {
                     let text = format!("the kernel refused {} bans; they are tried again", loaded.refused);
                     self.log.line(Level::Error, "fail2ban.actions", text);
