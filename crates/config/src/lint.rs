@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::diagnostic::{Findings, Problem, Severity, Spot};
 use crate::ini::{Cell, Entry, Table};
 use crate::load::{Context, FilterTexts};
-use crate::options::{ACTION, DAEMON, FILTER, JAIL, Kind, OLD_JAILS, OLD_OPTIONS, OptionRow};
+use crate::options::{ACTION, DAEMON, FILTER, JAIL, Kind, OLD_JAILS, OLD_OPTIONS, OptionRow, SHORT};
 use crate::ordered::Ordered;
 use crate::resource::{Reader, Resource};
 use crate::text::{lower, nearest};
@@ -120,7 +120,8 @@ impl NameCheck {
         let jail = (section != "DEFAULT" && section != "Definition").then_some(section);
         let rows = || if section == "Definition" { DAEMON.iter().chain(&[]) } else { JAIL.iter().chain(FILTER) };
         for (key, entry) in table.iter().take(MAX_NAMES) {
-            if key.starts_with("known/") || key.starts_with("stockade.") || rows().any(|row| row.name == &**key) {
+            let own = key.starts_with("stockade.") || SHORT.iter().any(|(short, _)| *short == &**key);
+            if own || key.starts_with("known/") || rows().any(|row| row.name == &**key) {
                 continue;
             }
             let spot = entry.origin.name_spot();

@@ -7,7 +7,7 @@ use crate::filter::{set, to_value};
 use crate::ini::Cell;
 use crate::interpolate::Got;
 use crate::jail::OwnValues;
-use crate::options::{Kind, OWN, OwnRow, Scope};
+use crate::options::{Kind, OWN, OwnRow, SHORT, Scope};
 use crate::resource::{Reader, Resource};
 use crate::text::nearest;
 
@@ -62,7 +62,12 @@ pub(crate) fn read(
     let mut values = OwnValues::new();
     for row in OWN.iter().filter(|row| row.scope == scope) {
         let default = profile.default_of(row);
-        let cell = match resource.get(section, row.name, None, &reader.budget)? {
+        let short = SHORT.iter().find(|(_, name)| *name == row.name).map(|(short, _)| *short);
+        let got = match (resource.get(section, row.name, None, &reader.budget)?, short) {
+            (Got::NoOption, Some(short)) => resource.get(section, short, None, &reader.budget)?,
+            (got, _) => got,
+        };
+        let cell = match got {
             Got::Value(entry) => {
                 let text = entry.value.as_text().unwrap_or("");
                 check(row, text).unwrap_or_else(|help| {

@@ -4,6 +4,7 @@
 //! `ARCHITECTURE.md` for who owns what.
 #![forbid(unsafe_code)]
 
+mod blacklist;
 mod cli;
 mod control;
 mod daemon;

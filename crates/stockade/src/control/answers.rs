@@ -13,7 +13,9 @@ use stockade_core::judge::{BanView, Judge, TallyView};
 use stockade_core::{DecisionKind, FailureId, JailName, Net, Timestamp};
 use stockade_store::{Reader, Row};
 
+use crate::blacklist::Lists;
 use crate::daemon::actions::{ActionView, ActionsHandle};
+use crate::daemon::blacklists::{BlacklistHandle, ListView};
 use crate::daemon::board::{Board, JailBoard};
 use crate::daemon::judge::{JudgeControl, JudgeInbox};
 use crate::daemon::kernel::KernelHandle;
@@ -34,6 +36,7 @@ pub(crate) struct Answers {
     pub(crate) judge: Arc<JudgeInbox>,
     pub(crate) kernel: KernelHandle,
     pub(crate) actions: ActionsHandle,
+    pub(crate) blacklists: BlacklistHandle,
     pub(crate) store: StoreHandle,
     pub(crate) board: Board,
     pub(crate) log: Log,
@@ -117,6 +120,7 @@ impl Answers {
             "actions": actions.iter().map(action_json).collect::<Vec<_>>(),
             "withheld": self.withheld(None)?,
             "problems": problems,
+            "lists": self.blacklists.complaints().into_iter().take(PROBLEMS_MAX).collect::<Vec<_>>(),
         }))
     }
 
@@ -153,6 +157,9 @@ impl Answers {
         let actions = actions.iter().filter(|action| action.jail == name).map(action_json);
         jail.insert("actions".into(), actions.collect());
         jail.insert("withheld".into(), self.withheld(Some(name))?);
+        if let Some(view) = self.blacklists.view(&board.spec.name) {
+            jail.insert("blacklist".into(), list_json(&view));
+        }
         jail.insert("bans".into(), bans.iter().map(|ban| ban_json(name, ban)).collect());
         Ok(Value::Object(jail))
     }
@@ -247,10 +254,12 @@ impl Answers {
     fn ban_story(&self, jail: &JailName, ban: &BanView) -> Value {
         let mut story = ban_json(jail.as_str(), ban);
         if let Some(map) = story.as_object_mut() {
-            let mut because = if ban.failures == 0 {
-                "it was banned by hand".to_owned()
-            } else {
-                format!("{} failures were counted", ban.failures)
+            let keeps = |net| self.blacklists.view(jail)?.keeps(net);
+            let mut because = match ban.id.net().and_then(keeps) {
+                Some(place) if ban.failures == 0 => format!("kept by {place}"),
+                Some(place) => format!("kept by {place}; {} failures were counted", ban.failures),
+                None if ban.failures == 0 => "it was banned by hand".to_owned(),
+                None => format!("{} failures were counted", ban.failures),
             };
             if ban.restored {
                 because += "; taken up again at start";
@@ -346,6 +355,12 @@ fn action_json(action: &ActionView) -> Value {
     let ActionView { jail, name, commands, failures, bans, waiting, running_secs, trouble, said } = action;
     json!({ "jail": jail, "name": name, "commands": commands, "failures": failures, "bans": bans, "waiting": waiting,
         "running_secs": running_secs, "trouble": trouble, "said": said })
+}
+
+fn list_json(view: &ListView) -> Value {
+    let path = |of: fn(&Lists) -> &PathBuf| view.lists.as_ref().map(|lists| of(lists).display().to_string());
+    json!({ "path": path(|lists| &lists.list), "bans": view.bans, "written": view.written.map(Timestamp::secs),
+        "keep": path(|lists| &lists.keep), "kept": view.kept.len(), "complaints": view.complaints })
 }
 
 /// How a jail is doing, in words.

@@ -28,6 +28,7 @@ use stockade_wire::pickle::Exception;
 
 use super::actions::ActionsHandle;
 use super::asker::Asker;
+use super::blacklists::{self, BlacklistHandle};
 use super::board::Board;
 use super::door::First;
 use super::flow::Reach;
@@ -267,7 +268,7 @@ impl Daemon {
             log.warning(dry_words(launch));
         }
         let zone = jiff::tz::TimeZone::system();
-        let (store, recovery, streamed) = open_store(&places, &settings, &log)?;
+        let (store, recovery, mut streamed) = open_store(&places, &settings, &log)?;
         let kernel = open_kernel(dry_run, &log)?;
         let judge_inbox = super::judge::inbox();
         let store = StoreHandle::start(store, Arc::clone(&judge_inbox), log.clone())?;
@@ -277,7 +278,16 @@ impl Daemon {
         let asker = Asker::start(Arc::clone(&judge_inbox), actions.clone())?;
         asker.allow_ipv6(server_options::ipv6(&settings));
         log.set_found_most(server_options::found_most(&settings));
+        let guard = GuardHandle::new(Arc::clone(&judge_inbox), server_options::purge_age(&settings));
+        let around = blacklists::Around {
+            judge: Arc::clone(&judge_inbox),
+            store: store.clone(),
+            guard: guard.clone(),
+            log: log.clone(),
+        };
+        let blacklists = BlacklistHandle::start(around, &recovery.snapshots)?;
         let hands = Hands {
+            blacklists: blacklists.clone(),
             store: store.clone(),
             kernel: kernel.clone(),
             actions: actions.clone(),
@@ -289,7 +299,6 @@ impl Daemon {
         let judge_thread = std::thread::Builder::new().name("judge".into()).spawn(move || thread.run())?;
 
         super::notify::keep_watchdog(Arc::clone(&judge_inbox))?;
-        let guard = GuardHandle::new(Arc::clone(&judge_inbox), server_options::purge_age(&settings));
         guard.refresh();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let watcher = Watcher::new(Mode::default()).map_err(|e| anyhow!("{e}"))?;
@@ -313,7 +322,7 @@ impl Daemon {
             tree,
             ground,
             Arc::clone(&judge_inbox),
-            (kernel.clone(), actions.clone()),
+            (kernel.clone(), actions.clone(), blacklists.clone()),
             reach,
             guard,
             board.clone(),
@@ -333,6 +342,7 @@ impl Daemon {
         }
         operator.arm(&stage).map_err(|why| anyhow!("the firewall could not be set up: {why}"))?;
         allow(&recovery, &judge_inbox);
+        blacklists::hold(&mut streamed, &recovery.snapshots);
         restore(&streamed, &judge_inbox)?;
         drop(streamed);
         kernel.settle();
@@ -350,6 +360,7 @@ impl Daemon {
             judge: judge_inbox,
             kernel,
             actions,
+            blacklists,
             store,
             board: board.clone(),
             log: log.clone(),

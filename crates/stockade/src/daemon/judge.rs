@@ -12,6 +12,7 @@ use stockade_store::Snapshot;
 
 use super::actions::ActionsHandle;
 use super::asker::Asker;
+use super::blacklists::BlacklistHandle;
 use super::inbox::{Inbox, Taken};
 use super::kernel::KernelHandle;
 use super::store::{StoreHandle, StoreJob};
@@ -74,6 +75,7 @@ pub(crate) struct Hands {
     pub(crate) kernel: KernelHandle,
     pub(crate) actions: ActionsHandle,
     pub(crate) asker: Asker,
+    pub(crate) blacklists: BlacklistHandle,
     pub(crate) log: Log,
 }
 
@@ -236,6 +238,7 @@ impl JudgeThread {
             if let Some(last) = turn.decisions.last() {
                 self.last_seq = last.seq;
                 self.hands.kernel.turn(Arc::clone(&turn));
+                self.hands.blacklists.turn(&turn);
                 decided = Some(Arc::clone(&turn));
             }
             self.hands.store.send(StoreJob::Turn(turn));

@@ -4,6 +4,7 @@ pub(crate) mod actions;
 pub(crate) mod actor;
 mod apart;
 mod asker;
+pub(crate) mod blacklists;
 pub(crate) mod board;
 mod boot;
 mod door;

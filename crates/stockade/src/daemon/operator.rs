@@ -18,6 +18,7 @@ use stockade_wire::pickle::Exception;
 
 use super::actions::{ActionsHandle, How};
 use super::actor::{Actor, Around, Past};
+use super::blacklists::{BlacklistHandle, ListSpec};
 use super::board::{Board, JailBoard, Posted};
 use super::flow::{Reach, Reader, SourceRun};
 use super::guard::GuardHandle;
@@ -27,6 +28,7 @@ use super::server_options;
 use super::snapshot::Saved;
 use super::stage::{self, Ground, Sources, Stage, StagedJail};
 use super::store::StoreJob;
+use crate::blacklist::Lists;
 use crate::places::Tree;
 use crate::settings::{JailSettings, Settings};
 
@@ -81,6 +83,7 @@ pub(crate) struct Operator {
     pub(crate) judge: Arc<JudgeInbox>,
     pub(crate) kernel: KernelHandle,
     pub(crate) actions: ActionsHandle,
+    pub(crate) blacklists: BlacklistHandle,
     pub(crate) reach: Reach,
     pub(crate) guard: GuardHandle,
     pub(crate) board: Board,
@@ -108,7 +111,7 @@ impl Operator {
         tree: Tree,
         ground: Ground,
         judge: Arc<JudgeInbox>,
-        (kernel, actions): (KernelHandle, ActionsHandle),
+        (kernel, actions, blacklists): (KernelHandle, ActionsHandle, BlacklistHandle),
         reach: Reach,
         guard: GuardHandle,
         board: Board,
@@ -119,6 +122,7 @@ impl Operator {
             judge,
             kernel,
             actions,
+            blacklists,
             reach,
             guard,
             board,
@@ -320,6 +324,7 @@ impl Operator {
         let marks = Marks { jails: Some(names), ..Marks::default() };
         self.reach.store.send(StoreJob::Marks(Box::new(marks)));
         self.open_sources();
+        self.keep_lists();
         // What an earlier process left is true only once.
         let off = std::mem::take(&mut self.off);
         self.left.retain(|name, left| {
@@ -328,6 +333,20 @@ impl Operator {
             off.iter().any(|(off, _)| off == name.as_str())
         });
         self.off = off;
+    }
+
+    /// Tells which jails have plain lists. A dry run writes none.
+    fn keep_lists(&self) {
+        if self.ground.dry_run {
+            return;
+        }
+        let off = |name: &JailName| self.off.iter().any(|(off, _)| off == name.as_str());
+        let running = || self.jails.iter().map(|jail| &jail.staged).filter(|staged| !off(&staged.spec.name));
+        let lists = running().filter_map(|staged| {
+            let lists = Lists::of(staged.from.own("blacklist")?, staged.spec.name.as_str())?;
+            Some(ListSpec { lists, jail: staged.spec.clone() })
+        });
+        self.blacklists.set(lists.collect(), running().map(|staged| staged.spec.name.clone()).collect());
     }
 
     /// A jail that runs gets its new options.
@@ -657,6 +676,7 @@ impl Operator {
         if lift {
             drop(self.command(Command::Repeal { jail: None }));
         }
+        self.blacklists.close();
         self.judge.close();
         if let Some(judge) = judge {
             drop(judge.join());

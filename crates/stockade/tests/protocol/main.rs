@@ -19,6 +19,7 @@ mod exporter;
 mod faults;
 mod hostile;
 mod load;
+mod stock;
 
 use stockade_original::{newest, older};
 
@@ -33,5 +34,19 @@ fn clients_of_1_1_0_see_no_difference() {
 fn clients_of_1_0_2_see_no_difference() {
     if let Some(installed) = older("clients_of_1_0_2_see_no_difference") {
         both::compare("1.0.2", &installed.root);
+    }
+}
+
+#[test]
+fn clients_see_no_difference_on_the_stock_tree_of_1_1_0() {
+    if let Some(installed) = newest("clients_see_no_difference_on_the_stock_tree_of_1_1_0") {
+        stock::compare("1.1.0", &installed.root);
+    }
+}
+
+#[test]
+fn clients_see_no_difference_on_the_stock_tree_of_1_0_2() {
+    if let Some(installed) = older("clients_see_no_difference_on_the_stock_tree_of_1_0_2") {
+        stock::compare("1.0.2", &installed.root);
     }
 }
