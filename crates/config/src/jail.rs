@@ -346,7 +346,7 @@ impl JailReader {
             }
             for path in found {
                 if Path::new(&path).exists() {
-                    lint::check_log_file(&path, &spot, name, &mut reader.findings);
+                    lint::check_log_file((&path, path != pattern), &spot, name, &mut reader.findings);
                     let command = ["set", name, "addlogpath", &path, place];
                     paths.push(command.map(Value::from).to_vec());
                 } else {

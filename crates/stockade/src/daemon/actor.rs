@@ -106,6 +106,12 @@ impl Actor {
         })
     }
 
+    /// Before its first block comes: part of a source was decided about in another life, and is only counted.
+    pub(crate) fn replay(&self, past: Past) {
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        work.past.insert(past.source.clone(), past);
+    }
+
     /// Whose matcher it is.
     pub(crate) fn jail(&self) -> &JailName {
         &self.jail

@@ -133,7 +133,7 @@ fn fault(found: &[Failure], sample: &Sample, dated: Option<Timestamp>, faults: &
 }
 
 fn is_nofail(failure: &Failure) -> bool {
-    failure.groups.iter().any(|(name, value)| **name == *"nofail" && !text(value).is_empty())
+    failure.groups.iter().any(|(name, value)| name == "nofail" && !text(&value).is_empty())
 }
 
 fn text(value: &GroupValue) -> &str {
@@ -153,10 +153,10 @@ fn differs(failure: &Failure, sample: &Sample, dated: Option<Timestamp>) -> Opti
         Who::Name(name) => name.to_string(),
     };
     for (key, value) in &sample.expected {
-        let group = failure.groups.iter().find(|(name, _)| **name == *key.as_str()).map(|(_, value)| value);
-        let right = match (key.as_str(), group) {
+        let group = failure.groups.iter().find(|(name, _)| *name == key.as_str()).map(|(_, value)| value);
+        let right = match (key.as_str(), &group) {
             ("match" | "desc" | "constraint" | "time", _) => true,
-            (_, Some(GroupValue::Text(text))) => value == &**text,
+            (_, Some(GroupValue::Text(text))) => *value == **text,
             (_, Some(GroupValue::List(list))) => {
                 let mut wanted: Vec<_> = value.as_array().into_iter().flatten().map(|v| v.as_str()).collect();
                 wanted.sort_unstable();
