@@ -57,6 +57,7 @@ pub(super) struct Sessions {
     queue: VecDeque<(usize, u64)>,
     serial: u64,
     /// What was remembered of sessions that are gone: its memory is used again.
+    #[expect(clippy::vec_box, reason = "they come from rooms and go back there in their boxes")]
     spare: Vec<Box<Data>>,
 }
 
@@ -88,7 +89,7 @@ impl Session {
 const SPARE_MAX: usize = 8;
 
 /// Where a merged failure came from and goes back to.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Home {
     /// Remembered in this room.
     Room(usize),
