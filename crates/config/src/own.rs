@@ -7,7 +7,7 @@ use crate::filter::{set, to_value};
 use crate::ini::Cell;
 use crate::interpolate::Got;
 use crate::jail::OwnValues;
-use crate::options::{Kind, OWN, OwnRow, Scope};
+use crate::options::{Kind, OWN, OwnRow, SHORT, Scope};
 use crate::resource::{Reader, Resource};
 use crate::text::nearest;
 
@@ -62,11 +62,21 @@ pub(crate) fn read(
     let mut values = OwnValues::new();
     for row in OWN.iter().filter(|row| row.scope == scope) {
         let default = profile.default_of(row);
-        let cell = match resource.get(section, row.name, None, &reader.budget)? {
+        let short = SHORT.iter().find(|(_, name)| *name == row.name).map(|(short, _)| *short);
+        let got = match (resource.get(section, row.name, None, &reader.budget)?, short) {
+            (Got::NoOption, Some(short)) => resource.get(section, short, None, &reader.budget)?,
+            (got, _) => got,
+        };
+        let cell = match got {
             Got::Value(entry) => {
                 let text = entry.value.as_text().unwrap_or("");
                 check(row, text).unwrap_or_else(|help| {
-                    let problem = Problem::new(format!("{} = '{text}' is not known; '{default}' holds", row.name));
+                    let problem = match row.kind {
+                        Kind::Path => {
+                            Problem::new(format!("{} = '{text}' is no file's path, so there is none", row.name))
+                        }
+                        _ => Problem::new(format!("{} = '{text}' is not known; '{default}' holds", row.name)),
+                    };
                     let problem = problem.at(entry.origin.spot(text, 0)).help(help);
                     reader.findings.add(Severity::Warning, (scope == Scope::Jail).then_some(section), problem);
                     plain(row, default)
@@ -97,6 +107,9 @@ fn check(row: &OwnRow, text: &str) -> Result<Cell, String> {
             Some(choice) => Ok(Cell::text(choice)),
             None => Err(format!("one of {}", choices.join(", "))),
         },
+        Kind::Path if !text.is_empty() && (!text.starts_with('/') || text.ends_with('/')) => {
+            Err("write a file's path from the root, as in /var/lib/stockade/<name>.blacklist".to_owned())
+        }
         _ => Ok(Cell::text(text)),
     }
 }

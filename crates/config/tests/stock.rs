@@ -88,7 +88,7 @@ fn trees_of_the_originals_own_tests_give_the_same_commands() {
         let ran = original.ask(&json!({"op": "own_trees", "stock": original.tree(), "to": folder}));
         let mut trees: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(trees.len() >= 4, "{version}: only {} trees: {ran}", trees.len());
-        let kept = original.root.join("usr/lib/python3/dist-packages/fail2ban/tests/config");
+        let kept = original.installed.packages().join("fail2ban/tests/config");
         let names = jails(&kept);
         for name in &names {
             let tree = linked(&kept, &format!("{version}-{name}"));

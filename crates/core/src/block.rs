@@ -87,6 +87,27 @@ impl LineEnd {
         }
     }
 
+    /// The lines of `text`, each with its end; the last one may have none.
+    pub fn lines(self, text: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let mut rest = text;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let (line, behind) = rest.split_at_checked(self.first(rest).unwrap_or(rest.len()))?;
+            rest = behind;
+            Some(line)
+        })
+    }
+
+    /// The beginning of the character that this offset into a log stands in, where that is known by its place.
+    pub const fn aligned(self, offset: u64) -> u64 {
+        match self {
+            LineEnd::Byte => offset,
+            LineEnd::Utf16Le | LineEnd::Utf16Be => offset & !1,
+        }
+    }
+
     /// The end of the first of these line feeds that is a pair with its zero.
     fn pairs(self, mut at: impl Iterator<Item = usize>, text: &[u8]) -> Option<usize> {
         at.find_map(|at| {
@@ -130,5 +151,7 @@ mod tests {
         let be = b"\x0a\x41\x01\x0a\x0a\x00\x00\x0a\x00b\x00\x0a\x00c";
         assert_eq!((LineEnd::Utf16Be.first(be), LineEnd::Utf16Be.last(be)), (Some(8), Some(12)));
         assert_eq!(LineEnd::Utf16Be.first(b"\x00"), None);
+        assert_eq!(LineEnd::Utf16Le.lines(le).map(<[u8]>::len).collect::<Vec<_>>(), [8, 4, 2]);
+        assert_eq!(LineEnd::Byte.lines(b"a\n\nb").collect::<Vec<_>>(), [&b"a\n"[..], b"\n", b"b"]);
     }
 }

@@ -24,6 +24,7 @@ use original::{Original, action_of, now, spec_of};
 use stockade_core::{JailName, Net, Span};
 use stockade_enforce::stock::{Stock, StockAction};
 use stockade_enforce::{Held, SetOp};
+use stockade_original::Installed;
 
 const CALLS: [&str; 3] = [
     "nftables-multiport[name=web, port=\"http,https\"]",
@@ -34,7 +35,7 @@ const CALLS: [&str; 3] = [
 fn main() {
     let bans: u32 = std::env::args().nth(1).map_or(2000, |n| n.parse().unwrap());
     let with_original = std::env::args().nth(2).is_none();
-    let (version, root) = trees::roots().into_iter().next().unwrap();
+    let Installed { version, root } = stockade_original::newest("bench_stock").unwrap();
     assert_eq!(run("nft", &["list", "ruleset"]), "", "rules stand here; run it by `unshare -n`");
     let ops: Vec<SetOp> =
         (0..bans).map(|n| SetOp::Ban { jail: jail(), net: address(n), end: now() + Span::from_secs(3600) }).collect();

@@ -4,12 +4,14 @@
 //! `ARCHITECTURE.md` for who owns what.
 #![forbid(unsafe_code)]
 
+mod blacklist;
 mod cli;
 mod control;
 mod daemon;
 mod doctor;
 mod log;
 mod places;
+mod plain_file;
 mod settings;
 
 fn main() -> std::process::ExitCode {

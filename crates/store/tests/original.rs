@@ -1,8 +1,4 @@
 //! fail2ban's own database class on our file and we on its, in turn.
-//!
-//! Needs an unpacked fail2ban: `STOCKADE_F2B_ROOT_102` and `STOCKADE_F2B_ROOT_110`
-//! name folders with `usr/lib/python3/dist-packages/fail2ban` in them; a test
-//! without says that it skipped.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -14,24 +10,13 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use common::{Folder, T0, at, ban, bans, decision, open, source, turn, watermark};
 use stockade_core::{DecisionKind, JailName, Turn};
+use stockade_original::{Installed, both};
 use stockade_store::{FirstLine, Marks, Note};
-
-/// Roots of originals given by the environment.
-fn roots() -> Vec<PathBuf> {
-    let roots: Vec<PathBuf> = ["STOCKADE_F2B_ROOT_102", "STOCKADE_F2B_ROOT_110", "STOCKADE_F2B_ROOT_MASTER"]
-        .iter()
-        .filter_map(|name| std::env::var_os(name).map(PathBuf::from))
-        .collect();
-    if roots.is_empty() {
-        eprintln!("SKIPPED: no STOCKADE_F2B_ROOT_102 or STOCKADE_F2B_ROOT_110 in the environment");
-    }
-    roots
-}
 
 /// What each script begins with.
 const PRELUDE: &str = r"
@@ -68,12 +53,12 @@ db = Fail2BanDb(sys.argv[1])
 
 /// Runs a script with the original's class; returns what it prints.
 #[track_caller]
-fn original(root: &Path, file: &Path, script: &str) -> String {
+fn original(installed: &Installed, file: &Path, script: &str) -> String {
     let output = Command::new("python3")
         .arg("-c")
         .arg(format!("{PRELUDE}{script}\ndb.close()"))
         .arg(file)
-        .env("PYTHONPATH", root.join("usr/lib/python3/dist-packages"))
+        .env("PYTHONPATH", installed.packages())
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("LC_ALL", "C.UTF-8")
         .output()
@@ -93,20 +78,20 @@ fn set(ids: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn each_takes_up_what_the_other_left() {
-    for root in roots() {
+    for installed in both("each_takes_up_what_the_other_left") {
         for crash in [false, true] {
-            there_and_back_twice(&root, crash);
+            there_and_back_twice(&installed, crash);
         }
     }
 }
 
 /// `crash`: ours does not close the file, so that the original finds it in WAL mode.
-fn there_and_back_twice(root: &Path, crash: bool) {
+fn there_and_back_twice(installed: &Installed, crash: bool) {
     let folder = Folder::new();
     let file = folder.file();
     let leave = |store: stockade_store::Store| if crash { drop(store) } else { store.close(at(10)).unwrap() };
     original(
-        root,
+        installed,
         &file,
         "
 db.addJail(sshd); db.addJail(web)
@@ -158,7 +143,7 @@ db.updateJournal(web, 'systemd-journal', T0 + 0.5, '2023-11-14T22:13:20.500000 '
     leave(store);
 
     let seen = original(
-        root,
+        installed,
         &file,
         "
 print(json.dumps(current(sshd, 10)), json.dumps(current(web, 10)))
@@ -196,7 +181,7 @@ db.updateLog(sshd, Log('/var/log/auth.log', 7000, 'aaaa'))
     leave(store);
 
     let seen = original(
-        root,
+        installed,
         &file,
         "
 print(json.dumps([r[0] for r in current(sshd, 50)]), json.dumps([r[0] for r in current(web, 50)]))
@@ -218,12 +203,12 @@ db.purge()
 
 #[test]
 fn the_original_merely_looking_is_no_foreign_period() {
-    for root in roots() {
+    for installed in both("the_original_merely_looking_is_no_foreign_period") {
         let folder = Folder::new();
         let (mut store, _) = open(&folder.file());
         store.commit(&[turn(vec![ban(1, "sshd", "192.0.2.1", 0, 600)])], &Marks::default()).unwrap();
         store.close(at(0)).unwrap();
-        original(&root, &folder.file(), "print(current(sshd, 0))");
+        original(&installed, &folder.file(), "print(current(sshd, 0))");
         let (_, recovery) = open(&folder.file());
         assert!(!recovery.foreign);
     }
@@ -231,10 +216,10 @@ fn the_original_merely_looking_is_no_foreign_period() {
 
 #[test]
 fn our_new_database_has_the_originals_tables() {
-    for root in roots() {
+    for installed in both("our_new_database_has_the_originals_tables") {
         let folder = Folder::new();
         let theirs = folder.0.join("theirs");
-        original(&root, &theirs, "");
+        original(&installed, &theirs, "");
         let ours = folder.file();
         open(&ours).0.close(at(0)).unwrap();
         assert_eq!(shape(&theirs), shape(&ours));
@@ -355,10 +340,10 @@ fn old_versions_are_imported_and_upgraded() {
         assert_eq!(recovery.positions.len(), 1);
         assert_eq!(bans(&mut store).len(), 2);
         store.close(at(0)).unwrap();
-        for root in roots() {
+        for installed in both("old_versions_are_imported_and_upgraded") {
             let theirs = folder.0.join("theirs");
             old(&theirs, version);
-            original(&root, &theirs, "");
+            original(&installed, &theirs, "");
             assert_eq!(content(&file), content(&theirs), "version {version}");
             std::fs::remove_file(&theirs).unwrap();
         }

@@ -161,7 +161,7 @@ fn the_original_gives_the_same_with_our_filters() {
 #[test]
 fn no_line_of_ours_is_one_of_the_originals() {
     for original in original::all("no_line_of_ours_is_one_of_the_originals") {
-        let logs = original.root.join("usr/lib/python3/dist-packages/fail2ban/tests/files/logs");
+        let logs = original.installed.logs();
         let mut theirs = BTreeSet::new();
         for entry in std::fs::read_dir(logs).unwrap() {
             let path = entry.unwrap().path();

@@ -1,6 +1,6 @@
 """Runs an installed fail2ban's own reader and engine, one JSON request per line.
 
-  driver.py DIST_PACKAGES
+  driver.py ROOT
 
 Requests, each with one JSON line as its answer:
   {"op": "load", "dir": D}           the stream as fail2ban-client -d would have it
@@ -13,8 +13,8 @@ Requests, each with one JSON line as its answer:
 import json, logging, os, re, signal, sys, tempfile, time, calendar
 from pprint import pformat
 
-sys.path.insert(0, sys.argv[1])
-sys.dont_write_bytecode = True
+import installed
+
 os.environ["TZ"] = "UTC"
 time.tzset()
 

@@ -98,6 +98,7 @@ impl Judge {
             let own = match ban.bantime {
                 StoredTime::Known(bantime) => Some(bantime),
                 StoredTime::Unknown => None,
+                StoredTime::Kept => Some(BanTime::Permanent),
             };
             let end = own.unwrap_or(jail.spec.bantime).end(ban.start);
             if end < desk.now {

@@ -195,7 +195,7 @@ fn restored_time(spec: &JailSpec, start: Timestamp, stored: StoredTime, now: Tim
         return None;
     }
     let increment = spec.increment.increment;
-    if !increment && over(spec.bantime) {
+    if !increment && stored != StoredTime::Kept && over(spec.bantime) {
         return None;
     }
     let cut = match (increment, spec.bantime, spec.increment.maxtime) {
@@ -207,6 +207,7 @@ fn restored_time(spec: &JailSpec, start: Timestamp, stored: StoredTime, now: Tim
         (StoredTime::Unknown, _) => spec.bantime,
         (StoredTime::Known(BanTime::For(time)), Some(cut)) => BanTime::For(time.min(cut)),
         (StoredTime::Known(BanTime::Permanent), Some(cut)) => BanTime::For(cut),
+        (StoredTime::Kept, _) => BanTime::Permanent,
         (StoredTime::Known(time), None) => time,
     };
     (!over(time)).then_some(time)
@@ -216,6 +217,7 @@ fn past_of(row: &StoredBan, unknown: BanTime) -> Past {
     let bantime = match row.bantime {
         StoredTime::Known(time) => time,
         StoredTime::Unknown => unknown,
+        StoredTime::Kept => BanTime::Permanent,
     };
     Past::new(row.count, row.start, bantime)
 }

@@ -187,6 +187,8 @@ pub enum StoredTime {
     Known(BanTime),
     /// From an upgraded database that did not know (`-2`): the jail decides.
     Unknown,
+    /// For ever, whatever the jail says: the operator's own list has it.
+    Kept,
 }
 
 /// The last stored ban of an id in a jail: one row of `bips`, ended or not.

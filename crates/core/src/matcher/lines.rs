@@ -13,7 +13,7 @@ use super::duration::duration;
 use super::filter::Filter;
 use super::notes::{Daily, Level, Note, Notes};
 use super::sessions::Sessions;
-use crate::block::{Block, Position, Stamp};
+use crate::block::{Block, LineEnd, Position, Stamp};
 use crate::failure::{Batch, Failure, GroupValue, Groups, Packer, Who};
 use crate::id::FailureId;
 use crate::jail::JailName;
@@ -164,6 +164,19 @@ pub struct Counters {
     pub long: u64,
 }
 
+/// A pattern that ran out of steps.
+#[derive(Debug)]
+struct Overrun {
+    option: &'static str,
+    index: usize,
+    /// Searches since it was last said.
+    count: u64,
+    quiet_until: Option<Timestamp>,
+}
+
+/// How long nothing more is said of a pattern that ran out of steps.
+const OVERRUN_QUIET: Span = Span::from_secs(24 * 60 * 60);
+
 /// A line divided at its date.
 pub(super) struct Cut<'a> {
     pub(super) before: &'a str,
@@ -243,12 +256,13 @@ pub struct Matcher {
     /// What the patterns see of the present line, where it is not seen in place.
     pub(super) text: String,
     pub(super) content: String,
+    /// Patterns that ran out of steps; each has one entry.
+    overruns: Vec<Overrun>,
+    /// Where the present line comes from, and the place behind it if that is a file.
+    whence: Option<(Arc<str>, Option<u64>)>,
     /// Groups that say who failed are left out of what is found.
     pub(super) terse: bool,
     pub(super) packer: Packer,
-    /// Until when an overrun is only counted.
-    overrun_quiet: Option<Timestamp>,
-    overruns: u64,
 }
 
 impl Matcher {
@@ -270,10 +284,10 @@ impl Matcher {
             common: Slots::new(),
             text: String::new(),
             content: String::new(),
+            overruns: Vec::new(),
+            whence: None,
             terse: false,
             packer: Packer::default(),
-            overrun_quiet: None,
-            overruns: 0,
         }
     }
 
@@ -308,7 +322,7 @@ impl Matcher {
         let filter = Arc::clone(&self.filter);
         self.terse = true;
         let mut batch = self.empty_batch(block);
-        for line in Lines::new(block) {
+        for line in Lines::new(block, filter.encoding.line_end()) {
             batch.lines = batch.lines.saturating_add(1);
             let report = self.raw_line(&filter, now, block, &line, Care::Whole, LineMode::DAEMON);
             self.add_failures(now, block, &line, report, &mut batch.failures);
@@ -340,6 +354,7 @@ impl Matcher {
         mode: LineMode,
     ) -> LineReport {
         let bytes = line.bytes;
+        self.note_whence(block, line);
         if bytes.len() > LINE_BYTES_MAX {
             self.counters.long += 1;
             if self.notes.today(Daily::LongLine, now) {
@@ -363,6 +378,18 @@ impl Matcher {
         let stamp = line.stamp.map(|stamp| stamp.time);
         let text = Text { line: line_text, ended };
         self.look(filter, now, text, stamp, block.in_operation, mode, care)
+    }
+
+    /// Keeps where a line comes from, for messages about it.
+    fn note_whence(&mut self, block: &Block, line: &RawLine<'_>) {
+        let end = match &block.begin {
+            Position::Offset(begin) => Some(begin.saturating_add(u64::try_from(line.end).unwrap_or(0))),
+            Position::Cursor { .. } => None,
+        };
+        match &mut self.whence {
+            Some((source, at)) if Arc::ptr_eq(source, &block.source.path) => *at = end,
+            whence => *whence = Some((Arc::clone(&block.source.path), end)),
+        }
     }
 
     /// Adds what was found in a line of a block to its failures.
@@ -587,18 +614,30 @@ impl Matcher {
         }
     }
 
-    /// Counts a search that ran out of steps, and says so at most once a minute.
-    pub(super) fn overrun(&mut self, now: Timestamp, option: &str, index: usize, pattern: &str, bytes: usize) {
+    /// Counts a search that ran out of steps, and says so once a day for each pattern.
+    pub(super) fn overrun(&mut self, now: Timestamp, option: &'static str, index: usize, pattern: &str, bytes: usize) {
         self.counters.exhausted += 1;
-        self.overruns += 1;
-        if self.overrun_quiet.is_some_and(|until| now < until) {
+        let known = self.overruns.iter().position(|o| o.option == option && o.index == index);
+        let at = known.unwrap_or_else(|| {
+            self.overruns.push(Overrun { option, index, count: 0, quiet_until: None });
+            self.overruns.len() - 1
+        });
+        let Some(overrun) = self.overruns.get_mut(at) else { return };
+        overrun.count += 1;
+        if overrun.quiet_until.is_some_and(|until| now < until) {
             return;
         }
-        self.overrun_quiet = Some(now + LAST_DATE);
-        let overruns = std::mem::take(&mut self.overruns);
+        overrun.quiet_until = Some(now + OVERRUN_QUIET);
+        let count = std::mem::take(&mut overrun.count);
+        let whence = match &self.whence {
+            Some((source, Some(end))) => format!(" in {source}, before byte {end}"),
+            Some((source, None)) => format!(" in {source}"),
+            None => String::new(),
+        };
+        let written = self.filter.origin(option, index).map(|place| format!(" ({place})")).unwrap_or_default();
         let text = format!(
-            "[{}] {option} {} ran out of steps on a line of {bytes} bytes, so whether it hits is not known \
-             ({overruns} such searches since the last message): {pattern}",
+            "[{}] {option} {}{written} ran out of steps on a line of {bytes} bytes{whence}, so whether it hits is not \
+             known ({count} such searches since this was last said; it is said once a day): {pattern}",
             self.jail,
             index + 1
         );
@@ -656,6 +695,7 @@ fn iso(filter: &Filter, time: Timestamp) -> String {
 pub(super) struct Lines<'a> {
     rest: &'a [u8],
     at: usize,
+    end: LineEnd,
     stamps: std::slice::Iter<'a, Stamp>,
 }
 
@@ -669,8 +709,8 @@ pub(super) struct RawLine<'a> {
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(block: &'a Block) -> Self {
-        Lines { rest: &block.text, at: 0, stamps: block.stamps.iter() }
+    pub(super) fn new(block: &'a Block, end: LineEnd) -> Self {
+        Lines { rest: &block.text, at: 0, end, stamps: block.stamps.iter() }
     }
 }
 
@@ -681,7 +721,7 @@ impl<'a> Iterator for Lines<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let len = memchr::memchr(b'\n', self.rest).map_or(self.rest.len(), |at| at + 1);
+        let len = self.end.first(self.rest).unwrap_or(self.rest.len());
         let (bytes, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
         self.at += len;

@@ -57,7 +57,7 @@ pub(super) struct Sessions {
     queue: VecDeque<(usize, u64)>,
     serial: u64,
     /// What was remembered of sessions that are gone: its memory is used again.
-    #[expect(clippy::vec_box, reason = "they come from rooms and go back there in their boxes")]
+    #[expect(clippy::vec_box, reason = "boxes that move into sessions and back")]
     spare: Vec<Box<Data>>,
 }
 

@@ -138,7 +138,7 @@ impl Matcher {
         match self.candidates(&filter, block, scan).filter(|_| !mode.all) {
             Some(candidates) => self.walk(&mut walk, scan, candidates),
             None => {
-                for line in Lines::new(block) {
+                for line in Lines::new(block, filter.encoding.line_end()) {
                     self.look_at_line(&mut walk, &line, Care::Whole);
                 }
             }

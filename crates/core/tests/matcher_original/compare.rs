@@ -7,10 +7,10 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use stockade_core::matcher::{Calendar, DatePattern, Filter, FilterSpec, LineMode, LineReport, Matcher, UseDns};
 use stockade_core::{GroupValue, JailName, Span, Timestamp, Who};
+use stockade_original::{Driver, Installed};
 
 use crate::generate::{Random, date, dated, mutate};
 use crate::homemade::{self, Homemade};
-use crate::original::Original;
 
 /// Local zones, as both sides read them.
 const ZONES: &[&str] = &["UTC0", "CET-1CEST,M3.5.0,M10.5.0/3", "EST5EDT,M3.2.0,M11.1.0", "NPT-5:45"];
@@ -77,11 +77,15 @@ enum Lines<'a> {
     Dates,
 }
 
+fn start(installed: &Installed) -> Driver {
+    Driver::start(installed.python(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/matcher_original/original.py")))
+}
+
 /// Compares so many sequences of stock filters on their mutated samples.
-pub(crate) fn run(root: &Path, sequences: u64, seed: u64) {
-    let mut original = Original::start(root);
-    let logs = root.join("usr/lib/python3/dist-packages/fail2ban/tests/files/logs");
-    let mut names: Vec<String> = std::fs::read_dir(root.join("etc/fail2ban/filter.d"))
+pub(crate) fn run(installed: &Installed, sequences: u64, seed: u64) {
+    let mut original = start(installed);
+    let logs = installed.logs();
+    let mut names: Vec<String> = std::fs::read_dir(installed.tree().join("filter.d"))
         .unwrap()
         .filter_map(|entry| entry.unwrap().file_name().into_string().ok()?.strip_suffix(".conf").map(str::to_owned))
         .filter(|name| !name.ends_with("common") && logs.join(name).is_file())
@@ -110,8 +114,8 @@ pub(crate) fn run(root: &Path, sequences: u64, seed: u64) {
 }
 
 /// Compares so many sequences of filters of our own.
-pub(crate) fn run_homemade(root: &Path, sequences: u64, seed: u64) {
-    let mut original = Original::start(root);
+pub(crate) fn run_homemade(installed: &Installed, sequences: u64, seed: u64) {
+    let mut original = start(installed);
     let filters = homemade::all();
     let mut totals = Totals { lines: 0, hits: 0, errors: 0, undecided: 0 };
     for n in 0..sequences {
@@ -125,8 +129,8 @@ pub(crate) fn run_homemade(root: &Path, sequences: u64, seed: u64) {
 }
 
 /// Compares what is cut of so many sequences of lines, and the time of each.
-pub(crate) fn run_dates(root: &Path, sequences: u64, seed: u64) {
-    let mut original = Original::start(root);
+pub(crate) fn run_dates(installed: &Installed, sequences: u64, seed: u64) {
+    let mut original = start(installed);
     let mut totals = Totals { lines: 0, hits: 0, errors: 0, undecided: 0 };
     // Every line hits, and its id is what the patterns see of it.
     let everything = json!({
@@ -141,7 +145,7 @@ pub(crate) fn run_dates(root: &Path, sequences: u64, seed: u64) {
 }
 
 fn sequence(
-    original: &mut Original,
+    original: &mut Driver,
     random: &mut Random,
     options: &Value,
     source: &Lines<'_>,

@@ -17,19 +17,13 @@
 mod compare;
 mod generate;
 mod homemade;
-mod original;
-
-use std::path::PathBuf;
 
 #[test]
 fn the_same_lines_give_the_same_hits() {
-    let Some(root) = std::env::var_os("STOCKADE_F2B_ROOT_110").map(PathBuf::from) else {
-        println!("skipped: STOCKADE_F2B_ROOT_110 names no unpacked fail2ban");
-        return;
-    };
+    let Some(installed) = stockade_original::newest("the_same_lines_give_the_same_hits") else { return };
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     let sequences = 40 * number("STOCKADE_LONG").unwrap_or(1);
-    compare::run_dates(&root, sequences, number("STOCKADE_SEED").unwrap_or(1));
-    compare::run_homemade(&root, sequences, number("STOCKADE_SEED").unwrap_or(1));
-    compare::run(&root, sequences, number("STOCKADE_SEED").unwrap_or(1));
+    compare::run_dates(&installed, sequences, number("STOCKADE_SEED").unwrap_or(1));
+    compare::run_homemade(&installed, sequences, number("STOCKADE_SEED").unwrap_or(1));
+    compare::run(&installed, sequences, number("STOCKADE_SEED").unwrap_or(1));
 }

@@ -10,23 +10,20 @@ template of basic ISO form, and unset groups of a failregex, which do not hide
 those of the prefregex.
 """
 import json
-import logging
 import os
 import signal
 import sys
 import time
 
-root = os.path.abspath(sys.argv[1])
-sys.path.insert(0, os.path.join(root, "usr/lib/python3/dist-packages"))
-sys.dont_write_bytecode = True
+import installed
+
 os.environ["TZ"] = "UTC0"
 time.tzset()
-from fail2ban.client.filterreader import FilterReader  # noqa: E402
 from fail2ban.server import datedetector, strptime, utils  # noqa: E402
 from fail2ban.server.filter import Filter  # noqa: E402
 from fail2ban.server.mytime import MyTime  # noqa: E402
 
-logging.getLogger("fail2ban").setLevel(logging.CRITICAL)
+installed.quiet()
 
 
 class Clock:
@@ -62,25 +59,6 @@ def plain(v):
     if isinstance(v, (set, frozenset)):
         return sorted(v)
     return str(v)
-
-
-def expand(case):
-    reader = FilterReader(case["filter"], "jail", dict(case["options"]), basedir=os.path.join(root, "etc/fail2ban"))
-    reader.read()
-    reader.getOptions({})
-    out = {"prefregex": None, "failregex": [], "ignoreregex": [], "datepattern": None, "maxlines": 1}
-    for command in reader.convert():
-        values = command[3] if command[0] == "multi-set" else [command[3]]
-        for value in values:
-            if command[2] == "addfailregex":
-                out["failregex"].append(value)
-            elif command[2] == "addignoreregex":
-                out["ignoreregex"].append(value)
-            elif command[2] == "maxlines":
-                out["maxlines"] = int(value)
-            elif command[2] in out:
-                out[command[2]] = value
-    return out
 
 
 def fresh(case):
@@ -139,7 +117,7 @@ def main():
     for line in sys.stdin:
         case = json.loads(line)
         if "filter" in case:
-            answer = expand(case)
+            answer = installed.expanded(case["filter"], case["options"])
         elif "new" in case:
             flt = fresh(case)
             answer = {}

@@ -14,37 +14,29 @@
     reason = "a test: it reads logs, runs a reader for their filters, and stops at whatever is wrong"
 )]
 
+mod daemon;
 mod options;
 mod samples;
 
-use std::path::PathBuf;
-
-/// The folder of an unpacked fail2ban, if there is one.
-fn root(variable: &str) -> Option<PathBuf> {
-    let root = std::env::var_os(variable).map(PathBuf::from);
-    if root.is_none() {
-        println!("skipped: {variable} names no unpacked fail2ban");
-    }
-    root
-}
+use stockade_original::{newest, older};
 
 #[test]
 fn samples_of_1_1_0_are_met() {
-    if let Some(root) = root("STOCKADE_F2B_ROOT_110") {
-        samples::check_all(&root, 1_101);
+    if let Some(installed) = newest("samples_of_1_1_0_are_met") {
+        samples::check_all(&installed, 1_101);
     }
 }
 
 #[test]
 fn samples_of_1_0_2_are_met() {
-    if let Some(root) = root("STOCKADE_F2B_ROOT_102") {
-        samples::check_all(&root, 1_067);
+    if let Some(installed) = older("samples_of_1_0_2_are_met") {
+        samples::check_all(&installed, 1_067);
     }
 }
 
 #[test]
 fn blocks_give_what_single_lines_give() {
-    if let Some(root) = root("STOCKADE_F2B_ROOT_110") {
-        samples::check_blocks(&root);
+    if let Some(installed) = newest("blocks_give_what_single_lines_give") {
+        samples::check_blocks(&installed);
     }
 }

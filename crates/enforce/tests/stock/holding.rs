@@ -3,10 +3,11 @@
 use stockade_core::{JailName, Net, Timestamp};
 use stockade_enforce::stock::{Stock, StockAction};
 use stockade_enforce::{Held, OnClose};
+use stockade_original::{Installed, newest};
 
 use crate::common::{in_namespace, run};
 use crate::original::{action_of, net, now, spec_of};
-use crate::{apply, ban, jail, stock_with, trees, unban};
+use crate::{apply, ban, jail, stock_with, unban};
 
 const CALLS: [&str; 3] = [
     "nftables-multiport[name=web, port=\"80,443\", protocol=\"tcp,udp\"]",
@@ -18,7 +19,7 @@ const BANNED: [&str; 4] = ["192.0.2.1", "2001:db8::1", "192.0.2.2", "2001:db8::2
 
 /// Runs the body for each means, in a namespace, with the actions of the newest original.
 fn for_each_means(test: &str, body: impl Fn(&dyn Fn(&str) -> StockAction, &str)) {
-    let Some((_, root)) = trees::roots().into_iter().next() else { return };
+    let Some(Installed { root, .. }) = newest(test) else { return };
     in_namespace(test, || {
         for call in CALLS {
             run("nft", &["flush", "ruleset"]);

@@ -1,9 +1,10 @@
 //! Recognised actions leave in the kernel what the original's own commands leave there.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 #![expect(clippy::disallowed_methods, reason = "runs the original and the firewall's tools")]
 
 #[path = "../common/mod.rs"]
 mod common;
+mod findings;
 mod holding;
 mod original;
 #[path = "../../src/stock/tests/trees.rs"]
@@ -17,6 +18,7 @@ use original::{Original, action_of, net, now, spec_of};
 use stockade_core::{JailName, Span};
 use stockade_enforce::stock::{Stock, StockAction};
 use stockade_enforce::{Held, OnClose, SetOp};
+use stockade_original::Installed;
 
 fn jail() -> JailName {
     JailName::new("j")
@@ -121,11 +123,11 @@ fn same_life(version: &str, root: &Path, call: &str) {
 
 /// The calls of each means, in a namespace of their own.
 fn same_lives(test: &str, calls: &[&str]) {
-    let roots = trees::roots();
+    let roots = stockade_original::both(test);
     in_namespace(test, || {
         // The short form takes each call with one version, in turn; `STOCKADE_LONG` each with all.
         let long = std::env::var_os("STOCKADE_LONG").is_some();
-        for (i, (version, root)) in roots.iter().enumerate() {
+        for (i, Installed { version, root }) in roots.iter().enumerate() {
             for (_, call) in calls.iter().enumerate().filter(|(n, _)| long || n % roots.len() == i) {
                 same_life(version, root, call);
             }

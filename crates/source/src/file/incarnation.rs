@@ -9,6 +9,7 @@ use std::time::UNIX_EPOCH;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags};
 use sha1::{Digest, Sha1};
+use stockade_core::block::LineEnd;
 
 use super::{Bounds, access, md5};
 use crate::note::Anew;
@@ -86,6 +87,7 @@ pub(crate) enum Piece {
 #[derive(Debug)]
 pub(crate) struct Incarnation {
     file: File,
+    line_end: LineEnd,
     inode: Inode,
     /// Time of birth in nanoseconds where the file system tells it, else 0.
     born: u128,
@@ -109,11 +111,12 @@ pub(crate) struct Incarnation {
 
 impl Incarnation {
     /// Opens `path`, positioned at its beginning.
-    pub(crate) fn open(path: &Path) -> Result<Incarnation> {
+    pub(crate) fn open(path: &Path, line_end: LineEnd) -> Result<Incarnation> {
         let (file, meta) = open(path)?;
         let born = meta.created().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_nanos());
         let mut this = Incarnation {
             file,
+            line_end,
             inode: Inode::of(&meta),
             born,
             first: Vec::new(),
@@ -134,6 +137,7 @@ impl Incarnation {
     pub(crate) fn fork(&self, offset: u64, line_max: usize) -> io::Result<Incarnation> {
         let mut fork = Incarnation {
             file: self.file.try_clone()?,
+            line_end: self.line_end,
             inode: self.inode,
             born: self.born,
             first: self.first.clone(),
@@ -160,6 +164,17 @@ impl Incarnation {
 
     pub(crate) fn pos(&self) -> u64 {
         self.pos
+    }
+
+    /// How lines end in it from now on; the position stays the start of a line.
+    pub(crate) fn set_line_end(&mut self, line_end: LineEnd, line_max: usize) -> io::Result<()> {
+        self.line_end = line_end;
+        self.set_pos(self.pos, line_max)
+    }
+
+    /// How lines end in it.
+    pub(crate) fn line_end(&self) -> LineEnd {
+        self.line_end
     }
 
     /// Size of the file now, 0 if that can't be told.
@@ -249,10 +264,10 @@ impl Incarnation {
         if size < self.scanned {
             self.scanned = self.pos;
         }
-        if self.scanned - self.pos >= as_u64(bounds.block) {
+        if self.scanned - self.pos >= as_u64(self.piece(bounds)) {
             return self.scan_on(bounds);
         }
-        let want = usize::try_from(size - self.pos).unwrap_or(usize::MAX).min(bounds.block);
+        let want = usize::try_from(size - self.pos).unwrap_or(usize::MAX).min(self.piece(bounds));
         let mut text = if want == 0 { Vec::new() } else { self.pread(self.pos, want)? };
         // The check comes after the read: what was replaced before or during it shows now.
         if let Some(how) = self.replaced()? {
@@ -261,38 +276,44 @@ impl Incarnation {
         if text.first() == Some(&0) && (self.pos == 0 || self.in_hole) && self.skip_hole()? {
             return Ok(Piece::Working);
         }
-        match memchr::memrchr(b'\n', &text) {
-            Some(last) => {
-                text.truncate(last + 1);
+        match self.line_end.last(&text) {
+            Some(end) => {
+                text.truncate(end);
                 self.accept(text)
             }
-            None if text.len() < bounds.block => {
-                self.scanned = self.pos + as_u64(text.len());
-                Ok(Piece::End)
-            }
             None => {
-                self.scanned = self.pos + as_u64(text.len());
-                self.scan_on(bounds)
+                self.scanned = self.line_end.aligned(self.pos + as_u64(text.len()));
+                if text.len() < self.piece(bounds) { Ok(Piece::End) } else { self.scan_on(bounds) }
             }
         }
+    }
+
+    /// Bytes that are read at once: whole characters.
+    fn piece(&self, bounds: &Bounds) -> usize {
+        let least = self.line_end.bytes().len();
+        bounds.block.max(least) / least * least
     }
 
     /// Looks further for the end of a line that is longer than a block.
     fn scan_on(&mut self, bounds: &Bounds) -> io::Result<Piece> {
         let stop = self.scanned.saturating_add(SCAN_BYTES);
         while self.scanned < stop {
-            let piece = self.pread(self.scanned, bounds.block)?;
+            let piece = self.pread(self.scanned, self.piece(bounds))?;
             if let Some(how) = self.replaced()? {
                 return Ok(Piece::Gone(how));
             }
             if piece.is_empty() {
                 return Ok(Piece::End);
             }
-            let Some(at) = memchr::memchr(b'\n', &piece) else {
-                self.scanned += as_u64(piece.len());
+            let Some(len) = self.line_end.first(&piece) else {
+                let to = self.line_end.aligned(self.scanned + as_u64(piece.len()));
+                if to == self.scanned {
+                    return Ok(Piece::End);
+                }
+                self.scanned = to;
                 continue;
             };
-            let (begin, end) = (self.pos, self.scanned + as_u64(at) + 1);
+            let (begin, end) = (self.pos, self.scanned + as_u64(len));
             let bytes = end - begin;
             if bytes > as_u64(bounds.line) {
                 self.learn_first()?;
@@ -305,7 +326,7 @@ impl Incarnation {
             if let Some(how) = self.replaced()? {
                 return Ok(Piece::Gone(how));
             }
-            if memchr::memchr(b'\n', &text) != text.len().checked_sub(1) {
+            if self.line_end.first(&text) != Some(text.len()) {
                 return Ok(Piece::Gone(Anew::Rewritten));
             }
             return self.accept(text);
@@ -324,11 +345,12 @@ impl Incarnation {
         }
         // Without support by the file system the whole file is data.
         let data = rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(self.pos)).unwrap_or(self.pos);
-        self.pos = data.max(self.pos).min(self.size());
+        self.pos = self.line_end.aligned(data.max(self.pos).min(self.size()));
         let zeros = self.pread(self.pos, HOLE_READ)?;
         let count = zeros.iter().take_while(|b| **b == 0).count();
         self.in_hole = count == zeros.len();
-        self.pos += as_u64(count);
+        // A zero may be half of the first character behind.
+        self.pos = self.line_end.aligned(self.pos + as_u64(count));
         self.scanned = self.pos;
         self.learn_first()?;
         self.load_tail()?;
@@ -435,18 +457,22 @@ impl Incarnation {
     /// The start of the line that `offset` stands in. If it is further back
     /// than `line_max`, that far back: the line is over the bound anyway.
     fn line_start(&self, offset: u64, line_max: usize) -> io::Result<u64> {
-        if offset > 0 && self.pread(offset - 1, 1)? == [0] {
+        let offset = self.line_end.aligned(offset);
+        // Text of two-byte characters is full of single zeros.
+        let zeros = if self.line_end == LineEnd::Byte { 1 } else { HOLE_MIN };
+        let before = offset.saturating_sub(as_u64(zeros));
+        if offset - before == as_u64(zeros) && self.pread(before, zeros)?.iter().all(|b| *b == 0) {
             // The end of a hole.
             return Ok(offset);
         }
         let mut end = offset;
-        let floor = offset.saturating_sub(as_u64(line_max));
+        let floor = self.line_end.aligned(offset.saturating_sub(as_u64(line_max)));
         while end > floor {
             let from = end.saturating_sub(64 << 10).max(floor);
             let len = usize::try_from(end - from).unwrap_or(0);
             let piece = self.pread(from, len)?;
-            if let Some(at) = memchr::memrchr(b'\n', &piece) {
-                return Ok(from + as_u64(at) + 1);
+            if let Some(len) = self.line_end.last(&piece) {
+                return Ok(from + as_u64(len));
             }
             end = from;
         }

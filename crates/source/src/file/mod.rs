@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_core::block::{Block, Position, SourceKey};
+use stockade_core::block::{Block, LineEnd, Position, SourceKey};
 
 pub use self::access::probe;
 pub(crate) use self::incarnation::as_u64;
@@ -115,6 +115,7 @@ pub struct FileReader {
     path: PathBuf,
     name: Arc<str>,
     bounds: Bounds,
+    line_end: LineEnd,
     linger: Duration,
     /// Not used up before the file was there for the first time.
     start: Option<Start>,
@@ -143,11 +144,17 @@ impl FileReader {
 
     /// As [`Self::open`], with other bounds.
     pub fn with_bounds(path: impl Into<PathBuf>, start: Start, bounds: Bounds) -> FileReader {
+        Self::with_line_end(path, start, bounds, LineEnd::Byte)
+    }
+
+    /// As [`Self::with_bounds`], of a log whose lines end in another way.
+    pub fn with_line_end(path: impl Into<PathBuf>, start: Start, bounds: Bounds, line_end: LineEnd) -> FileReader {
         let path = path.into();
         let mut this = FileReader {
             name: path.to_string_lossy().into(),
             path,
             bounds: bounds.sane(),
+            line_end,
             linger: LINGER,
             in_operation: start == Start::Tail,
             start: Some(start),
@@ -183,6 +190,7 @@ impl FileReader {
             path: self.path.clone(),
             name: self.name.clone(),
             bounds: self.bounds,
+            line_end: self.line_end,
             linger: self.linger,
             start: None,
             searched: true,
@@ -202,6 +210,22 @@ impl FileReader {
     /// limit is lifted or moved. For a reader that is to meet the position of another one.
     pub fn set_limit(&mut self, limit: Option<(u64, u64)>) {
         self.limit = limit;
+    }
+
+    /// Lines end so from now on: the log's encoding was set anew.
+    ///
+    /// # Errors
+    /// If the file can't be read; the new lines end so all the same.
+    pub fn set_line_end(&mut self, line_end: LineEnd) -> Result<()> {
+        if self.line_end == line_end {
+            return Ok(());
+        }
+        self.line_end = line_end;
+        let line = self.bounds.line;
+        let late = self.late.iter_mut().map(|late| &mut late.file);
+        let all = late.chain(&mut self.current).chain(&mut self.next);
+        let done: Vec<io::Result<()>> = all.map(|file| file.set_line_end(line_end, line)).collect();
+        done.into_iter().collect::<io::Result<()>>().map_err(|e| self.io("read", e))
     }
 
     /// How long rotated files are still looked at, instead of [`LINGER`].
@@ -426,7 +450,7 @@ impl FileReader {
         if self.passed_over {
             return;
         }
-        let mut new = match Incarnation::open(&self.path) {
+        let mut new = match Incarnation::open(&self.path, self.line_end) {
             Ok(new) => new,
             Err(e) => return self.set_trouble(e),
         };
@@ -542,7 +566,7 @@ impl FileReader {
             })
             .take(SIBLINGS_MAX);
         for entry in siblings {
-            if let Ok(mut file) = Incarnation::open(&entry.path())
+            if let Ok(mut file) = Incarnation::open(&entry.path(), self.line_end)
                 && file.recognise(generation)
             {
                 return Some((entry.path(), file));

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use stockade_core::block::LineEnd;
 use stockade_core::time::Timestamp;
 
 use super::FileReader;
@@ -59,15 +60,16 @@ fn probe(
     since: Timestamp,
     date: &mut dyn FnMut(&[u8]) -> Option<Timestamp>,
 ) -> io::Result<Option<u64>> {
-    let from = middle.saturating_sub(1);
+    let line_end = file.line_end();
+    let from = line_end.aligned(middle.saturating_sub(1));
     let bytes = file.pread(from, PROBE_BYTES)?;
     let mut at = from;
-    let mut lines = bytes.split_inclusive(|b| *b == b'\n');
+    let mut lines = line_end.lines(&bytes);
     // What stands before the first line end belongs to a line that began earlier.
     at += as_u64(lines.next().map_or(0, <[u8]>::len));
     for line in lines.take(PROBE_LINES) {
         let end = at + as_u64(line.len());
-        if at >= high || line.last() != Some(&b'\n') {
+        if at >= high || !is_whole(line_end, line) {
             break;
         }
         if let Some(time) = date(line) {
@@ -89,8 +91,9 @@ fn walk(
     let len = usize::try_from(high.saturating_sub(low)).unwrap_or(0);
     let bytes = file.pread(low, len.saturating_add(PROBE_BYTES))?;
     let (mut begin, mut at) = (low, low);
-    for line in bytes.split_inclusive(|b| *b == b'\n') {
-        if at >= high || line.last() != Some(&b'\n') {
+    let line_end = file.line_end();
+    for line in line_end.lines(&bytes) {
+        if at >= high || !is_whole(line_end, line) {
             break;
         }
         at += as_u64(line.len());
@@ -101,4 +104,9 @@ fn walk(
         }
     }
     Ok(begin)
+}
+
+/// Has the line its end?
+fn is_whole(line_end: LineEnd, line: &[u8]) -> bool {
+    line_end.first(line).is_some()
 }

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
 
+use stockade_core::block::LineEnd;
 use stockade_source::{Bounds, FileReader, Start};
 
 /// Histories of the short form.
@@ -67,6 +68,8 @@ struct World {
     log: PathBuf,
     reader: FileReader,
     bounds: Bounds,
+    /// The log's encoding is what it stands for.
+    line_end: LineEnd,
     lines: Vec<Line>,
     versions: Vec<Version>,
     /// The version at the path, if there is a file.
@@ -100,14 +103,43 @@ fn every_complete_line_comes_out_once_and_in_order() {
     assert!(due * 2 > lines, "the oracle forgives too much: {due} of {lines}");
 }
 
+/// A text in the encoding that a line end stands for.
+fn encoded(line_end: LineEnd, text: &str) -> Vec<u8> {
+    match line_end {
+        LineEnd::Byte => text.into(),
+        LineEnd::Utf16Le => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+        LineEnd::Utf16Be => text.encode_utf16().flat_map(u16::to_be_bytes).collect(),
+    }
+}
+
+/// A character, cut in two if it has two bytes.
+fn halves(line_end: LineEnd, text: &str) -> (Vec<u8>, Vec<u8>) {
+    let bytes = encoded(line_end, text);
+    (bytes[..1].to_vec(), bytes[1..].to_vec())
+}
+
+fn decoded(line_end: LineEnd, bytes: &[u8]) -> String {
+    let units = |unit: fn([u8; 2]) -> u16| {
+        assert_eq!(bytes.len() % 2, 0);
+        String::from_utf16(&bytes.chunks(2).map(|pair| unit([pair[0], pair[1]])).collect::<Vec<_>>()).unwrap()
+    };
+    match line_end {
+        LineEnd::Byte => String::from_utf8(bytes.to_vec()).unwrap(),
+        LineEnd::Utf16Le => units(u16::from_le_bytes),
+        LineEnd::Utf16Be => units(u16::from_be_bytes),
+    }
+}
+
 impl World {
     fn new(seed: u64, dir: PathBuf) -> World {
         let log = dir.join("a.log");
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let block = [1, 5, 40, 400][dice.roll(4) as usize];
         let bounds = Bounds { block, line: 512 };
+        let line_end = [LineEnd::Byte, LineEnd::Utf16Le, LineEnd::Byte, LineEnd::Utf16Be][seed as usize % 4];
         World {
-            reader: FileReader::with_bounds(&log, Start::Head, bounds),
+            reader: FileReader::with_line_end(&log, Start::Head, bounds, line_end),
+            line_end,
             dice,
             dir,
             log,
@@ -164,14 +196,17 @@ impl World {
         let v = &mut self.versions[version];
         let number = match v.unfinished.take() {
             Some(number) => {
-                v.program.write_all(b" end\n").unwrap();
+                let (_, half) = halves(self.line_end, "n");
+                v.program.write_all(&[half, encoded(self.line_end, " end\n")].concat()).unwrap();
                 self.lines[number].due = due;
                 self.lines[number].late = late;
                 number
             }
             None => {
                 let number = self.lines.len();
-                let padding = "x".repeat(self.dice.roll(60) as usize);
+                // In two bytes each of these holds the byte of a line feed, and is none.
+                let one = if self.line_end == LineEnd::Byte { "x" } else { ["\u{a41}", "\u{410a}"][number % 2] };
+                let padding = one.repeat(self.dice.roll(60) as usize);
                 let text = if self.dice.roll(40) == 0 {
                     // Over the bound: left out.
                     self.lines.push(Line { due: Due::May, version, late, delivered: true });
@@ -180,7 +215,7 @@ impl World {
                     self.lines.push(Line { due, version, late, delivered: false });
                     format!("{number} {padding}\n")
                 };
-                self.versions[version].program.write_all(text.as_bytes()).unwrap();
+                self.versions[version].program.write_all(&encoded(self.line_end, &text)).unwrap();
                 number
             }
         };
@@ -193,7 +228,9 @@ impl World {
         let v = &mut self.versions[version];
         if v.unfinished.is_none() {
             let number = self.lines.len();
-            v.program.write_all(format!("{number} begun").as_bytes()).unwrap();
+            let (half, _) = halves(self.line_end, "n");
+            let begun = [encoded(self.line_end, &format!("{number} begu")), half].concat();
+            v.program.write_all(&begun).unwrap();
             v.unfinished = Some(number);
             self.lines.push(Line { due: Due::May, version, late: false, delivered: false });
             self.history.push(format!("line {number} begun in {version}"));
@@ -256,7 +293,7 @@ impl World {
         let header = self.dice.roll(2) == 0;
         let mut program = crate::tester::writer(&self.log);
         if header {
-            program.write_all(b"# the same first line\n").unwrap();
+            program.write_all(&encoded(self.line_end, "# the same first line\n")).unwrap();
         }
         let version = self.versions.len();
         self.versions.push(Version {
@@ -297,7 +334,8 @@ impl World {
             v.forgotten = Some(i) != path;
             v.seen &= Some(i) == path;
         }
-        self.reader = FileReader::with_bounds(&self.log, Start::Resume { generation, offset }, self.bounds);
+        let start = Start::Resume { generation, offset };
+        self.reader = FileReader::with_line_end(&self.log, start, self.bounds, self.line_end);
         self.seen();
     }
 
@@ -322,7 +360,7 @@ impl World {
             match read {
                 Ok(Some(block)) => {
                     let generation = block.source.generation;
-                    for line in String::from_utf8(block.text.to_vec()).unwrap().lines() {
+                    for line in decoded(self.line_end, &block.text).lines() {
                         self.deliver(line, generation);
                     }
                 }

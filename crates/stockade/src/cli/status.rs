@@ -69,6 +69,9 @@ fn show_daemon(status: &Value) {
     for problem in list(status, "problems") {
         say(term::warn(&format!("problem:  {}", problem.as_str().unwrap_or_default())));
     }
+    for complaint in list(status, "lists") {
+        say(term::warn(&format!("list:     {}", complaint.as_str().unwrap_or_default())));
+    }
     say("");
     let rows: Vec<Vec<String>> = list(status, "jails")
         .iter()
@@ -121,11 +124,32 @@ fn show_jail(jail: &Value) {
             say(term::warn(&format!("            ended well but wrote to standard error: {}", text(action, "said"))));
         }
     }
+    if let Some(lists) = jail.get("blacklist") {
+        show_lists(lists);
+    }
     show_withheld(jail);
     let bans = list(jail, "bans");
     if !bans.is_empty() {
         say("");
         ban_table(bans, false);
+    }
+}
+
+fn show_lists(lists: &Value) {
+    if lists.get("path").and_then(Value::as_str).is_some() {
+        let written = match lists.get("written").and_then(Value::as_i64) {
+            Some(at) => format!("{} addresses, written {}", number(lists, "bans"), term::clock(at)),
+            None => "not written yet".to_owned(),
+        };
+        say(format!("  list:     {} ({written})", text(lists, "path")));
+        say(format!("  kept:     {} ({} banned for good by it)", text(lists, "keep"), number(lists, "kept")));
+    }
+    for complaint in list(lists, "complaints").iter().take(COMPLAINTS_MAX) {
+        say(term::warn(&format!("            {}", complaint.as_str().unwrap_or_default())));
+    }
+    let more = list(lists, "complaints").len().saturating_sub(COMPLAINTS_MAX);
+    if more > 0 {
+        say(term::warn(&format!("            and {more} more like these")));
     }
 }
 
@@ -196,6 +220,9 @@ fn ban_table(bans: &[Value], with_jail: bool) {
         term::table(&head, &right, &rows);
     }
 }
+
+/// How much of what is wrong with a list is shown.
+const COMPLAINTS_MAX: usize = 10;
 
 /// From this width on a terminal takes the widest table of bans as it is.
 const FULL_WIDTH: usize = 112;

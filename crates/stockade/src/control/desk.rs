@@ -387,23 +387,55 @@ fn unban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
         let count = if let Outcome::Unbanned { count, .. } = outcome { count } else { 0 };
         return Ok(json!({ "changed": count, "results": [] }));
     }
-    let ids: Vec<FailureId> = args.addresses().into_iter().map(FailureId::parse).collect();
+    let all: Vec<FailureId> = args.addresses().into_iter().map(FailureId::parse).collect();
+    let (mut ids, mut results, mut lifted) = (Vec::new(), Vec::new(), 0);
+    for id in all {
+        let mut keepers = id.net().map(|net| operator.blacklists.keepers(net)).unwrap_or_default();
+        keepers.retain(|(keeper, _)| jail.as_ref().is_none_or(|jail| jail == keeper));
+        if keepers.is_empty() {
+            ids.push(id);
+        } else {
+            let (count, row) = unban_kept(operator, jail.is_some(), &id, &keepers)?;
+            results.push(row);
+            lifted += count;
+        }
+    }
     let command = Command::Unban { jail: jail.clone(), targets: ids.clone() };
     let Outcome::Unbanned { count, absent } = operator.command(command)? else {
         return Err("the jail has gone".to_owned());
     };
     operator.forget(jail.as_ref(), &ids);
     let around = operator.networks_around(ids.iter().filter_map(FailureId::net).collect())?;
-    let results: Vec<Value> = ids
-        .iter()
-        .map(|id| {
-            let missing = absent.contains(id);
-            let mut why = if missing { "it is not banned".to_owned() } else { String::new() };
-            why += &still_held(&around, id.net());
-            json!({ "id": id.to_string(), "done": !missing, "why": why })
-        })
-        .collect();
-    Ok(json!({ "changed": count, "results": results }))
+    results.extend(ids.iter().map(|id| {
+        let missing = absent.contains(id);
+        let mut why = if missing { "it is not banned".to_owned() } else { String::new() };
+        why += &still_held(&around, id.net());
+        json!({ "id": id.to_string(), "done": !missing, "why": why })
+    }));
+    Ok(json!({ "changed": count + lifted, "results": results }))
+}
+
+/// Unbans somebody whom the lists of these jails keep: not there, but (unless
+/// `only` those were meant) in all other jails.
+fn unban_kept(
+    operator: &Operator,
+    only: bool,
+    id: &FailureId,
+    keepers: &[(JailName, String)],
+) -> Result<(u64, Value), String> {
+    let keeps = |name: &JailName| keepers.iter().any(|(keeper, _)| keeper == name);
+    let mut lifted = 0;
+    for other in operator.jail_names().into_iter().filter(|name| !only && !keeps(name)) {
+        let command = Command::Unban { jail: Some(other.clone()), targets: vec![id.clone()] };
+        if let Outcome::Unbanned { count, .. } = operator.command(command)? {
+            lifted += count;
+        }
+        operator.forget(Some(&other), std::slice::from_ref(id));
+    }
+    let places: Vec<String> = keepers.iter().map(|(jail, place)| format!("'{jail}' keeps it, by {place}")).collect();
+    let also = if lifted > 0 { "; it was unbanned in the other jails" } else { "" };
+    let why = format!("{}: remove the line, and it is unbanned{also}", places.join(", "));
+    Ok((lifted, json!({ "id": id.to_string(), "done": false, "why": why })))
 }
 
 /// Says which banned networks hold an address all the same.

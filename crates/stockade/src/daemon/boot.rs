@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use stockade_core::judge::{Command, Event, Judge, StoredBan};
+use stockade_core::judge::{Command, Judge};
 use stockade_core::matcher::Calendar;
 use stockade_core::{JailName, Net, Position, Seq, SourceKey};
 use stockade_enforce::runner::{NewsReader, Runner};
@@ -28,6 +28,7 @@ use stockade_wire::pickle::Exception;
 
 use super::actions::ActionsHandle;
 use super::asker::Asker;
+use super::blacklists::{self, BlacklistHandle};
 use super::board::Board;
 use super::door::First;
 use super::flow::Reach;
@@ -37,12 +38,14 @@ use super::kernel::KernelHandle;
 use super::launch::{Ended, Launch};
 use super::notify::notify;
 use super::operator::{Left, Operator};
+use super::poison::Poison;
 use super::pool::Pool;
+use super::restore;
 use super::room::Room;
 use super::server_options;
 use super::snapshot;
 use super::stage::Ground;
-use super::store::{ROWS_AT_ONCE, StoreHandle, stored};
+use super::store::{StoreHandle, Wanted};
 use super::watch::WatchHandle;
 use crate::cli::RUNNER_WORD;
 use crate::control::answers::Answers;
@@ -97,7 +100,7 @@ impl Content {
             places.logtarget = target;
         }
         if launch.empty {
-            let database = self.settings.server_text("dbfile").filter(|file| !file.eq_ignore_ascii_case("none"));
+            let database = self.settings.server_text("dbfile").filter(|file| !Places::is_memory(file));
             places.database = database.map(Into::into);
         }
     }
@@ -266,7 +269,7 @@ impl Daemon {
             log.warning(dry_words(launch));
         }
         let zone = jiff::tz::TimeZone::system();
-        let (store, recovery, streamed) = open_store(&places, &settings, &log)?;
+        let (store, recovery) = open_store(&places, &settings, &log)?;
         let kernel = open_kernel(dry_run, &log)?;
         let judge_inbox = super::judge::inbox();
         let store = StoreHandle::start(store, Arc::clone(&judge_inbox), log.clone())?;
@@ -276,7 +279,16 @@ impl Daemon {
         let asker = Asker::start(Arc::clone(&judge_inbox), actions.clone())?;
         asker.allow_ipv6(server_options::ipv6(&settings));
         log.set_found_most(server_options::found_most(&settings));
+        let guard = GuardHandle::new(Arc::clone(&judge_inbox), server_options::purge_age(&settings));
+        let around = blacklists::Around {
+            judge: Arc::clone(&judge_inbox),
+            store: store.clone(),
+            guard: guard.clone(),
+            log: log.clone(),
+        };
+        let blacklists = BlacklistHandle::start(around, &recovery.snapshots)?;
         let hands = Hands {
+            blacklists: blacklists.clone(),
             store: store.clone(),
             kernel: kernel.clone(),
             actions: actions.clone(),
@@ -288,7 +300,6 @@ impl Daemon {
         let judge_thread = std::thread::Builder::new().name("judge".into()).spawn(move || thread.run())?;
 
         super::notify::keep_watchdog(Arc::clone(&judge_inbox))?;
-        let guard = GuardHandle::new(Arc::clone(&judge_inbox), server_options::purge_age(&settings));
         guard.refresh();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let watcher = Watcher::new(Mode::default()).map_err(|e| anyhow!("{e}"))?;
@@ -297,6 +308,7 @@ impl Daemon {
             store: store.clone(),
             watch: WatchHandle::start(watcher, log.clone())?,
             asker,
+            poison: Poison::open(&super::poison::place(&places.pidfile), &log),
             log: log.clone(),
         };
         let year = jiff::Zoned::now().with_time_zone(zone.clone()).year();
@@ -311,7 +323,7 @@ impl Daemon {
             tree,
             ground,
             Arc::clone(&judge_inbox),
-            (kernel.clone(), actions.clone()),
+            (kernel.clone(), actions.clone(), blacklists.clone()),
             reach,
             guard,
             board.clone(),
@@ -331,8 +343,14 @@ impl Daemon {
         }
         operator.arm(&stage).map_err(|why| anyhow!("the firewall could not be set up: {why}"))?;
         allow(&recovery, &judge_inbox);
-        restore(&streamed, &judge_inbox)?;
-        drop(streamed);
+        let jails = stage.jails.iter().map(|jail| (jail.spec.name.clone(), jail.spec.evidence)).collect();
+        let kept = blacklists::kept_before(&recovery.snapshots);
+        let wanted = Wanted { jails, others: true, at: super::now(), kept };
+        let database = places.database.as_deref();
+        let rows = restore::all(database, &store, wanted, &judge_inbox).context("the judge has gone")?;
+        if rows > 0 {
+            log.info(format!("stored bans read and decided about: {rows}"));
+        }
         kernel.settle();
         actions.settle();
         operator.commit_armed(stage);
@@ -348,6 +366,7 @@ impl Daemon {
             judge: judge_inbox,
             kernel,
             actions,
+            blacklists,
             store,
             board: board.clone(),
             log: log.clone(),
@@ -423,8 +442,8 @@ fn dry_words(args: &Launch) -> &'static str {
     }
 }
 
-/// Opens the database and reads all stored bans.
-fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store, Recovery, Vec<StoredBan>)> {
+/// Opens the database and reads what a start needs but the stored bans.
+fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store, Recovery)> {
     let path = places.database.clone().unwrap_or_else(|| ":memory:".into());
     if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
         // What can't be made shows as a store that can't save.
@@ -435,7 +454,7 @@ fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store,
         dbmaxmatches: server_options::max_matches(settings),
         ..stockade_store::Options::default()
     };
-    let (mut store, recovery) = Store::open(&path, &options).map_err(|e| anyhow!("{e}"))?;
+    let (store, recovery) = Store::open(&path, &options).map_err(|e| anyhow!("{e}"))?;
     for note in &recovery.notes {
         let level = if matches!(note, Note::Created | Note::TakenOver) { Level::Info } else { Level::Warning };
         log.line(level, "fail2ban.database", note.to_string());
@@ -444,14 +463,7 @@ fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store,
         let who = lifted.net.map_or_else(|| "everybody".to_owned(), |net| net.to_string());
         log.warning(format!("bans of {who} were lifted by `stockade lift` while no daemon ran; they stay lifted"));
     }
-    let mut bans = Vec::new();
-    let read = store.each_ban(|ban| {
-        bans.push(stored(ban));
-    });
-    if let Err(e) = read {
-        log.line(Level::Error, "fail2ban.database", format!("not all stored bans could be read: {e}"));
-    }
-    Ok((store, recovery, bans))
+    Ok((store, recovery))
 }
 
 /// The actions' thread over a runner that waits already.
@@ -482,28 +494,6 @@ fn allow(recovery: &Recovery, judge: &JudgeInbox) {
     let nets: Vec<Net> = recovery.allowed.iter().filter_map(|allow| allow.id.net()).collect();
     if !nets.is_empty() {
         judge.control(JudgeControl::Command(Command::Allow { jail: None, nets }, Box::new(|_| {})));
-    }
-}
-
-/// Hands stored bans to the judge, some at a time, and waits until all are decided about.
-fn restore(bans: &[StoredBan], judge: &Arc<JudgeInbox>) -> Result<()> {
-    for rows in bans.chunks(ROWS_AT_ONCE) {
-        let (sender, receiver) = channel();
-        judge.control(JudgeControl::Event(Event::Restore(rows.to_vec())));
-        judge.control(JudgeControl::Look(Box::new(move |_, _| sender.send(()).unwrap_or_default())));
-        receiver.recv().context("the judge has gone")?;
-    }
-    // What a step leaves over for the next one is done when nothing is due any more.
-    loop {
-        let (sender, receiver) = channel();
-        let look = move |judge: &Judge, now| {
-            let busy = judge.next_deadline().is_some_and(|at| at <= now);
-            sender.send(busy).unwrap_or_default();
-        };
-        judge.control(JudgeControl::Look(Box::new(look)));
-        if !receiver.recv().context("the judge has gone")? {
-            return Ok(());
-        }
     }
 }
 

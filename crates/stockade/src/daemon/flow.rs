@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use stockade_core::matcher::{Filter, Scanner};
-use stockade_core::{Block, SourceKey};
+use stockade_core::{Block, LineEnd, SourceKey};
 use stockade_source::{FileReader, Journal, Note};
 
 use super::actor::{Actor, Reads};
 use super::apart::Apart;
 use super::asker::Asker;
+use super::poison::Poison;
 use super::pool::Pool;
 use super::store::{StoreHandle, StoreJob};
 use super::watch::WatchHandle;
@@ -102,6 +103,7 @@ pub(crate) struct Reach {
     pub(crate) store: StoreHandle,
     pub(crate) watch: WatchHandle,
     pub(crate) asker: Asker,
+    pub(crate) poison: Poison,
     pub(crate) log: Log,
 }
 
@@ -224,6 +226,14 @@ impl SourceRun {
         let apart = std::mem::take(&mut self.readers().apart);
         apart.iter().for_each(|apart| apart.close());
         drop(self.reader.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Lines end so from here on.
+    pub(crate) fn set_line_end(&self, line_end: LineEnd) -> Result<(), stockade_source::Error> {
+        self.with_reader(|reader| match reader {
+            Reader::File(file) => file.set_line_end(line_end),
+            Reader::Journal(_) => Ok(()),
+        })
     }
 
     /// How it is doing.

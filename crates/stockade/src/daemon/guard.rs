@@ -48,6 +48,11 @@ impl GuardHandle {
         self.refresh();
     }
 
+    /// Who must not be banned, as of the last look.
+    pub(crate) fn protected(&self) -> Vec<Protection> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).told.clone()
+    }
+
     /// Looks again, if the last look is too old, and tells the judge what is new.
     pub(crate) fn refresh(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

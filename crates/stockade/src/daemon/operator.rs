@@ -6,32 +6,40 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use stockade_core::judge::{Command, Event, JailChange, JailSpec, Judge, Outcome};
+use stockade_core::judge::{Command, Event, IgnoreEntry, JailChange, JailSpec, Judge, Outcome};
 use stockade_core::matcher::{Filter, LineMode, Matcher};
-use stockade_core::{FailureId, JailName, Net, Position, SourceKey, Timestamp};
+use stockade_core::{FailureId, JailName, LineEnd, Net, Position, SourceKey, Timestamp};
 use stockade_enforce::stock::StockAction;
 use stockade_enforce::{Layout, OnClose};
-use stockade_source::{FileReader, Glob, Journal, JournalStart, Start};
+use stockade_source::{Bounds as FileBounds, FileReader, Glob, Journal, JournalStart, Start};
 use stockade_store::{Allow, Forget, Marks};
 use stockade_wire::Value;
 use stockade_wire::pickle::Exception;
 
 use super::actions::{ActionsHandle, How};
-use super::actor::{Actor, Past};
+use super::actor::{Actor, Around, Past};
+use super::blacklists::{BlacklistHandle, ListSpec};
 use super::board::{Board, JailBoard, Posted};
 use super::flow::{Reach, Reader, SourceRun};
 use super::guard::GuardHandle;
 use super::judge::{JudgeControl, JudgeInbox};
 use super::kernel::KernelHandle;
+use super::restore::Way;
 use super::server_options;
 use super::snapshot::Saved;
 use super::stage::{self, Ground, Sources, Stage, StagedJail};
-use super::store::StoreJob;
+use super::store::{StoreJob, Wanted};
+use crate::blacklist::Lists;
 use crate::places::Tree;
 use crate::settings::{JailSettings, Settings};
 
 /// Logs smaller than this are read from their beginning when they are new to us.
 const SEEK_FROM_BYTES: u64 = 1 << 20;
+
+/// Under which name the original notes its place in the systemd journal: the time of the last entry.
+const THEIR_JOURNAL: &str = "systemd-journal";
+/// The journal's times go by microseconds: the first that the original has not seen.
+const THEIR_JOURNAL_STEP: f64 = 1e-6;
 
 /// What an earlier process left of one jail.
 #[derive(Default)]
@@ -81,6 +89,7 @@ pub(crate) struct Operator {
     pub(crate) judge: Arc<JudgeInbox>,
     pub(crate) kernel: KernelHandle,
     pub(crate) actions: ActionsHandle,
+    pub(crate) blacklists: BlacklistHandle,
     pub(crate) reach: Reach,
     pub(crate) guard: GuardHandle,
     pub(crate) board: Board,
@@ -108,7 +117,7 @@ impl Operator {
         tree: Tree,
         ground: Ground,
         judge: Arc<JudgeInbox>,
-        (kernel, actions): (KernelHandle, ActionsHandle),
+        (kernel, actions, blacklists): (KernelHandle, ActionsHandle, BlacklistHandle),
         reach: Reach,
         guard: GuardHandle,
         board: Board,
@@ -119,6 +128,7 @@ impl Operator {
             judge,
             kernel,
             actions,
+            blacklists,
             reach,
             guard,
             board,
@@ -243,7 +253,8 @@ impl Operator {
     /// Swaps a staged configuration in.
     fn commit(&mut self, stage: Stage, server: server_options::Change) -> Result<(), String> {
         let is_new = |name: &JailName| !self.jails.iter().any(|jail| jail.staged.spec.name == *name);
-        let new: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).filter(is_new).collect();
+        let fresh = stage.jails.iter().filter(|jail| is_new(&jail.spec.name));
+        let new = fresh.map(|jail| (jail.spec.name.clone(), jail.spec.evidence)).collect();
         self.arm(&stage)?;
         self.take_up_again(new)?;
         self.commit_armed(stage);
@@ -251,9 +262,9 @@ impl Operator {
         Ok(())
     }
 
-    /// Jails that come (back) while we run get their stored bans, and go on
-    /// with their logs where they stopped.
-    fn take_up_again(&mut self, new: Vec<JailName>) -> Result<(), String> {
+    /// Jails that come (back) while we run get their stored bans (some with
+    /// their evidence), and go on with their logs where they stopped.
+    fn take_up_again(&mut self, new: Vec<(JailName, bool)>) -> Result<(), String> {
         if new.is_empty() {
             return Ok(());
         }
@@ -261,17 +272,18 @@ impl Operator {
         let (sender, places) = channel();
         self.judge.control(JudgeControl::Places(sender));
         let mut places = places.recv().map_err(|_| gone())?;
-        for name in &new {
+        for (name, _) in &new {
             let marks = places.remove(name).unwrap_or_default();
             let decided = marks.into_iter().map(|mark| (mark.source, mark.to)).collect();
             self.left.insert(name.clone(), Left { decided, ..Left::default() });
         }
-        for rows in self.reach.store.bans(new) {
-            self.judge.control(JudgeControl::Event(Event::Restore(rows)));
+        let jails = new.into_iter().collect();
+        let wanted = Wanted { jails, others: false, at: super::now(), ..Wanted::default() };
+        let mut way = Way::to(&self.judge);
+        for rows in self.reach.store.bans(wanted) {
+            way.send(rows).ok_or_else(gone)?;
         }
-        let (sender, done) = channel();
-        self.judge.control(JudgeControl::Look(Box::new(move |_, _| sender.send(()).unwrap_or_default())));
-        done.recv().map_err(|_| gone())
+        way.end().ok_or_else(gone)
     }
 
     /// The first half of a commit: firewall and judge know the new jails.
@@ -280,6 +292,7 @@ impl Operator {
         if self.layout.as_ref() != Some(&(layout.clone(), stock.clone())) {
             self.kernel.layout(layout.clone(), stock.clone())?;
             self.layout = Some((layout, stock));
+            self.hand_over(stage);
         }
         self.actions.stage(stage.actions());
         let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
@@ -301,6 +314,20 @@ impl Operator {
         Ok(())
     }
 
+    /// Bans of jails that did not block by our own hand, and do now, come into the kernel.
+    fn hand_over(&self, stage: &Stage) {
+        let blocks = |staged: &StagedJail| staged.block.is_some() || !staged.stock.is_empty();
+        for old in self.jails.iter().map(|jail| &jail.staged).filter(|old| !blocks(old)) {
+            if !stage.jails.iter().any(|new| new.spec.name == old.spec.name && blocks(new)) {
+                continue;
+            }
+            let (kernel, name) = (self.kernel.clone(), old.spec.name.clone());
+            // In the judge's own thread, so that no decision comes in between.
+            let look = move |judge: &Judge, _| kernel.take_over(&name, &judge.bans(&name));
+            self.judge.control(JudgeControl::Look(Box::new(look)));
+        }
+    }
+
     /// The second half: matchers and logs.
     pub(crate) fn commit_armed(&mut self, stage: Stage) {
         self.epoch += 1;
@@ -320,6 +347,7 @@ impl Operator {
         let marks = Marks { jails: Some(names), ..Marks::default() };
         self.reach.store.send(StoreJob::Marks(Box::new(marks)));
         self.open_sources();
+        self.keep_lists();
         // What an earlier process left is true only once.
         let off = std::mem::take(&mut self.off);
         self.left.retain(|name, left| {
@@ -328,6 +356,20 @@ impl Operator {
             off.iter().any(|(off, _)| off == name.as_str())
         });
         self.off = off;
+    }
+
+    /// Tells which jails have plain lists. A dry run writes none.
+    fn keep_lists(&self) {
+        if self.ground.dry_run {
+            return;
+        }
+        let off = |name: &JailName| self.off.iter().any(|(off, _)| off == name.as_str());
+        let running = || self.jails.iter().map(|jail| &jail.staged).filter(|staged| !off(&staged.spec.name));
+        let lists = running().filter_map(|staged| {
+            let lists = Lists::of(staged.from.own("blacklist")?, staged.spec.name.as_str())?;
+            Some(ListSpec { lists, jail: staged.spec.clone() })
+        });
+        self.blacklists.set(lists.collect(), running().map(|staged| staged.spec.name.clone()).collect());
     }
 
     /// A jail that runs gets its new options.
@@ -362,15 +404,14 @@ impl Operator {
                 past.push(Past { source: source.clone(), counted, decided: decided.clone() });
             }
         }
-        let actor = Actor::new(
-            name,
-            matcher,
-            past,
-            self.guard.clone(),
-            self.reach.pool.clone(),
-            Arc::clone(&self.judge),
-            self.reach.log.clone(),
-        );
+        let around = Around {
+            guard: self.guard.clone(),
+            pool: self.reach.pool.clone(),
+            judge: Arc::clone(&self.judge),
+            poison: self.reach.poison.clone(),
+            log: self.reach.log.clone(),
+        };
+        let actor = Actor::new(name, matcher, past, around);
         Running { staged, actor, reads: Vec::new() }
     }
 
@@ -409,11 +450,15 @@ impl Operator {
         }
         for (name, readers) in wanted {
             let actors = readers.iter().filter_map(|i| Some(Arc::clone(&self.jails.get(*i)?.actor))).collect();
+            let line_end = self.line_end(&name, &readers);
             if let Some(source) = self.sources.get(&name) {
                 source.attach(actors);
+                if let Err(e) = source.set_line_end(line_end) {
+                    self.reach.log.error(format!("{name}: {e}"));
+                }
                 continue;
             }
-            match self.open(&name, &readers) {
+            match self.open(&name, &readers, line_end) {
                 Ok(reader) => {
                     let source = SourceRun::new(Arc::clone(&name), reader, &self.reach);
                     source.attach(actors);
@@ -427,6 +472,31 @@ impl Operator {
         if let Some(myself) = self.myself.clone() {
             self.reach.watch.globs(globs, Arc::new(move |_new: Vec<PathBuf>| myself.send(Operator::open_sources)));
         }
+        self.watch_lists();
+    }
+
+    /// Has the files of `ignoreip = file:PATH` watched; one that changes is read again.
+    fn watch_lists(&self) {
+        let entries = self.jails.iter().flat_map(|jail| &jail.staged.spec.ignoreip);
+        let mut files: Vec<Arc<str>> = entries
+            .filter_map(|entry| match entry {
+                IgnoreEntry::File { path, .. } => Some(Arc::clone(path)),
+                IgnoreEntry::Net(_) | IgnoreEntry::Name(_) => None,
+            })
+            .collect();
+        files.sort();
+        files.dedup();
+        let (judge, log) = (Arc::clone(&self.judge), self.reach.log.clone());
+        self.reach.watch.lists(
+            files,
+            Arc::new(move |path: &Arc<str>| match super::ignore_file(Path::new(&**path)) {
+                Ok(nets) => {
+                    let event = Event::FileSet { path: Arc::clone(path), nets: nets.into() };
+                    judge.control(JudgeControl::Event(event));
+                }
+                Err(e) => log.warning(format!("ignoreip = file:{path}: {e}; its last content stays in force")),
+            }),
+        );
     }
 
     /// Lets everybody know what is in force.
@@ -437,7 +507,8 @@ impl Operator {
             actor: Arc::clone(&jail.actor),
             sources: jail.reads.iter().filter_map(|name| self.sources.get(name).cloned()).collect(),
             reads: jail.staged.sources != Sources::Nothing,
-            native: jail.staged.block.is_some(),
+            table: jail.staged.block.is_some(),
+            stock: jail.staged.stock.clone(),
             blocks: jail.staged.block.is_some()
                 || !jail.staged.stock.is_empty()
                 || !jail.staged.actions.actions.is_empty(),
@@ -452,8 +523,33 @@ impl Operator {
         });
     }
 
+    /// How lines end in a log, as the `logencoding` of its jails says. A file has one encoding: where they
+    /// differ, one byte is a character (DIVERGENCE (one-encoding-a-file): the original reads it once for each jail).
+    fn line_end(&self, name: &str, readers: &[usize]) -> LineEnd {
+        let jails: Vec<&Running> = readers.iter().filter_map(|i| self.jails.get(*i)).collect();
+        let end = |jail: &Running| jail.staged.filter.line_end();
+        let Some(first) = jails.first().map(|jail| end(jail)) else { return LineEnd::Byte };
+        if jails.iter().all(|jail| end(jail) == first) {
+            return first;
+        }
+        for jail in jails.iter().filter(|jail| end(jail) != LineEnd::Byte) {
+            let encoding = jail.staged.filter_spec.encoding;
+            self.reach.log.error(format!(
+                "jail '{}' sees nothing in {name}: its logencoding is {encoding}, that of other jails on this file is \
+                 not; give all of them the file's encoding",
+                jail.staged.spec.name
+            ));
+        }
+        LineEnd::Byte
+    }
+
     /// Opens a source where its readers left off.
-    fn open(&mut self, name: &Arc<str>, readers: &[usize]) -> Result<Reader, stockade_source::Error> {
+    fn open(
+        &mut self,
+        name: &Arc<str>,
+        readers: &[usize],
+        line_end: LineEnd,
+    ) -> Result<Reader, stockade_source::Error> {
         let jails: Vec<&Running> = readers.iter().filter_map(|i| self.jails.get(*i)).collect();
         let journal = jails.iter().find_map(|jail| match &jail.staged.sources {
             Sources::Journal(options) => Some(options.clone()),
@@ -464,6 +560,12 @@ impl Operator {
         let places = jails.iter().map(|jail| self.place(&jail.staged.spec.name, name)).collect::<Vec<_>>();
         if let Some(options) = journal {
             let start = journal_start(&places, since);
+            let decided = |at: f64| Position::Cursor { cursor: "".into(), at: Timestamp::from_secs_f64(at) };
+            for (jail, at) in jails.iter().filter_map(|jail| Some((jail, self.theirs(jail, THEIR_JOURNAL)?.2))) {
+                let source = SourceKey { path: Arc::clone(name), generation: 0 };
+                let counted = decided(0.0);
+                jail.actor.replay(Past { source, counted, decided: decided(at + THEIR_JOURNAL_STEP) });
+            }
             return Journal::open(*options, start).map(|journal| Reader::Journal(Box::new(journal)));
         }
         let tail = jails.iter().all(|jail| match &jail.staged.sources {
@@ -474,14 +576,22 @@ impl Operator {
             }
             _ => false,
         });
-        let theirs = jails
-            .iter()
-            .filter_map(|jail| self.left.get(&jail.staged.spec.name))
-            .flat_map(|left| &left.theirs)
-            .find(|(path, ..)| **path == **name);
+        let theirs = jails.iter().find_map(|jail| self.theirs(jail, name));
         let start = file_start(&places, theirs, tail);
-        let fresh = start == Start::Head;
-        let mut file = FileReader::open(&**name, start);
+        let mut fresh = start == Start::Head;
+        let open = |start| FileReader::with_line_end(&**name, start, FileBounds::default(), line_end);
+        let mut file = open(start);
+        if theirs.is_some() && file.offset() > 0 {
+            // What it had counted is known to nobody: the lines before its place are counted again, silently.
+            let (source, decided) = (file.key(), file.offset());
+            for jail in &jails {
+                let own = self.theirs(jail, name).map_or(decided, |(_, _, place)| whole(*place).min(decided));
+                let (counted, decided) = (Position::Offset(0), Position::Offset(own));
+                jail.actor.replay(Past { source: source.clone(), counted, decided });
+            }
+            file = open(Start::Head);
+            fresh = true;
+        }
         if let Some(jail) = jails.first().filter(|_| fresh && file.lag_bytes() > SEEK_FROM_BYTES) {
             // A guess at the place; what is too old is left out line by line.
             let mut matcher = Matcher::new(jail.staged.spec.name.clone(), Arc::clone(&jail.staged.filter), self.epoch);
@@ -494,6 +604,11 @@ impl Operator {
             }
         }
         Ok(Reader::File(Box::new(file)))
+    }
+
+    /// Where the original stood in that log, for that jail.
+    fn theirs(&self, jail: &Running, path: &str) -> Option<&(String, String, f64)> {
+        self.left.get(&jail.staged.spec.name)?.theirs.iter().find(|(theirs, ..)| theirs == path)
     }
 
     /// Where a jail goes on with a source: behind what its saved counts know.
@@ -604,6 +719,7 @@ impl Operator {
         if lift {
             drop(self.command(Command::Repeal { jail: None }));
         }
+        self.blacklists.close();
         self.judge.close();
         if let Some(judge) = judge {
             drop(judge.join());
@@ -612,6 +728,7 @@ impl Operator {
         let saved = self.reach.store.close();
         let kernel = self.kernel.close(if lift { OnClose::Lift } else { OnClose::Keep });
         self.reach.pool.close();
+        self.reach.poison.close();
         saved.and(kernel)
     }
 }
@@ -647,15 +764,17 @@ fn file_start(places: &[Option<(SourceKey, Position)>], theirs: Option<&(String,
         same.then(|| all.iter().map(|(_, offset)| *offset).min()).flatten().map(|offset| (generation, offset))
     });
     match (earliest, theirs) {
-        (_, Some((_, hash, place))) => {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; a byte offset")]
-            let offset = *place as u64;
-            Start::ResumeLegacy { first_line_hash: hash.clone(), offset }
-        }
+        (_, Some((_, hash, place))) => Start::ResumeLegacy { first_line_hash: hash.clone(), offset: whole(*place) },
         (Some((generation, offset)), None) => Start::Resume { generation, offset },
         (None, None) if tail => Start::Tail,
         (None, None) => Start::Head,
     }
+}
+
+/// A place that the original noted, as a byte offset.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; a byte offset")]
+fn whole(place: f64) -> u64 {
+    place as u64
 }
 
 /// Files that match a pattern now.

@@ -19,11 +19,16 @@ enum Order {
     Read(Arc<str>, Option<Instant>),
     /// New files that match belong to this jail.
     Globs(Vec<Glob>, NewFiles),
+    /// Files with lists of addresses, and who is told when one has changed.
+    Lists(Vec<Arc<str>>, Changed),
     Close,
 }
 
 /// Called with files that appeared.
 pub(crate) type NewFiles = Arc<dyn Fn(Vec<PathBuf>) + Send + Sync>;
+
+/// Called with a file that may have changed; soon after it was named, too.
+pub(crate) type Changed = Arc<dyn Fn(&Arc<str>) + Send + Sync>;
 
 /// The way to the source thread.
 #[derive(Clone)]
@@ -38,7 +43,13 @@ impl WatchHandle {
         let handle = WatchHandle { orders: Arc::default(), waker: watcher.waker() };
         let orders = Arc::clone(&handle.orders);
         std::thread::Builder::new().name("source".into()).spawn(move || {
-            let mut thread = Thread { log, known: HashMap::new(), names: HashMap::new(), globs: HashMap::new() };
+            let mut thread = Thread {
+                log,
+                known: HashMap::new(),
+                names: HashMap::new(),
+                globs: HashMap::new(),
+                lists: HashMap::new(),
+            };
             while thread.round(&mut watcher, &orders) {}
         })?;
         Ok(handle)
@@ -64,6 +75,11 @@ impl WatchHandle {
         self.order(Order::Globs(globs, found));
     }
 
+    /// Replaces the files of `ignoreip = file:PATH` that are watched.
+    pub(crate) fn lists(&self, files: Vec<Arc<str>>, changed: Changed) {
+        self.order(Order::Lists(files, changed));
+    }
+
     /// Ends the thread.
     pub(crate) fn close(&self) {
         self.order(Order::Close);
@@ -80,6 +96,7 @@ struct Thread {
     known: HashMap<ReadyId, Arc<SourceRun>>,
     names: HashMap<Arc<str>, ReadyId>,
     globs: HashMap<ReadyId, NewFiles>,
+    lists: HashMap<ReadyId, (Arc<str>, Changed)>,
 }
 
 impl Thread {
@@ -116,12 +133,23 @@ impl Thread {
                         self.globs.insert(id, Arc::clone(&found));
                     }
                 }
+                Order::Lists(files, changed) => {
+                    for id in std::mem::take(&mut self.lists).into_keys() {
+                        watcher.remove(id);
+                    }
+                    for file in files {
+                        let id = watcher.add_file(&*file);
+                        self.lists.insert(id, (file, Arc::clone(&changed)));
+                    }
+                }
                 Order::Close => return false,
             }
         }
         for id in ready {
             if let Some(source) = self.known.get(&id) {
                 source.kick();
+            } else if let Some((file, changed)) = self.lists.get(&id) {
+                changed(file);
             } else if let Some(found) = self.globs.get(&id) {
                 let new = watcher.new_files(id);
                 if !new.is_empty() {

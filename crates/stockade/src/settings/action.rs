@@ -106,9 +106,12 @@ impl ActionSettings {
         names.into_iter().map(Value::from).collect()
     }
 
-    /// Sets pairs of name and value.
-    pub(crate) fn set_all(&mut self, pairs: &[Value]) -> Result<(), Exception> {
-        for pair in pairs {
+    /// Sets pairs of name and value. A text is no list of pairs: Python takes its first letter for one.
+    pub(crate) fn set_all(&mut self, pairs: &Value) -> Result<(), Exception> {
+        if matches!(pairs, Value::Str(text) if !text.is_empty()) {
+            return Err(Exception::builtin("IndexError", "string index out of range"));
+        }
+        for pair in items(Some(pairs)) {
             match items(Some(pair)) {
                 [key, value, ..] => self.set(&words(key), value.clone())?,
                 _ => return Err(Exception::missing_word()),

@@ -185,7 +185,7 @@ impl Settings {
                     }
                     "action" => {
                         let (action, pairs) = (word(3)?, command.get(4).ok_or_else(Exception::missing_word)?);
-                        self.jail_mut(&name)?.action_mut(&action)?.set_all(items(Some(pairs)))?;
+                        self.jail_mut(&name)?.action_mut(&action)?.set_all(pairs)?;
                     }
                     _ => {
                         let mut single = command.to_vec();

@@ -5,7 +5,7 @@
 
 use stockade_core::FailureId;
 use stockade_core::judge::IgnoreCache;
-use stockade_core::matcher::Filter;
+use stockade_core::matcher::{Calendar, DatePattern, Filter, FilterSpec};
 use stockade_wire::pickle::Exception;
 use stockade_wire::value::Value;
 
@@ -90,7 +90,7 @@ pub(crate) fn asked_by_set(option: &str) -> Option<&str> {
         "addjournalmatch" | "deljournalmatch" => "journalmatch",
         "addfailregex" | "delfailregex" => "failregex",
         "addignoreregex" | "delignoreregex" => "ignoreregex",
-        "delaction" | "stockade.logpath" => return None,
+        "delaction" | "stockade.logpath" | "stockade.origin" => return None,
         other => other,
     })
 }
@@ -118,7 +118,15 @@ fn datepattern(jail: &JailSettings, filter: Option<&Filter>) -> Value {
     if jail.reads_journal() && jail.datepattern.is_none() {
         return Value::None;
     }
-    let templates = filter.map(Filter::date_templates).unwrap_or_default();
+    let templates = match &jail.datepattern {
+        // Entries bring their time with them; the pattern is known all the same.
+        Some(text) if jail.reads_journal() => {
+            let spec = FilterSpec { datepattern: DatePattern::Text(text.clone()), ..FilterSpec::default() };
+            let calendar = Calendar::new(jiff::tz::TimeZone::UTC, 2000);
+            Filter::compile(&spec, &calendar).map(|filter| filter.date_templates()).unwrap_or_default()
+        }
+        _ => filter.map(Filter::date_templates).unwrap_or_default(),
+    };
     match templates.as_slice() {
         [first] | [first, _] if jail.datepattern.is_some() => {
             let pattern = first.pattern.as_deref().map_or(Value::None, Value::from);

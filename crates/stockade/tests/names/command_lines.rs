@@ -99,7 +99,7 @@ fn difference(row: &Row, theirs: &Said, ours: &Said) -> Option<String> {
 }
 
 fn compare(original: &mut Original, ours: &Ours, met: &mut BTreeSet<String>) -> Vec<String> {
-    let stock = original.root.join("etc/fail2ban");
+    let stock = original.installed.tree();
     let copy = crate::fresh_folder("stock");
     assert!(std::process::Command::new("cp").arg("-rL").arg(&stock).arg(&copy).status().unwrap().success());
     assert!(

@@ -4,13 +4,13 @@
 //! mount namespace), where `/tmp` is this machine's, so that sockets and trees
 //! have the same names on both sides.
 
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value as Json, json};
+use serde_json::json;
+use stockade_original::{Driver, Installed};
 
 use crate::Said;
 
@@ -20,36 +20,18 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 /// One version.
 pub(crate) struct Original {
     pub(crate) version: String,
-    pub(crate) root: PathBuf,
-    child: Child,
-    input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
+    pub(crate) installed: Installed,
+    driver: Driver,
 }
 
 /// Both versions, or those that are there.
 pub(crate) fn all(test: &str) -> Vec<Original> {
-    ["STOCKADE_F2B_ROOT_110", "STOCKADE_F2B_ROOT_102"].iter().filter_map(|name| open(name, test)).collect()
+    stockade_original::both(test).into_iter().map(Original::start).collect()
 }
 
 /// Is there none to compare with, and so perhaps not what such tests need?
 pub(crate) fn none(test: &str) -> bool {
-    let none = std::env::var_os("STOCKADE_F2B_ROOT_110").is_none();
-    assert!(!none || std::env::var("CI").as_deref() != Ok("true"), "{test}: there is no original");
-    if none {
-        println!("SKIPPED {test}: there is no original");
-    }
-    none
-}
-
-fn open(variable: &str, test: &str) -> Option<Original> {
-    match std::env::var_os(variable) {
-        Some(root) => Some(Original::start(Path::new(&root))),
-        None => {
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "{test}: {variable} is not set");
-            println!("SKIPPED {test}: {variable} is not set");
-            None
-        }
-    }
+    stockade_original::newest(test).is_none()
 }
 
 /// A Python program inside the root.
@@ -62,21 +44,16 @@ fn python(root: &Path, words: &[&str]) -> Command {
 }
 
 impl Original {
-    fn start(root: &Path) -> Original {
+    fn start(installed: Installed) -> Original {
         let place = crate::fresh_folder("driver");
-        let driver = place.join("driver.py");
-        std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/names/driver.py"), &driver).unwrap();
-        let mut child = python(root, &[driver.to_str().unwrap(), "/usr/lib/python3/dist-packages"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let input = child.stdin.take();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let hello = answer(&mut output);
+        let script = place.join("driver.py");
+        std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/names/driver.py"), &script).unwrap();
+        let words = [script.to_str().unwrap(), "/usr/lib/python3/dist-packages"];
+        let mut driver = Driver::start(python(&installed.root, &words));
+        let hello = driver.hear().unwrap();
         std::fs::remove_dir_all(place).unwrap();
         let version = hello["version"].as_str().unwrap().to_owned();
-        Original { version, root: root.to_owned(), child, input, output }
+        Original { version, installed, driver }
     }
 
     /// Runs its client with these words.
@@ -95,11 +72,8 @@ impl Original {
     }
 
     fn request(&mut self, program: &str, folder: &Path, words: &[String], stdin: &str) -> Said {
-        let input = self.input.as_mut().unwrap();
         let request = json!({"program": program, "folder": folder, "argv": words, "stdin": stdin});
-        writeln!(input, "{request}").unwrap();
-        input.flush().unwrap();
-        let answer = answer(&mut self.output);
+        let answer = self.driver.ask(&request);
         let text = |name: &str| answer[name].as_str().unwrap().to_owned();
         Said { code: i32::try_from(answer["code"].as_i64().unwrap()).unwrap(), out: text("out"), err: text("err") }
     }
@@ -112,7 +86,7 @@ impl Original {
         let packages = "/usr/lib/python3/dist-packages";
         let mut words = vec![script.to_str().unwrap(), packages, folder.to_str().unwrap(), client];
         words.extend(tests);
-        let output = python(&self.root, &words).stdin(Stdio::null()).output().unwrap();
+        let output = python(&self.installed.root, &words).stdin(Stdio::null()).output().unwrap();
         std::fs::remove_dir_all(place).unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
@@ -121,7 +95,7 @@ impl Original {
     pub(crate) fn command(&self, program: &str, words: &[String]) -> Command {
         let program = format!("/usr/bin/fail2ban-{program}");
         let words: Vec<&str> = std::iter::once(program.as_str()).chain(words.iter().map(String::as_str)).collect();
-        python(&self.root, &words)
+        python(&self.installed.root, &words)
     }
 
     /// Starts its server on a good tree, and waits until its jails run.
@@ -135,19 +109,6 @@ impl Original {
             assert!(begin.elapsed() < PATIENCE, "the jails of {} do not start", tree.display());
         }
         server
-    }
-}
-
-fn answer(output: &mut BufReader<ChildStdout>) -> Json {
-    let mut line = String::new();
-    output.read_line(&mut line).unwrap();
-    serde_json::from_str(&line).unwrap_or_else(|e| panic!("the driver says {line:?}: {e}"))
-}
-
-impl Drop for Original {
-    fn drop(&mut self) {
-        drop(self.input.take());
-        self.child.wait().unwrap();
     }
 }
 

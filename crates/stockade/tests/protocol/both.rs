@@ -12,7 +12,7 @@ use crate::daemon::{Daemon, fresh, packages};
 
 #[path = "../../../../conformance/src/known.rs"]
 #[allow(dead_code, reason = "other tests use more of it")]
-mod known;
+pub(crate) mod known;
 
 const STEPS: &str = include_str!("steps.jsonl");
 
@@ -61,7 +61,7 @@ pub(crate) fn compare(version: &str, root: &Path) {
 }
 
 /// Which steps a listed difference concerns.
-enum Concerns {
+pub(crate) enum Concerns {
     /// Those whose words match.
     Steps(&'static str),
     /// Those that differ only in that theirs has the first text where ours has the second.
@@ -86,7 +86,7 @@ const LISTED: [(&str, Concerns); 10] = [
 ];
 
 impl Concerns {
-    fn explains(&self, words: &str, theirs: &str, ours: &str) -> bool {
+    pub(crate) fn explains(&self, words: &str, theirs: &str, ours: &str) -> bool {
         match self {
             Concerns::Steps(pattern) => Pattern::new(pattern).is_match(words),
             Concerns::Texts(from, to) => theirs.replace(from, to) == ours,
@@ -95,10 +95,10 @@ impl Concerns {
 }
 
 /// A pattern over a step's words, or over what changes from run to run.
-struct Pattern(Regex);
+pub(crate) struct Pattern(Regex);
 
 impl Pattern {
-    fn new(text: &str) -> Pattern {
+    pub(crate) fn new(text: &str) -> Pattern {
         Pattern(Regex::new(text, Flags::default()).unwrap())
     }
 
@@ -107,7 +107,7 @@ impl Pattern {
     }
 
     /// The text with `#` in the place of each match.
-    fn hide(&self, text: &str) -> String {
+    pub(crate) fn hide(&self, text: &str) -> String {
         let (mut scratch, mut slots) = (Scratch::new(), Slots::new());
         let (mut out, mut from) = (String::new(), 0);
         while self.0.search(&mut scratch, text, from..text.len(), &mut slots) == Outcome::Match {
@@ -122,8 +122,11 @@ impl Pattern {
 
 fn words_of(step: &str) -> String {
     let step: Value = serde_json::from_str(step).unwrap();
-    let words = step.as_object().unwrap().values().next().unwrap().clone();
-    // As a person writes it: with blanks.
+    words_in(step.as_object().unwrap().values().next().unwrap())
+}
+
+/// A list of words as a person writes it: with blanks.
+pub(crate) fn words_in(words: &Value) -> String {
     words.to_string().replace("\",\"", "\", \"")
 }
 

@@ -56,6 +56,11 @@ def until(path, command, wanted):
 
 def client(conf, words):
     """One call of the client, in a child of its own."""
+    return call(["-c", conf] + words)
+
+
+def call(words):
+    """The same with all words said."""
     out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
     child = os.fork()
     if child == 0:
@@ -65,7 +70,7 @@ def client(conf, words):
         sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb"), encoding="utf-8", line_buffering=True)
         code = 70
         try:
-            argv = ["fail2ban-client", "-c", conf] + words
+            argv = ["fail2ban-client"] + words
             sys.argv = argv
             fail2banclient.exec_command_line(argv)
             code = 0
@@ -96,4 +101,5 @@ def main():
         print(json.dumps(result), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -10,9 +10,10 @@
 
 mod table;
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
+
+use stockade_original::{Driver, Installed, newest};
 
 /// What our test tree holds.
 const TREE: &[(&str, &str)] = &[
@@ -78,7 +79,7 @@ fn tree() -> PathBuf {
 }
 
 /// Words between single quotes or blanks; `\n` in quotes is a line end, `ROOT` the original's tree.
-fn words(line: &str, root: &Path) -> Vec<String> {
+fn words(line: &str, stock: &Path) -> Vec<String> {
     let (mut words, mut word, mut quoted) = (Vec::new(), None::<String>, false);
     for c in line.chars() {
         match c {
@@ -91,8 +92,7 @@ fn words(line: &str, root: &Path) -> Vec<String> {
         }
     }
     words.extend(word);
-    let root = root.join("etc/fail2ban");
-    let known = |w: String| w.replace("\\n", "\n").replace("ROOT", root.to_str().unwrap());
+    let known = |w: String| w.replace("\\n", "\n").replace("ROOT", stock.to_str().unwrap());
     words.into_iter().map(known).collect()
 }
 
@@ -119,42 +119,16 @@ struct Said {
 }
 
 /// The original, its modules loaded once.
-struct Original {
-    child: Child,
-    answers: BufReader<ChildStdout>,
+fn original(installed: &Installed, folder: &Path) -> Driver {
+    let mut command = installed.python(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/regex/original.py"));
+    command.arg(CALLED).current_dir(folder).envs(ENVIRONMENT);
+    Driver::start(command)
 }
 
-impl Original {
-    fn start(root: &Path, folder: &Path) -> Original {
-        let mut child = Command::new("python3")
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/regex/original.py"))
-            .arg(root.join("usr/lib/python3/dist-packages"))
-            .arg(CALLED)
-            .current_dir(folder)
-            .envs(ENVIRONMENT)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let answers = BufReader::new(child.stdout.take().unwrap());
-        Original { child, answers }
-    }
-
-    fn say(&mut self, words: &[String]) -> Said {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{}", serde_json::json!(words)).unwrap();
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer).unwrap();
-        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-        let text = |key: &str| plain(answer[key].as_str().unwrap(), CALLED);
-        Said { code: answer["code"].as_i64(), out: text("out"), err: text("err") }
-    }
-}
-
-impl Drop for Original {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        self.child.wait().unwrap();
-    }
+fn theirs(original: &mut Driver, words: &[String]) -> Said {
+    let answer = original.ask(&serde_json::json!(words));
+    let text = |key: &str| plain(answer[key].as_str().unwrap(), CALLED);
+    Said { code: answer["code"].as_i64(), out: text("out"), err: text("err") }
 }
 
 /// What the original thinks it was called as.
@@ -199,22 +173,19 @@ fn same(ours: &Said, theirs: &Said) -> bool {
 
 #[test]
 fn output_and_exit_codes_are_the_originals() {
-    let Some(root) = std::env::var_os("STOCKADE_F2B_ROOT_110").map(PathBuf::from) else {
-        println!("SKIPPED: STOCKADE_F2B_ROOT_110 names no unpacked fail2ban");
-        return;
-    };
+    let Some(installed) = newest("output_and_exit_codes_are_the_originals") else { return };
     let folder = tree();
     let program = folder.join("fail2ban-regex");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_stockade"), &program).unwrap();
-    let mut original = Original::start(&root, &folder);
+    let mut original = original(&installed, &folder);
     let (mut faults, mut count, mut known) = (Vec::new(), 0, 0);
     for line in table::CASES.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
         let (line, differs) = match line.strip_prefix('~') {
             Some(line) => (line.trim(), true),
             None => (line, false),
         };
-        let words = words(line, &root);
-        let (mine, theirs) = (ours(&program, &folder, &words), original.say(&words));
+        let words = words(line, &installed.tree());
+        let (mine, theirs) = (ours(&program, &folder, &words), theirs(&mut original, &words));
         count += 1;
         known += usize::from(differs);
         if same(&mine, &theirs) == differs {

@@ -1,14 +1,14 @@
 """Runs an installed fail2ban-regex many times, its modules loaded once: a child for each call.
 
-original.py PACKAGES NAME   one JSON list of words per line in; out per line {"code", "out", "err"}.
+original.py ROOT NAME   one JSON list of words per line in; out per line {"code", "out", "err"}.
 """
 import json
 import os
 import sys
 import tempfile
 
-sys.dont_write_bytecode = True
-sys.path.insert(0, sys.argv[1])
+import installed
+
 name = sys.argv[2]
 from fail2ban.client import fail2banregex  # noqa: E402
 

@@ -1,11 +1,11 @@
 //! Logs through both, row by row.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
+use stockade_original::{Driver, Installed};
 
 use crate::generate::{Random, date, mutate};
 
@@ -17,42 +17,6 @@ const MODES: &[&str] = &["normal", "ddos", "extra", "aggressive"];
 /// Filters that keep sessions or several lines.
 const OFTEN: &[&str] = &["sshd", "mongodb-auth", "exim", "slapd", "postfix", "dovecot"];
 const PATTERNS: &[&str] = &["{^LN-BEG}", "%Y-%m-%d %H:%M:%S\n%b %d %H:%M:%S", "{DATE}", "{NONE}", "EPOCH\n{^LN-BEG}"];
-
-/// The original's classes in a process of their own.
-struct Original {
-    child: Child,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Original {
-    fn start(root: &Path) -> Original {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scan/original.py");
-        let mut child = Command::new("python3")
-            .arg(script)
-            .arg(root)
-            .env("LC_ALL", "C.UTF-8")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let answers = BufReader::new(child.stdout.take().unwrap());
-        Original { child, answers }
-    }
-
-    fn ask(&mut self, question: &Value) -> Vec<Value> {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{question}").unwrap();
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer).unwrap();
-        serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{e}: {answer:?} to {question}"))
-    }
-}
-
-impl Drop for Original {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        self.child.wait().unwrap();
-    }
-}
 
 /// What was compared.
 #[derive(Default)]
@@ -66,11 +30,17 @@ struct Totals {
 }
 
 /// Compares so many generated logs.
-pub(crate) fn run(root: &Path, logs: u64, seed: u64) {
-    let mut original = Original::start(root);
-    let names: Vec<String> =
-        original.ask(&json!({"list": "filters"})).iter().map(|n| n.as_str().unwrap().to_owned()).collect();
-    let samples = root.join("usr/lib/python3/dist-packages/fail2ban/tests/files/logs");
+pub(crate) fn run(installed: &Installed, logs: u64, seed: u64) {
+    let mut original =
+        Driver::start(installed.python(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scan/original.py")));
+    let names: Vec<String> = original
+        .ask(&json!({"list": "filters"}))
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n.as_str().unwrap().to_owned())
+        .collect();
+    let samples = installed.logs();
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("scan-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let mut totals = Totals::default();
@@ -82,7 +52,7 @@ pub(crate) fn run(root: &Path, logs: u64, seed: u64) {
         if lines.is_empty() {
             continue;
         }
-        one(&mut original, root, &folder, &mut random, name, &lines, &mut totals, &format!("log {n} of {name}"));
+        one(&mut original, installed, &folder, &mut random, name, &lines, &mut totals, &format!("log {n} of {name}"));
     }
     std::fs::remove_dir_all(&folder).unwrap();
     let Totals { rows, bans, already, lines, cut, refused } = totals;
@@ -97,8 +67,8 @@ pub(crate) fn run(root: &Path, logs: u64, seed: u64) {
 /// One log, or several of one jail.
 #[expect(clippy::too_many_arguments, reason = "the state of a run, passed once")]
 fn one(
-    original: &mut Original,
-    root: &Path,
+    original: &mut Driver,
+    installed: &Installed,
     folder: &Path,
     random: &mut Random,
     name: &str,
@@ -121,9 +91,9 @@ fn one(
         "usedns": *random.pick(&["no", "no", "raw"]),
     });
     let mut words: Vec<String> = ["scan", "--json", "-c"].map(str::to_owned).into();
-    words.push(root.join("etc/fail2ban").to_str().unwrap().to_owned());
+    words.push(installed.tree().to_str().unwrap().to_owned());
     let word = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-    if random.one_in(4) && name != "zzz" && has_jail(root, name) {
+    if random.one_in(4) && name != "zzz" && has_jail(installed, name) {
         question["jail"] = name.into();
         words.extend(word(&["--jail", name]));
     } else {
@@ -159,8 +129,8 @@ fn one(
 }
 
 /// Has the stock tree a jail of this name?
-fn has_jail(root: &Path, name: &str) -> bool {
-    let text = std::fs::read_to_string(root.join("etc/fail2ban/jail.conf")).unwrap();
+fn has_jail(installed: &Installed, name: &str) -> bool {
+    let text = std::fs::read_to_string(installed.tree().join("jail.conf")).unwrap();
     text.lines().any(|line| line == format!("[{name}]"))
 }
 
@@ -198,8 +168,9 @@ fn log(random: &mut Random, samples: &[&str], now: i64, zone: &str, journal: boo
 
 /// Runs both and compares row by row.
 #[track_caller]
-fn compare(original: &mut Original, question: &Value, words: &[String], totals: &mut Totals, what: &str) {
+fn compare(original: &mut Driver, question: &Value, words: &[String], totals: &mut Totals, what: &str) {
     let theirs = original.ask(question);
+    let theirs = theirs.as_array().unwrap();
     let done = Command::new(env!("CARGO_BIN_EXE_stockade")).args(words).output().unwrap();
     if let Some(why) = theirs.first().and_then(|row| row.get("refused")) {
         let refused = done.stdout.starts_with(b"{\"error\":") && done.status.code() == Some(1);
@@ -226,7 +197,7 @@ fn compare(original: &mut Original, question: &Value, words: &[String], totals: 
         let kept = rows.iter().filter(|row| end.is_none_or(|end| row["line"].as_u64().is_some_and(|line| line < end)));
         kept.cloned().collect()
     };
-    let (ours, theirs) = (before(&ours), before(&theirs));
+    let (ours, theirs) = (before(&ours), before(theirs));
     totals.cut += usize::from(end.is_some());
     for (n, row) in theirs.iter().enumerate() {
         assert!(

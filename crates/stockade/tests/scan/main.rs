@@ -19,21 +19,12 @@ mod compare;
 mod generate;
 mod words;
 
-use std::path::PathBuf;
-
-/// The folder of an unpacked fail2ban, if there is one.
-fn root() -> Option<PathBuf> {
-    let root = std::env::var_os("STOCKADE_F2B_ROOT_110").map(PathBuf::from);
-    if root.is_none() {
-        println!("SKIPPED: STOCKADE_F2B_ROOT_110 names no unpacked fail2ban");
-    }
-    root
-}
-
 #[test]
 fn whole_filters_find_and_ban_what_the_original_does() {
-    let Some(root) = root() else { return };
+    let Some(installed) = stockade_original::newest("whole_filters_find_and_ban_what_the_original_does") else {
+        return;
+    };
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     let logs = 60 * number("STOCKADE_LONG").unwrap_or(1);
-    compare::run(&root, logs, number("STOCKADE_SEED").unwrap_or(1));
+    compare::run(&installed, logs, number("STOCKADE_SEED").unwrap_or(1));
 }

@@ -12,9 +12,10 @@ import signal
 import sys
 import time
 
+import installed
+
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../core/tests/matcher_original"))
 import original  # noqa: E402
-from original import root  # noqa: E402
 from fail2ban.client.filterreader import FilterReader  # noqa: E402
 from fail2ban.client.jailreader import JailReader  # noqa: E402
 from fail2ban.helpers import extractOptions  # noqa: E402
@@ -23,7 +24,6 @@ from fail2ban.server.filter import FileContainer  # noqa: E402
 from fail2ban.server.mytime import MyTime  # noqa: E402
 from fail2ban.server.ticket import FailTicket  # noqa: E402
 
-base = os.path.join(root, "etc/fail2ban")
 HIDDEN = {"matches", "ip", "user", "users", "fid", "ip4", "ip6", "dns", "nofail-matches", "mlfid"}
 
 
@@ -32,14 +32,14 @@ def options_of(case):
     if case.get("spec"):
         return dict(case["spec"])
     if case.get("jail"):
-        reader = JailReader(case["jail"], force_enable=True, basedir=base)
+        reader = JailReader(case["jail"], force_enable=True, basedir=installed.tree)
         reader.read()
         if not reader.getOptions(addOpts={"backend": backend}):
             raise ValueError("jail %s: %s" % (case["jail"], reader.options))
         stream = reader.convert(allow_no_files=True)
     else:
         name, given = extractOptions(case["filter"])
-        reader = FilterReader(name, "jail", dict(given or {}), basedir=base)
+        reader = FilterReader(name, "jail", dict(given or {}), basedir=installed.tree)
         reader.read()
         reader.applyAutoOptions(backend)
         reader.getOptions({})
@@ -143,7 +143,7 @@ def scan(case):
 for line in sys.stdin:
     case = json.loads(line)
     if "list" in case:
-        names = sorted(f[:-5] for f in os.listdir(os.path.join(base, "filter.d")) if f.endswith(".conf"))
+        names = sorted(f[:-5] for f in os.listdir(os.path.join(installed.tree, "filter.d")) if f.endswith(".conf"))
         answer = [n for n in names if not n.endswith("common")]
     else:
         try:

@@ -110,7 +110,7 @@ struct Clock {
     month: bool,
 }
 
-/// Clocks looked at; a line with more is searched whole.
+/// Clocks that have room in place; a line with more, which is hardly a log's own, takes memory.
 const CLOCKS: usize = 8;
 
 /// What one line has.
@@ -123,6 +123,7 @@ pub(super) struct Sketch {
 #[derive(Debug)]
 struct Facts {
     clocks: [Option<Clock>; CLOCKS],
+    more: Vec<Clock>,
     digits: bool,
     at: bool,
     epoch: bool,
@@ -131,7 +132,7 @@ struct Facts {
 impl Sketch {
     /// Looks at a line.
     pub(super) fn of(line: &str) -> Sketch {
-        Sketch { facts: if line.is_ascii() { Facts::of(line.as_bytes()) } else { None } }
+        Sketch { facts: line.is_ascii().then(|| Facts::of(line.as_bytes())) }
     }
 
     /// The part of `line` in which what needs `need` can match; `None` if it cannot at all.
@@ -183,13 +184,16 @@ fn end_behind(bytes: &[u8], colon: usize) -> usize {
 impl Facts {
     /// The clocks behind one of `lead`, and near a month's name if so asked.
     fn clocks(&self, lead: Lead, month: bool) -> impl DoubleEndedIterator<Item = &Clock> {
-        self.clocks.iter().flatten().filter(move |clock| clock.lead.meets(lead) && (clock.month || !month))
+        self.clocks
+            .iter()
+            .flatten()
+            .chain(&self.more)
+            .filter(move |clock| clock.lead.meets(lead) && (clock.month || !month))
     }
 
-    /// `None` if there is more than is worth looking at.
-    fn of(bytes: &[u8]) -> Option<Facts> {
+    fn of(bytes: &[u8]) -> Facts {
         let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
-        let mut clocks = [None; CLOCKS];
+        let (mut clocks, mut more) = ([None; CLOCKS], Vec::new());
         let mut count = 0;
         for colon in memchr::memchr_iter(b':', bytes) {
             let second = match (digit(colon + 1), bytes.get(colon + 2), bytes.get(colon + 3)) {
@@ -207,14 +211,18 @@ impl Facts {
                 lead = lead.or(Lead::before(bytes, tens));
             }
             let near = bytes.get(colon.saturating_sub(BEFORE)..colon).unwrap_or_default();
-            *clocks.get_mut(count)? = Some(Clock { colon, lead, month: has_month(near) });
+            let clock = Clock { colon, lead, month: has_month(near) };
+            match clocks.get_mut(count) {
+                Some(room) => *room = Some(clock),
+                None => more.push(clock),
+            }
             count += 1;
         }
         let eight = |at: usize| bytes.get(at..at + 8).is_some_and(|run| run.iter().all(u8::is_ascii_digit));
         let digits = memchr::memmem::find_iter(bytes, b"20").any(eight);
         let ten = |at: usize| bytes.get(at..at + 10).is_some_and(|run| run.iter().all(u8::is_ascii_digit));
         let epoch = (0..3).any(ten) || memchr::memmem::find(bytes, b"audit(").is_some();
-        Some(Facts { clocks, digits, at: memchr::memchr(b'@', bytes).is_some(), epoch })
+        Facts { clocks, more, digits, at: memchr::memchr(b'@', bytes).is_some(), epoch }
     }
 }
 

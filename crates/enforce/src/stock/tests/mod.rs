@@ -4,6 +4,8 @@ mod mutation;
 mod render;
 mod trees;
 
+use stockade_original::{Installed, both};
+
 use super::*;
 
 fn spec((jail, name, properties): trees::Parts) -> ActionSpec {
@@ -46,7 +48,7 @@ fn stock(root: &std::path::Path, call: &str) -> ActionSpec {
 
 #[test]
 fn stock_files_of_both_versions_are_recognised() {
-    for (version, root) in trees::roots() {
+    for Installed { version, root } in both("stock_files_of_both_versions_are_recognised") {
         for call in CALLS {
             if let Recognised::Shell(why) = recognise(&stock(&root, call)) {
                 panic!("{version} {call}: {why}");
@@ -64,7 +66,7 @@ fn what_an_operator_changed_is_a_shell_action_with_the_reason() {
             Recognised::Accelerated(plan) => panic!("{plan:?}"),
         }
     }
-    for (_, root) in trees::roots() {
+    for Installed { root, .. } in both("what_an_operator_changed_is_a_shell_action_with_the_reason") {
         let plain = stock(&root, "iptables-multiport[name=web]");
         let with = |name: &str, change: &dyn Fn(&str) -> String| {
             let mut spec = plain.clone();
@@ -96,7 +98,7 @@ fn what_an_operator_changed_is_a_shell_action_with_the_reason() {
 
 #[test]
 fn actions_that_share_a_chain_or_a_set_are_shell_actions() {
-    for (_, root) in trees::roots() {
+    for Installed { root, .. } in both("actions_that_share_a_chain_or_a_set_are_shell_actions") {
         let jails = [
             ("a", "iptables-multiport[name=x]"),
             ("b", "iptables-allports[name=x]"),

@@ -9,18 +9,6 @@ use stockade_wire::value::Value;
 /// One action: jail, name, and its properties in order.
 pub(crate) type Parts = (String, String, Vec<(String, String)>);
 
-/// The unpacked roots of the original that this run was given: version and folder.
-pub(crate) fn roots() -> Vec<(&'static str, PathBuf)> {
-    let all = [("1.1.0", "STOCKADE_F2B_ROOT_110"), ("1.0.2", "STOCKADE_F2B_ROOT_102")];
-    let found: Vec<_> =
-        all.into_iter().filter_map(|(version, name)| Some((version, PathBuf::from(std::env::var_os(name)?)))).collect();
-    if found.is_empty() {
-        assert!(std::env::var_os("CI").is_none(), "no unpacked fail2ban to compare with");
-        println!("SKIPPED: no STOCKADE_F2B_ROOT_110 and STOCKADE_F2B_ROOT_102 to compare with");
-    }
-    found
-}
-
 /// The actions of jails with these `action` lines, in a tree with the root's action files.
 pub(crate) fn actions(root: &Path, jails: &[(&str, &str)]) -> Vec<Parts> {
     let folder = folder(root, jails);

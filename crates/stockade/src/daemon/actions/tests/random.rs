@@ -3,9 +3,10 @@
 //! which order, and what is said must equal the original's.
 
 use serde_json::{Value, json};
+use stockade_original::{Installed, both};
 
 use super::stock::{compare, inside, whole};
-use super::theirs::{INSIDE, Stage, roots};
+use super::theirs::{INSIDE, Stage};
 
 const ME: &str = "daemon::actions::tests::random::made_up_actions_run_the_same_commands";
 const NOW: f64 = 1_795_358_700.0;
@@ -19,7 +20,7 @@ fn made_up_actions_run_the_same_commands() {
         return inside();
     }
     let jobs = std::env::var("STOCKADE_LONG").ok().and_then(|n| n.parse().ok()).unwrap_or(JOBS);
-    for (version, root) in roots("made_up_actions_run_the_same_commands") {
+    for Installed { version, root } in both("made_up_actions_run_the_same_commands") {
         let stage = Stage::new(None);
         let jobs: Vec<Value> = (0..jobs).map(|seed| Dice(seed * 7919 + 11).job()).collect();
         let (theirs, ours) = stage.both(&root, ME, &jobs);

@@ -8,9 +8,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use stockade_original::{Installed, newest};
 
 use super::stock::inside;
-use super::theirs::{INSIDE, Stage, roots};
+use super::theirs::{INSIDE, Stage};
 
 const ME: &str = "daemon::actions::tests::recipes::recipes_that_double_and_lose_bans_do_neither_here";
 const NOW: f64 = 1_795_358_700.0;
@@ -21,7 +22,7 @@ fn recipes_that_double_and_lose_bans_do_neither_here() {
     if std::env::var_os(INSIDE).is_some() {
         return inside();
     }
-    let Some((version, root)) = roots("recipes_that_double_and_lose_bans_do_neither_here").into_iter().next() else {
+    let Some(Installed { version, root }) = newest("recipes_that_double_and_lose_bans_do_neither_here") else {
         return;
     };
     let stage = Stage::new(Some("curl"));

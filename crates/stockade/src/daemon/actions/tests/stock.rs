@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use stockade_core::judge::{Command, Event, JailChange};
 use stockade_core::{BanTime, JailName, Span, Timestamp};
 use stockade_enforce::actions::ActionSpec;
+use stockade_original::{Installed, both};
 
 use super::super::How;
 use super::court::Court;
-use super::theirs::{INSIDE, Stage, roots};
+use super::theirs::{INSIDE, Stage};
 
 const ME: &str = "daemon::actions::tests::stock::stock_actions_run_the_same_commands";
 const NOW: f64 = 1_795_358_700.0;
@@ -22,7 +23,7 @@ fn stock_actions_run_the_same_commands() {
     if std::env::var_os(INSIDE).is_some() {
         return inside();
     }
-    for (version, root) in roots("stock_actions_run_the_same_commands") {
+    for Installed { version, root } in both("stock_actions_run_the_same_commands") {
         let stage = Stage::new(None);
         let wanted = stock(&root);
         assert!(wanted.len() > 55, "{} actions only", wanted.len());

@@ -15,20 +15,6 @@ pub(super) const INSIDE: &str = "STOCKADE_ACTIONS_BOX";
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// The Debian roots that are there, with the version of their fail2ban.
-pub(super) fn roots(test: &str) -> Vec<(&'static str, PathBuf)> {
-    let all = [("1.1.0", "STOCKADE_F2B_ROOT_110"), ("1.0.2", "STOCKADE_F2B_ROOT_102")];
-    let found = all.into_iter().filter_map(|(version, variable)| {
-        let Some(root) = std::env::var_os(variable) else {
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "{test}: {variable} is not set");
-            println!("SKIPPED {test}: {variable} is not set");
-            return None;
-        };
-        Some((version, PathBuf::from(root)))
-    });
-    found.collect()
-}
-
 /// A folder that both sides of one comparison see as `/stage`.
 pub(super) struct Stage {
     folder: PathBuf,

@@ -1,0 +1,185 @@
+//! One jail's two lists: when which of them is due.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use stockade_core::judge::JailSpec;
+use stockade_core::{Net, Timestamp};
+use stockade_source::ReadyId;
+
+use super::{Flags, ListView};
+use crate::blacklist::{self, Keep, Lists, Standing};
+
+/// How many bans are looked at at once.
+pub(super) const PAGE: usize = 4_096;
+/// A list is written no more often.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+/// A large list takes at most one part in so many of the time.
+const WRITE_SHARE: u32 = 10;
+/// A `.keep` file counts once it has not changed for so long: editors and
+/// copies write in pieces.
+const CALM: Duration = Duration::from_millis(250);
+/// One that has gone counts as empty after so long: some editors move it away first.
+const GONE: Duration = Duration::from_secs(2);
+/// How often it is looked at again whether somebody may be banned by now.
+const AGAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// What changes when a file does: inode, length, time of change.
+type Look = Option<(u64, u64, i64, i64)>;
+
+pub(super) struct Jail {
+    pub(super) spec: JailSpec,
+    pub(super) lists: Lists,
+    pub(super) flags: Arc<Flags>,
+    pub(super) watch: ReadyId,
+    /// What was last said of it.
+    pub(super) told: Vec<String>,
+    /// The `.keep` file as it was last read.
+    pub(super) keep: Keep,
+    /// Who of it is banned for good, with the line.
+    pub(super) kept: Arc<BTreeMap<Net, u32>>,
+    /// Who of it is not, and why.
+    pub(super) left_out: Vec<(u32, String)>,
+    /// Why the `.keep` file can't be read.
+    keep_trouble: String,
+    /// When the `.keep` file is to be looked at.
+    look_at: Option<Instant>,
+    /// How it looked then.
+    looked: Look,
+    /// Was it ever read?
+    was_read: bool,
+    next_write: Instant,
+    standing: Option<Standing>,
+    bans: usize,
+    written: Option<Timestamp>,
+    /// Why the list can't be written.
+    list_trouble: String,
+}
+
+impl Jail {
+    pub(super) fn new(spec: JailSpec, lists: Lists, watch: ReadyId, now: Instant) -> Jail {
+        let flags = Flags::default();
+        flags.dirty.store(true, Ordering::Relaxed);
+        Jail {
+            spec,
+            lists,
+            flags: Arc::new(flags),
+            watch,
+            told: Vec::new(),
+            keep: Keep::default(),
+            kept: Arc::default(),
+            left_out: Vec::new(),
+            keep_trouble: String::new(),
+            look_at: Some(now),
+            looked: None,
+            was_read: false,
+            next_write: now,
+            standing: None,
+            bans: 0,
+            written: None,
+            list_trouble: String::new(),
+        }
+    }
+
+    /// When there is something to do; `None` if not before something happens.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let write = self.flags.dirty.load(Ordering::Acquire).then_some(self.next_write);
+        let lifted = self.flags.lifted.load(Ordering::Acquire).then_some(self.next_write);
+        [write, lifted, self.look_at].into_iter().flatten().min()
+    }
+
+    /// The `.keep` file, or what decides about it, may be another.
+    pub(super) fn keep_changed(&mut self, now: Instant) {
+        self.look_at = Some(now);
+    }
+
+    /// Reads the `.keep` file if that is due and it has come to rest; is there
+    /// something to do about who is kept?
+    pub(super) fn read_keep(&mut self, now: Instant) -> bool {
+        let lifted = now >= self.next_write && self.flags.lifted.swap(false, Ordering::AcqRel);
+        if self.look_at.is_none_or(|at| at > now) {
+            return lifted && self.was_read;
+        }
+        let there = look(&self.lists.keep);
+        if self.was_read && there != self.looked {
+            self.looked = there;
+            let wait = if there.is_none() { GONE } else { CALM };
+            self.look_at = Some(now + wait);
+            return lifted;
+        }
+        (self.looked, self.look_at) = (there, None);
+        match blacklist::read(&self.lists.keep) {
+            Ok(keep) => {
+                self.keep = keep;
+                self.keep_trouble.clear();
+                self.was_read = true;
+                true
+            }
+            // What was kept stays so: a mistake here must not let anybody in.
+            Err(e) => {
+                self.keep_trouble =
+                    format!("{} can't be read: {e}; who was banned by it stays banned", self.lists.keep.display());
+                self.look_at = Some(now + AGAIN_EVERY);
+                lifted && self.was_read
+            }
+        }
+    }
+
+    /// Somebody of the `.keep` file can't be banned now; later perhaps.
+    pub(super) fn look_again(&mut self, now: Instant) {
+        self.look_at.get_or_insert(now + AGAIN_EVERY);
+    }
+
+    pub(super) fn may_write(&self, now: Instant) -> bool {
+        now >= self.next_write
+    }
+
+    /// Writes the list.
+    pub(super) fn write(&mut self, lines: &[String], began: Instant) {
+        let path = self.lists.list.display();
+        match blacklist::write(&self.lists.list, lines, self.standing) {
+            Ok(written) => {
+                self.standing = Some(written.standing);
+                self.bans = lines.len();
+                self.written = Some(crate::daemon::now());
+                self.list_trouble.clear();
+                if written.set_aside {
+                    self.list_trouble = format!(
+                        "another list stood in the place of {path}; it is {path}.old now, and `stockade import --jail {} \
+                         {path}.old` takes it over",
+                        self.spec.name
+                    );
+                }
+            }
+            Err(e) => {
+                self.list_trouble = format!("{path} can't be written: {e}; it is tried again");
+                // The next round tries again.
+                self.flags.dirty.store(true, Ordering::Release);
+            }
+        }
+        let now = Instant::now();
+        self.next_write = now + WRITE_EVERY.max((now - began) * WRITE_SHARE);
+    }
+
+    pub(super) fn view(&self) -> ListView {
+        let keep = self.lists.keep.display();
+        let troubles = [&self.list_trouble, &self.keep_trouble].into_iter().filter(|text| !text.is_empty()).cloned();
+        let left_out = self.left_out.iter().map(|(line, why)| format!("{keep}:{line}: {why}"));
+        ListView {
+            lists: Some(self.lists.clone()),
+            bans: self.bans,
+            written: self.written,
+            kept: Arc::clone(&self.kept),
+            complaints: troubles.chain(self.keep.complaints(&self.lists.keep)).chain(left_out).collect(),
+        }
+    }
+}
+
+fn look(path: &Path) -> Look {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
+}

@@ -1,0 +1,382 @@
+//! The thread that keeps the jails' plain lists: it writes whom each jail bans,
+//! at most once a second, and sees to it that who stands in a `.keep` file is
+//! banned for good.
+//!
+//! The judge only raises a flag; the thread looks at the bans page by page and
+//! writes beside the list's place. So a list delays no ban, however large it is
+//! and however slow its disk.
+
+mod jail;
+mod kept;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use stockade_core::judge::{Command, JailSpec, Judge, Outcome};
+use stockade_core::{DecisionKind, JailName, Net, Timestamp, Turn};
+use stockade_source::{Mode, Waker, Watcher};
+use stockade_store::Snapshot;
+
+use self::jail::Jail;
+use super::guard::GuardHandle;
+use super::judge::{JudgeControl, JudgeInbox};
+use super::store::StoreHandle;
+use crate::blacklist::Lists;
+use crate::log::{Level, Log};
+
+/// Snapshots of what was kept begin so; the jail's name follows.
+const SNAPSHOT: &str = "blacklist/";
+
+/// The logger's name.
+const LOGGER: &str = "stockade.blacklist";
+
+/// One jail's lists, as its options say.
+#[derive(Clone, Debug)]
+pub(crate) struct ListSpec {
+    /// Where they are, or why that is of no use.
+    pub(crate) lists: Result<Lists, String>,
+    /// Whom it doesn't ban, among others.
+    pub(crate) jail: JailSpec,
+}
+
+/// How a jail's lists stand.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ListView {
+    /// Where they are.
+    pub(crate) lists: Option<Lists>,
+    /// Number of bans in the list.
+    pub(crate) bans: usize,
+    /// When it was last written.
+    pub(crate) written: Option<Timestamp>,
+    /// Who is banned for good, with the line in the `.keep` file.
+    pub(crate) kept: Arc<BTreeMap<Net, u32>>,
+    /// What the operator should know.
+    pub(crate) complaints: Vec<String>,
+}
+
+impl ListView {
+    /// The place that says that `net` is banned for good.
+    pub(crate) fn keeps(&self, net: Net) -> Option<String> {
+        let (lists, line) = (self.lists.as_ref()?, self.kept.get(&net)?);
+        Some(format!("{}:{line}", lists.keep.display()))
+    }
+}
+
+/// Flags that the judge raises.
+#[derive(Debug, Default)]
+struct Flags {
+    /// The bans are others than in the list.
+    dirty: AtomicBool,
+    /// Somebody's ban was lifted, perhaps one that is to be kept.
+    lifted: AtomicBool,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Are there any lists?
+    any: AtomicBool,
+    closing: AtomicBool,
+    flags: Mutex<HashMap<JailName, Arc<Flags>>>,
+    views: Mutex<BTreeMap<JailName, ListView>>,
+}
+
+enum Job {
+    /// These lists, in these jails that run.
+    Set(Vec<ListSpec>, Vec<JailName>),
+    Close(Sender<()>),
+}
+
+/// The way to the thread.
+#[derive(Clone)]
+pub(crate) struct BlacklistHandle {
+    shared: Arc<Shared>,
+    jobs: Sender<Job>,
+    waker: Waker,
+}
+
+/// Whom the thread needs.
+pub(crate) struct Around {
+    pub(crate) judge: Arc<JudgeInbox>,
+    pub(crate) store: StoreHandle,
+    pub(crate) guard: GuardHandle,
+    pub(crate) log: Log,
+}
+
+impl BlacklistHandle {
+    /// Starts the thread; `left` are the snapshots of an earlier process.
+    pub(crate) fn start(around: Around, left: &[Snapshot]) -> io::Result<BlacklistHandle> {
+        let watcher = Watcher::new(Mode::default()).map_err(io::Error::other)?;
+        let (jobs, receiver) = channel();
+        let handle = BlacklistHandle { shared: Arc::default(), jobs, waker: watcher.waker() };
+        let mut thread = Thread {
+            around,
+            shared: Arc::clone(&handle.shared),
+            jobs: receiver,
+            watcher,
+            jails: BTreeMap::new(),
+            refused: Vec::new(),
+            applied: kept_before(left),
+        };
+        std::thread::Builder::new().name("blacklists".into()).spawn(move || while thread.round() {})?;
+        Ok(handle)
+    }
+
+    /// Puts other lists in the place of all. In `running` jails without lists
+    /// nobody is kept any more.
+    pub(crate) fn set(&self, lists: Vec<ListSpec>, running: Vec<JailName>) {
+        drop(self.jobs.send(Job::Set(lists, running)));
+        self.waker.wake();
+    }
+
+    /// Decisions were made. Never waits.
+    pub(crate) fn turn(&self, turn: &Turn) {
+        if !self.shared.any.load(Ordering::Relaxed) {
+            return;
+        }
+        let all = self.shared.flags.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wake = false;
+        for decision in &turn.decisions {
+            let Some(flags) = all.get(&decision.jail) else { continue };
+            if decision.kind == DecisionKind::Lift {
+                flags.lifted.store(true, Ordering::Release);
+            }
+            let moves = !matches!(decision.kind, DecisionKind::Withhold | DecisionKind::Prolong);
+            wake |= moves && !flags.dirty.swap(true, Ordering::AcqRel);
+        }
+        drop(all);
+        if wake {
+            self.waker.wake();
+        }
+    }
+
+    /// How a jail's lists stand.
+    pub(crate) fn view(&self, jail: &JailName) -> Option<ListView> {
+        self.shared.views.lock().unwrap_or_else(PoisonError::into_inner).get(jail).cloned()
+    }
+
+    /// What the operator should know, with the jail's name in front.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let views = self.shared.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.iter().flat_map(|(jail, view)| view.complaints.iter().map(move |c| format!("[{jail}] {c}"))).collect()
+    }
+
+    /// Jails that keep `net`, with the place that says so.
+    pub(crate) fn keepers(&self, net: Net) -> Vec<(JailName, String)> {
+        let views = self.shared.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.iter().filter_map(|(jail, view)| Some((jail.clone(), view.keeps(net)?))).collect()
+    }
+
+    /// Writes what is left to be written, and ends the thread.
+    pub(crate) fn close(&self) {
+        let (sender, receiver) = channel();
+        self.shared.closing.store(true, Ordering::Release);
+        drop(self.jobs.send(Job::Close(sender)));
+        self.waker.wake();
+        receiver.recv().unwrap_or_default();
+    }
+}
+
+/// Who is banned for good by the operator's own lists, by jail.
+pub(super) type Kept = BTreeMap<JailName, BTreeSet<Net>>;
+
+/// Whom an earlier process has banned for good. Their stored bans stay so,
+/// however short the jail's own bans are.
+pub(super) fn kept_before(left: &[Snapshot]) -> Kept {
+    let of_jail = |saved: &Snapshot| {
+        let jail = saved.name.strip_prefix(SNAPSHOT)?;
+        Some((JailName::new(jail), kept::decode(&saved.data)))
+    };
+    left.iter().filter_map(of_jail).collect()
+}
+
+struct Thread {
+    around: Around,
+    shared: Arc<Shared>,
+    jobs: Receiver<Job>,
+    watcher: Watcher,
+    jails: BTreeMap<JailName, Jail>,
+    /// Options that are of no use, by jail.
+    refused: Vec<(JailName, String)>,
+    /// Whom this thread has banned for good, also in an earlier process.
+    applied: Kept,
+}
+
+impl Thread {
+    /// Waits for something to do and does it; `false` at the end.
+    fn round(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self.jails.values().filter_map(Jail::due).min();
+        let ready = match self.watcher.wait(due.map(|at| at.saturating_duration_since(now))) {
+            Ok(ready) => ready,
+            Err(e) => {
+                self.say(Level::Error, format!("lists can't be watched, and are not kept any more: {e}"));
+                return false;
+            }
+        };
+        // What else the watcher noticed is of files that may be missing.
+        drop(self.watcher.take_notes());
+        let jobs: Vec<Job> = self.jobs.try_iter().collect();
+        let mut close = None;
+        for job in jobs {
+            match job {
+                Job::Set(lists, running) => self.set(lists, &running),
+                Job::Close(done) => close = Some(done),
+            }
+        }
+        let now = Instant::now();
+        for jail in self.jails.values_mut().filter(|jail| ready.contains(&jail.watch)) {
+            jail.keep_changed(now);
+        }
+        let names: Vec<JailName> = self.jails.keys().cloned().collect();
+        for name in names {
+            self.visit(&name, close.is_some());
+        }
+        match close {
+            None => true,
+            Some(done) => {
+                done.send(()).unwrap_or_default();
+                false
+            }
+        }
+    }
+
+    /// Does what is due in one jail.
+    fn visit(&mut self, name: &JailName, closing: bool) {
+        let Some(mut jail) = self.jails.remove(name) else { return };
+        let now = Instant::now();
+        if !closing && jail.read_keep(now) {
+            self.keep(&mut jail, now);
+        }
+        if jail.flags.dirty.load(Ordering::Acquire) && (closing || jail.may_write(now)) {
+            jail.flags.dirty.store(false, Ordering::Release);
+            if let Some(lines) = self.lines(name) {
+                jail.write(&lines, now);
+            }
+        }
+        self.tell(&mut jail);
+        self.jails.insert(name.clone(), jail);
+    }
+
+    fn set(&mut self, specs: Vec<ListSpec>, running: &[JailName]) {
+        let mut old = std::mem::take(&mut self.jails);
+        let mut taken: BTreeMap<PathBuf, JailName> = BTreeMap::new();
+        self.refused.clear();
+        let now = Instant::now();
+        for spec in specs {
+            let name = spec.jail.name.clone();
+            let lists = match spec.lists {
+                Ok(lists) => lists,
+                Err(why) => {
+                    self.refused.push((name, why));
+                    continue;
+                }
+            };
+            if let Some(other) = taken.get(&lists.list) {
+                let path = lists.list.display();
+                let why = format!("jail '{other}' has the same list {path}; write <name> in it, the jail's name");
+                self.refused.push((name, why));
+                continue;
+            }
+            taken.insert(lists.list.clone(), name.clone());
+            let jail = match old.remove(&name) {
+                Some(mut jail) if jail.lists == lists => {
+                    jail.spec = spec.jail;
+                    jail.keep_changed(now);
+                    jail
+                }
+                other => {
+                    if let Some(other) = other {
+                        self.watcher.remove(other.watch);
+                    }
+                    let watch = self.watcher.add_file(&lists.keep);
+                    Jail::new(spec.jail, lists, watch, now)
+                }
+            };
+            self.jails.insert(name, jail);
+        }
+        for gone in old.into_values() {
+            self.watcher.remove(gone.watch);
+        }
+        for (jail, why) in &self.refused {
+            self.say(Level::Warning, format!("[{jail}] {why}"));
+        }
+        let flags = self.jails.iter().map(|(name, jail)| (name.clone(), Arc::clone(&jail.flags)));
+        *self.shared.flags.lock().unwrap_or_else(PoisonError::into_inner) = flags.collect();
+        self.shared.any.store(!self.jails.is_empty(), Ordering::Relaxed);
+        let lists = |jail: &Jail| ListView { lists: Some(jail.lists.clone()), ..ListView::default() };
+        let mut views: BTreeMap<JailName, ListView> =
+            self.jails.iter().map(|(name, jail)| (name.clone(), lists(jail))).collect();
+        for (jail, why) in &self.refused {
+            views.insert(jail.clone(), ListView { complaints: vec![why.clone()], ..ListView::default() });
+        }
+        *self.shared.views.lock().unwrap_or_else(PoisonError::into_inner) = views;
+        // Who was kept by a list that is none any more.
+        let listed = |name: &JailName| self.jails.contains_key(name) || self.refused.iter().any(|(n, _)| n == name);
+        let over: Vec<JailName> =
+            self.applied.keys().filter(|name| running.contains(name) && !listed(name)).cloned().collect();
+        for name in over {
+            self.keep_no_more(&name);
+        }
+    }
+
+    /// Lets others see how a jail's lists stand, and logs what is new.
+    fn tell(&mut self, jail: &mut Jail) {
+        let view = jail.view();
+        for complaint in &view.complaints {
+            if !jail.told.contains(complaint) {
+                self.say(Level::Warning, format!("[{}] {complaint}", jail.spec.name));
+            }
+        }
+        jail.told.clone_from(&view.complaints);
+        let mut views = self.shared.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.insert(jail.spec.name.clone(), view);
+    }
+
+    fn say(&self, level: Level, text: String) {
+        self.around.log.line(level, LOGGER, text);
+    }
+
+    fn is_closing(&self) -> bool {
+        self.shared.closing.load(Ordering::Acquire)
+    }
+
+    /// Looks at the judge between two of its steps; `None` once it has gone.
+    fn look<T: Send + 'static>(&self, look: impl FnOnce(&Judge) -> T + Send + 'static) -> Option<T> {
+        let (sender, receiver) = channel();
+        let look = move |judge: &Judge, _| drop(sender.send(look(judge)));
+        self.around.judge.control(JudgeControl::Look(Box::new(look)));
+        receiver.recv().ok()
+    }
+
+    /// Runs a command and waits for what came of it; `None` once the judge has gone.
+    fn command(&self, command: Command) -> Option<Outcome> {
+        let (sender, receiver) = channel();
+        let reply = Box::new(move |outcome| drop(sender.send(outcome)));
+        self.around.judge.control(JudgeControl::Command(command, reply));
+        receiver.recv().ok()
+    }
+
+    /// Everybody whom a jail bans, as lines, sorted by their bytes; `None` once the judge has gone.
+    fn lines(&self, jail: &JailName) -> Option<Vec<String>> {
+        let (mut lines, mut from) = (Vec::new(), Some(0));
+        while let Some(start) = from {
+            let name = jail.clone();
+            let (page, next) = self.look(move |judge| judge.ban_lines(&name, start, jail::PAGE))?;
+            lines.extend(page.into_iter().map(|ban| {
+                let mut line = String::new();
+                stockade_core::text::push_escaped(&mut line, &ban.id.to_string());
+                line
+            }));
+            from = next;
+        }
+        lines.sort_unstable();
+        // What moved between two pages is in both.
+        lines.dedup();
+        Some(lines)
+    }
+}

@@ -1,0 +1,110 @@
+//! A daemon follows a log of a jail with options of its own, and its log tells what came of it.
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "a test fails loudly")]
+
+mod encodings;
+mod ignore_file;
+mod overrun;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a text is written into a log.
+pub(crate) type Encode = fn(&str) -> Vec<u8>;
+
+/// A daemon in a network of its own; it goes with this value.
+pub(crate) struct Daemon {
+    child: Child,
+    folder: PathBuf,
+    /// How a text is written into the jail's log.
+    encode: Encode,
+}
+
+impl Daemon {
+    /// A daemon whose jail `app` bans at the first failure. `{here}` in its `options` is its folder.
+    /// Nothing if no namespace can be made.
+    pub(crate) fn start(name: &str, options: &str) -> Option<Daemon> {
+        Daemon::with_filter(name, options, "[Definition]\nfailregex = ^\\s*app: refused <HOST>$\n")
+    }
+
+    /// The same with another filter.
+    pub(crate) fn with_filter(name: &str, options: &str, filter: &str) -> Option<Daemon> {
+        if !rustix::process::geteuid().is_root() {
+            println!("SKIPPED: a network namespace needs root");
+            return None;
+        }
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        std::fs::remove_dir_all(&folder).ok();
+        std::fs::create_dir_all(folder.join("conf/filter.d")).unwrap();
+        let put = |name: &str, text: String| std::fs::write(folder.join(name), text).unwrap();
+        let here = folder.display();
+        put(
+            "conf/fail2ban.local",
+            format!("[Definition]\nsocket = {here}/s\npidfile = {here}/p\ndbfile = None\nlogtarget = {here}/own.log\n"),
+        );
+        put(
+            "conf/jail.local",
+            format!(
+                "[sshd]\nenabled = false\n[app]\nenabled = true\nbackend = polling\nfilter = app\nport = 0:65535\n\
+                 maxretry = 1\nlogpath = {here}/app.log\n{}\n",
+                options.replace("{here}", &here.to_string())
+            ),
+        );
+        put("conf/filter.d/app.conf", filter.to_owned());
+        put("list", "192.0.2.7\n".to_owned());
+        put("app.log", String::new());
+        let child = Command::new("unshare")
+            .args(["--net", env!("CARGO_BIN_EXE_stockade"), "run", "-c"])
+            .arg(folder.join("conf"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Some(Daemon { child, folder, encode: |text| text.into() })
+    }
+
+    /// The same daemon, whose jail's log is written so from now on.
+    pub(crate) fn writing(mut self, encode: Encode) -> Daemon {
+        self.encode = encode;
+        self
+    }
+
+    /// A file of its folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Lets the address fail again and again until the daemon's log says that of it.
+    #[track_caller]
+    pub(crate) fn until(&self, address: &str, said: &str) {
+        self.until_said(&format!("app: refused {address}"), &format!("{said} {address}"));
+    }
+
+    /// Lets a line appear again and again until the daemon's log says that.
+    #[track_caller]
+    pub(crate) fn until_said(&self, line: &str, wanted: &str) {
+        let end = Instant::now() + PATIENCE;
+        let mut log = std::fs::OpenOptions::new().append(true).open(self.path("app.log")).unwrap();
+        while !read(&self.path("own.log")).contains(wanted) {
+            assert!(Instant::now() < end, "no '{wanted}' in\n{}", read(&self.path("own.log")));
+            let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+            log.write_all(&(self.encode)(&format!("{now} {line}\n"))).unwrap();
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        std::fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}

@@ -1,0 +1,96 @@
+//! The list that we write.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::guard::mode;
+use crate::{Guard, eventually, skipped};
+
+#[test]
+fn the_list_is_who_is_banned() {
+    if skipped("the_list_is_who_is_banned") {
+        return;
+    }
+    let mut guard = Guard::start("");
+    eventually("an empty list", || guard.list().exists());
+    assert_eq!((mode(&guard.list()), guard.lines().len()), (0o600, 0));
+    guard.says("ban --jail web 192.0.2.10 192.0.2.9 2001:db8::1 198.51.100.0/24");
+    let all = ["192.0.2.10", "192.0.2.9", "198.51.100.0/24", "2001:db8::1"];
+    eventually("all in the list", || guard.lines() == all);
+    assert_eq!(mode(&guard.list()), 0o600);
+    guard.says("unban 192.0.2.9");
+    eventually("one less", || guard.lines() == ["192.0.2.10", "198.51.100.0/24", "2001:db8::1"]);
+
+    // Whoever removes it gets it back with the next ban; a start writes it, too.
+    std::fs::remove_file(guard.list()).unwrap();
+    guard.says("ban --jail web 192.0.2.1");
+    eventually("it is back", || guard.lines().len() == 4);
+    guard.down(Signal::KILL);
+    guard.write("lists/ip.web.blacklist", "");
+    guard.up();
+    eventually("the same after a crash", || guard.lines().len() == 4);
+
+    // A link in its place is replaced, and what it leads to is as it was.
+    guard.write("precious", "mine\n");
+    std::fs::remove_file(guard.list()).unwrap();
+    std::os::unix::fs::symlink(guard.home.join("precious"), guard.list()).unwrap();
+    guard.says("unban 192.0.2.1");
+    eventually("the link is gone", || guard.list().symlink_metadata().unwrap().is_file());
+    assert_eq!((guard.read("precious").as_str(), guard.lines().len()), ("mine\n", 3));
+
+    // A stop that lifts bans leaves an empty list.
+    guard.says("stop --lift");
+    guard.down(Signal::TERM);
+    assert_eq!(guard.lines(), Vec::<String>::new());
+}
+
+#[test]
+fn the_list_of_a_recipe_is_set_aside() {
+    if skipped("the_list_of_a_recipe_is_set_aside") {
+        return;
+    }
+    let mut guard = Guard::start("");
+    guard.down(Signal::TERM);
+    std::fs::remove_file(guard.list()).unwrap();
+    guard.write("lists/ip.web.blacklist", "192.0.2.1\n192.0.2.1\n2001:db8::1\nnonsense\n");
+    guard.up();
+    let old = guard.home.join("lists/ip.web.blacklist.old");
+    eventually("the old one beside", || old.exists());
+    eventually("it is told", || guard.says("status web").out.contains("import --jail web"));
+    let import = format!("import --jail web {}", old.display());
+    let first = guard.says(&import);
+    assert!(first.out.contains("2 bans imported, 1 stood already"), "{first:?}");
+    assert!(first.out.contains("blacklist.old:4: is no address"), "{first:?}");
+    let second = guard.says(&import);
+    assert!(second.out.contains("0 bans imported, 3 stood already"), "{second:?}");
+    eventually("who was imported is in the list", || guard.lines() == ["192.0.2.1", "2001:db8::1"]);
+}
+
+#[test]
+fn a_storm_of_bans_writes_the_list_once_a_second() {
+    if skipped("a_storm_of_bans_writes_the_list_once_a_second") {
+        return;
+    }
+    let guard = Guard::start("");
+    let addresses: Vec<String> = (0..2_000_u32).map(|n| format!("198.51.{}.{}", n / 250, n % 250)).collect();
+    let (mut files, began) = (BTreeSet::new(), Instant::now());
+    let mut parts = addresses.chunks(40);
+    while began.elapsed() < Duration::from_secs(3) {
+        if let Some(part) = parts.next() {
+            guard.says(&format!("ban --jail web {}", part.join(" ")));
+        }
+        if let Ok(meta) = guard.list().metadata() {
+            files.insert((meta.ino(), meta.mtime(), meta.mtime_nsec()));
+        }
+    }
+    let rounds = began.elapsed().as_secs() + 2;
+    assert!(files.len() as u64 <= rounds, "{} lists in {:?}", files.len(), began.elapsed());
+    for part in parts {
+        guard.says(&format!("ban --jail web {}", part.join(" ")));
+    }
+    eventually("all in the list", || guard.lines().len() == addresses.len());
+    assert!(guard.lines().is_sorted());
+}
