@@ -20,13 +20,14 @@ use crate::{engine, filters, original};
 const NOW: i64 = 1_124_013_600;
 const ZONE: &str = "CET-01CEST-02,M3.5.0,M10.5.0";
 
-/// Our filters that read the access log, where the original's samples are of the error
-/// log: what makes ours read that, too (which clients can forge, so our jails do not).
-const ERROR_LOG: &[(&str, &str)] = &[
+/// Our filters that read a log which clients can't forge, where the original's samples
+/// are of one that they can: what makes ours read that, too (our jails do not).
+const FORGEABLE_LOG: &[(&str, &str)] = &[
     ("nginx-botsearch", "log=\"both\""),
     ("nginx-forbidden", "log=\"error\""),
     ("nginx-http-auth", "log=\"error\""),
     ("nginx-limit-req", "log=\"error\""),
+    ("traefik-auth", "log=\"common\""),
 ];
 
 /// The samples of one filter under way.
@@ -117,7 +118,7 @@ impl Log<'_> {
                 .filter(|(key, _)| !key.starts_with("test."))
                 .map(|(key, value)| format!("{key}=\"{}\"", value.as_str().unwrap()))
                 .collect();
-            words.extend(ERROR_LOG.iter().find(|(name, _)| *name == self.name).map(|(_, word)| (*word).to_owned()));
+            words.extend(FORGEABLE_LOG.iter().find(|(name, _)| *name == self.name).map(|(_, word)| (*word).to_owned()));
             let label = options.get("test.filter-name").map_or_else(|| words.join(","), Value::to_string);
             let call =
                 if words.is_empty() { self.name.to_owned() } else { format!("{}[{}]", self.name, words.join(",")) };
