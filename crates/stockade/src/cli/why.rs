@@ -13,6 +13,9 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  \
     stockade why 192.0.2.1 --json    the same for programs\n\n\
     Exit code 0 if the address is banned, 1 if it is not.";
 
+/// How many lines of an earlier ban are shown.
+const LINES_SHOWN: usize = 3;
+
 /// Words of `why`.
 #[derive(Args)]
 pub(crate) struct WhyArgs {
@@ -81,6 +84,14 @@ fn show(answer: &Value) {
     if let Some(kernel) = answer.get("kernel").and_then(Value::as_str) {
         say(format!("\nkernel: {kernel}"));
     }
+    if let Some(logs) = answer.get("logs").filter(|logs| !logs.is_null()) {
+        show_logs(logs);
+    }
+    if list(answer, "bans").is_empty() {
+        for jail in list(answer, "off") {
+            say(term::warn(&format!("\njail {} is off: {}", text(jail, "jail"), text(jail, "why"))));
+        }
+    }
     let history = list(answer, "history");
     if !history.is_empty() {
         say("\nhistory, newest first");
@@ -93,6 +104,39 @@ fn show(answer: &Value) {
                 text(row, "kind"),
                 text(row, "jail")
             ));
+            // Who was banned and is not any more: the evidence that the journal keeps.
+            if list(answer, "bans").is_empty() {
+                let lines = list(row, "matches");
+                let shown = lines.get(lines.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default();
+                for line in shown {
+                    say(format!("    line  {}", line.as_str().unwrap_or_default()));
+                }
+            }
         }
+    }
+}
+
+/// What the logs say of somebody who is not banned.
+fn show_logs(logs: &Value) {
+    let found = list(logs, "found");
+    for one in found {
+        let (lines, failures) = (number(one, "lines"), number(one, "failures"));
+        say(format!(
+            "\n{} for {}: {lines} {} it, {failures} of them {}; the last one: {}",
+            text(one, "path"),
+            term::bold(text(one, "jail")),
+            if lines == 1 { "line names" } else { "lines name" },
+            if failures == 1 { "a failure" } else { "failures" },
+            text(one, "verdict"),
+        ));
+        say(format!("  line      {}", text(one, "last")));
+    }
+    let names = |key: &str| list(logs, key).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+    let (searched, journal) = (names("searched"), names("journal"));
+    if found.is_empty() && !searched.is_empty() {
+        say(format!("\nno line names it at the end of {searched}"));
+    }
+    if !journal.is_empty() {
+        say(format!("\nnot looked through: the journal, which {journal} reads; see `journalctl -g ADDRESS`"));
     }
 }
