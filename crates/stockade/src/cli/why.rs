@@ -38,7 +38,7 @@ pub(crate) fn why(args: &WhyArgs) -> Result<Exit> {
 }
 
 fn show(answer: &Value) {
-    say(format!("{}: {}", term::bold(text(answer, "id")), text(answer, "summary")));
+    term::say_folded(4, &format!("{}: {}", term::bold(text(answer, "id")), text(answer, "summary")));
     for ban in list(answer, "bans") {
         say("");
         let as_part = match text(ban, "id") {
@@ -53,14 +53,12 @@ fn show(answer: &Value) {
             }
             None => say("  until     somebody lifts it"),
         }
-        say(format!("  because   {}", text(ban, "because")));
+        term::say_folded(12, &format!("  because   {}", text(ban, "because")));
         say(format!("  state     {}", text(ban, "state")));
         for action in list(ban, "actions") {
-            say(format!("  action    {}", action.as_str().unwrap_or_default()));
+            term::say_folded(12, &format!("  action    {}", action.as_str().unwrap_or_default()));
         }
-        for line in list(ban, "matches") {
-            say(format!("  line      {}", line.as_str().unwrap_or_default()));
-        }
+        show_lines("  line      ", list(ban, "matches"));
     }
     for one in list(answer, "withheld") {
         say(term::warn(&format!("\nwould be banned in {}, but {}", text(one, "jail"), text(one, "why"))));
@@ -74,15 +72,14 @@ fn show(answer: &Value) {
             term::duration(number(one, "findtime")),
             term::clock(number(one, "last"))
         ));
-        for line in list(one, "matches") {
-            say(format!("  line      {}", line.as_str().unwrap_or_default()));
-        }
+        show_lines("  line      ", list(one, "matches"));
     }
     for rule in list(answer, "allowed") {
         say(format!("\nallowed: {}", rule.as_str().unwrap_or_default()));
     }
     if let Some(kernel) = answer.get("kernel").and_then(Value::as_str) {
-        say(format!("\nkernel: {kernel}"));
+        say("");
+        term::say_folded(8, &format!("kernel: {kernel}"));
     }
     if let Some(logs) = answer.get("logs").filter(|logs| !logs.is_null()) {
         show_logs(logs);
@@ -108,11 +105,18 @@ fn show(answer: &Value) {
             if list(answer, "bans").is_empty() {
                 let lines = list(row, "matches");
                 let shown = lines.get(lines.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default();
-                for line in shown {
-                    say(format!("    line  {}", line.as_str().unwrap_or_default()));
-                }
+                show_lines("    line    ", shown);
             }
         }
+    }
+}
+
+/// Lines of a log; the same one several times stands once.
+fn show_lines(head: &str, lines: &[Value]) {
+    for run in lines.chunk_by(|a, b| a == b) {
+        let line = run.first().and_then(Value::as_str).unwrap_or_default();
+        let times = if run.len() > 1 { format!(" ({} times)", run.len()) } else { String::new() };
+        term::say_folded(head.chars().count(), &format!("{head}{line}{times}"));
     }
 }
 
@@ -121,15 +125,17 @@ fn show_logs(logs: &Value) {
     let found = list(logs, "found");
     for one in found {
         let (lines, failures) = (number(one, "lines"), number(one, "failures"));
-        say(format!(
-            "\n{} for {}: {lines} {} it, {failures} of them {}; the last one: {}",
+        say("");
+        let sentence = format!(
+            "{} for {}: {lines} {} it, {failures} of them {}; the last one: {}",
             text(one, "path"),
             term::bold(text(one, "jail")),
             if lines == 1 { "line names" } else { "lines name" },
             if failures == 1 { "a failure" } else { "failures" },
             text(one, "verdict"),
-        ));
-        say(format!("  line      {}", text(one, "last")));
+        );
+        term::say_folded(4, &sentence);
+        term::say_folded(12, &format!("  line      {}", text(one, "last")));
     }
     let names = |key: &str| list(logs, key).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
     let (searched, journal) = (names("searched"), names("journal"));

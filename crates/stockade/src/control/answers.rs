@@ -242,7 +242,7 @@ impl Answers {
         let logs = about.map_or(Value::Null, |about| {
             if let Some(one) = about.found.first().filter(|_| counting.is_empty() && history.is_empty()) {
                 let get = |key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default();
-                summary += &format!("; {} names it, but of the last such line: {}", get("path"), get("verdict"));
+                summary += &format!(" ({} names it, but {})", get("path"), get("verdict"));
             }
             json!({ "found": about.found, "searched": about.searched, "journal": about.journal })
         });

@@ -90,21 +90,21 @@ fn judged(jail: &JailBoard, id: &FailureId, path: &str, lines: &[String], now: T
         let found = report.hits.iter().any(|hit| !hit.nofail && matches!(&hit.who, Some(Who::Id(who)) if who == id));
         failures = failures.saturating_add(u64::from(found));
         verdict = if !report.ignored.is_empty() {
-            "an ignoreregex of the jail takes it out"
+            "an ignoreregex of the jail takes that line out"
         } else if found {
-            "it is a failure"
+            "that line is a failure"
         } else if report.hits.iter().any(|hit| hit.nofail) {
-            "it belongs to a connection and is no failure by itself"
+            "that line is no failure by itself"
         } else if !report.hits.is_empty() {
-            "it is a failure of somebody else"
+            "that line is a failure of somebody else"
         } else if report.undecided {
             "a pattern ran out of steps"
         } else if report.date.is_none() {
-            "no date is recognised in it"
+            "no date is recognised in that line"
         } else if report.too_old {
-            "it is older than findtime"
+            "that line is older than findtime"
         } else {
-            "no pattern of the jail matches it"
+            "no pattern of the jail matches that line"
         };
     }
     Some(json!({ "jail": jail.spec.name.as_str(), "path": path, "lines": lines.len(), "failures": failures,
