@@ -17,17 +17,18 @@ use stockade_wire::Value;
 use stockade_wire::pickle::Exception;
 
 use super::actions::{ActionsHandle, How};
-use super::actor::{Actor, Past};
+use super::actor::{Actor, Around, Past};
 use super::blacklists::{BlacklistHandle, ListSpec};
 use super::board::{Board, JailBoard, Posted};
 use super::flow::{Reach, Reader, SourceRun};
 use super::guard::GuardHandle;
 use super::judge::{JudgeControl, JudgeInbox};
 use super::kernel::KernelHandle;
+use super::restore::Way;
 use super::server_options;
 use super::snapshot::Saved;
 use super::stage::{self, Ground, Sources, Stage, StagedJail};
-use super::store::StoreJob;
+use super::store::{StoreJob, Wanted};
 use crate::blacklist::Lists;
 use crate::places::Tree;
 use crate::settings::{JailSettings, Settings};
@@ -252,7 +253,8 @@ impl Operator {
     /// Swaps a staged configuration in.
     fn commit(&mut self, stage: Stage, server: server_options::Change) -> Result<(), String> {
         let is_new = |name: &JailName| !self.jails.iter().any(|jail| jail.staged.spec.name == *name);
-        let new: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).filter(is_new).collect();
+        let fresh = stage.jails.iter().filter(|jail| is_new(&jail.spec.name));
+        let new = fresh.map(|jail| (jail.spec.name.clone(), jail.spec.evidence)).collect();
         self.arm(&stage)?;
         self.take_up_again(new)?;
         self.commit_armed(stage);
@@ -260,9 +262,9 @@ impl Operator {
         Ok(())
     }
 
-    /// Jails that come (back) while we run get their stored bans, and go on
-    /// with their logs where they stopped.
-    fn take_up_again(&mut self, new: Vec<JailName>) -> Result<(), String> {
+    /// Jails that come (back) while we run get their stored bans (some with
+    /// their evidence), and go on with their logs where they stopped.
+    fn take_up_again(&mut self, new: Vec<(JailName, bool)>) -> Result<(), String> {
         if new.is_empty() {
             return Ok(());
         }
@@ -270,17 +272,18 @@ impl Operator {
         let (sender, places) = channel();
         self.judge.control(JudgeControl::Places(sender));
         let mut places = places.recv().map_err(|_| gone())?;
-        for name in &new {
+        for (name, _) in &new {
             let marks = places.remove(name).unwrap_or_default();
             let decided = marks.into_iter().map(|mark| (mark.source, mark.to)).collect();
             self.left.insert(name.clone(), Left { decided, ..Left::default() });
         }
-        for rows in self.reach.store.bans(new) {
-            self.judge.control(JudgeControl::Event(Event::Restore(rows)));
+        let jails = new.into_iter().collect();
+        let wanted = Wanted { jails, others: false, at: super::now(), ..Wanted::default() };
+        let mut way = Way::to(&self.judge);
+        for rows in self.reach.store.bans(wanted) {
+            way.send(rows).ok_or_else(gone)?;
         }
-        let (sender, done) = channel();
-        self.judge.control(JudgeControl::Look(Box::new(move |_, _| sender.send(()).unwrap_or_default())));
-        done.recv().map_err(|_| gone())
+        way.end().ok_or_else(gone)
     }
 
     /// The first half of a commit: firewall and judge know the new jails.
@@ -289,6 +292,7 @@ impl Operator {
         if self.layout.as_ref() != Some(&(layout.clone(), stock.clone())) {
             self.kernel.layout(layout.clone(), stock.clone())?;
             self.layout = Some((layout, stock));
+            self.hand_over(stage);
         }
         self.actions.stage(stage.actions());
         let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
@@ -308,6 +312,20 @@ impl Operator {
         }
         self.judge.control(JudgeControl::Event(Event::Config(changes)));
         Ok(())
+    }
+
+    /// Bans of jails that did not block by our own hand, and do now, come into the kernel.
+    fn hand_over(&self, stage: &Stage) {
+        let blocks = |staged: &StagedJail| staged.block.is_some() || !staged.stock.is_empty();
+        for old in self.jails.iter().map(|jail| &jail.staged).filter(|old| !blocks(old)) {
+            if !stage.jails.iter().any(|new| new.spec.name == old.spec.name && blocks(new)) {
+                continue;
+            }
+            let (kernel, name) = (self.kernel.clone(), old.spec.name.clone());
+            // In the judge's own thread, so that no decision comes in between.
+            let look = move |judge: &Judge, _| kernel.take_over(&name, &judge.bans(&name));
+            self.judge.control(JudgeControl::Look(Box::new(look)));
+        }
     }
 
     /// The second half: matchers and logs.
@@ -386,15 +404,14 @@ impl Operator {
                 past.push(Past { source: source.clone(), counted, decided: decided.clone() });
             }
         }
-        let actor = Actor::new(
-            name,
-            matcher,
-            past,
-            self.guard.clone(),
-            self.reach.pool.clone(),
-            Arc::clone(&self.judge),
-            self.reach.log.clone(),
-        );
+        let around = Around {
+            guard: self.guard.clone(),
+            pool: self.reach.pool.clone(),
+            judge: Arc::clone(&self.judge),
+            poison: self.reach.poison.clone(),
+            log: self.reach.log.clone(),
+        };
+        let actor = Actor::new(name, matcher, past, around);
         Running { staged, actor, reads: Vec::new() }
     }
 
@@ -490,7 +507,8 @@ impl Operator {
             actor: Arc::clone(&jail.actor),
             sources: jail.reads.iter().filter_map(|name| self.sources.get(name).cloned()).collect(),
             reads: jail.staged.sources != Sources::Nothing,
-            native: jail.staged.block.is_some(),
+            table: jail.staged.block.is_some(),
+            stock: jail.staged.stock.clone(),
             blocks: jail.staged.block.is_some()
                 || !jail.staged.stock.is_empty()
                 || !jail.staged.actions.actions.is_empty(),
@@ -710,6 +728,7 @@ impl Operator {
         let saved = self.reach.store.close();
         let kernel = self.kernel.close(if lift { OnClose::Lift } else { OnClose::Keep });
         self.reach.pool.close();
+        self.reach.poison.close();
         saved.and(kernel)
     }
 }
