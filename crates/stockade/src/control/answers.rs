@@ -296,8 +296,19 @@ impl Answers {
             allowed.push(format!("the guard protects it: {reason}"));
         }
         let history = self.history(&id);
-        let summary = summary(&id, &bans, &withheld, &counting, &allowed, &history);
+        let mut summary = summary(&id, &bans, &withheld, &counting, &allowed, &history);
+        let about = bans.is_empty().then(|| super::logs_about::look(&posted, &id, crate::daemon::now()));
+        let logs = about.map_or(Value::Null, |about| {
+            if let Some(one) = about.found.first().filter(|_| counting.is_empty() && history.is_empty()) {
+                let get = |key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default();
+                summary += &format!(" ({} names it, but {})", get("path"), get("verdict"));
+            }
+            json!({ "found": about.found, "searched": about.searched, "journal": about.journal })
+        });
+        let off: Vec<Value> = posted.off.iter().map(|(jail, reason)| json!({ "jail": jail, "why": reason })).collect();
         Ok(json!({
+            "logs": logs,
+            "off": off,
             "id": id.to_string(),
             "banned": !bans.is_empty(),
             "summary": summary,
@@ -554,7 +565,10 @@ fn row_json(row: &Row) -> Value {
         DecisionKind::Withhold => "withheld",
     };
     let origin = match &decision.origin {
-        stockade_core::Origin::Log { source, .. } => source.path.to_string(),
+        stockade_core::Origin::Log { source, place } => match place {
+            stockade_core::Position::Offset(at) => format!("{}, byte {at}", source.path),
+            stockade_core::Position::Cursor { .. } => source.path.to_string(),
+        },
         stockade_core::Origin::Manual => "by hand".to_owned(),
         stockade_core::Origin::Restored => "at start".to_owned(),
         stockade_core::Origin::Expired => "its time was over".to_owned(),
