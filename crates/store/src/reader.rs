@@ -16,6 +16,9 @@ use crate::schema;
 use crate::sources;
 use crate::write::Numbers;
 
+/// Matched lines, oldest first, and a number of failures.
+pub type Merged = (Vec<Box<str>>, u64);
+
 /// A connection that only reads; opened in any thread or process, with the daemon alive or dead.
 pub struct Reader {
     path: PathBuf,
@@ -70,25 +73,15 @@ impl Reader {
     ///
     /// # Errors
     /// If the file can't be read.
-    pub fn merged(
-        &self,
-        ip: &str,
-        jail: Option<&JailName>,
-        matches_max: usize,
-    ) -> Result<Option<(Vec<Box<str>>, u64)>, Error> {
+    pub fn merged(&self, ip: &str, jail: Option<&JailName>, matches_max: usize) -> Result<Option<Merged>, Error> {
         self.try_merged(ip, jail, matches_max).map_err(|error| Error::sql(&self.path, error))
     }
 
-    fn try_merged(
-        &self,
-        ip: &str,
-        jail: Option<&JailName>,
-        matches_max: usize,
-    ) -> rusqlite::Result<Option<(Vec<Box<str>>, u64)>> {
+    fn try_merged(&self, ip: &str, jail: Option<&JailName>, matches_max: usize) -> rusqlite::Result<Option<Merged>> {
         let which = "SELECT data FROM bans WHERE ip = ?1 AND (?2 IS NULL OR jail = ?2) ORDER BY timeofban DESC";
         let mut select = self.db.prepare_cached(which)?;
         let mut rows = select.query((ip, jail.map(JailName::as_str)))?;
-        let mut found: Option<(Vec<Box<str>>, u64)> = None;
+        let mut found: Option<Merged> = None;
         while let Some(row) = rows.next()? {
             let cell = row.get_ref(0)?;
             let data = cell.as_bytes_or_null()?.unwrap_or_default();

@@ -63,7 +63,7 @@ impl Scrape {
             receive(&mut stream)
         };
         let mut scrape = Scrape::default();
-        let whole = |value: &Value| i64::try_from(value.as_int().unwrap()).unwrap();
+        let whole = |value: &Value| value.as_int().unwrap();
         scrape.put("f2b_up", "", i64::from(ask(&["ping", "100"]) == "pong".into()));
         scrape.version = ask(&["version"]).as_str().unwrap().to_owned();
         let status = ask(&["status"]);
