@@ -55,6 +55,20 @@ pub(crate) struct Answers {
     pub(crate) started: Timestamp,
 }
 
+/// How many bans one answer holds at most.
+const PAGE_BANS: usize = 10_000;
+
+/// Which bans are asked for.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// Of one jail, or of all.
+    pub(crate) jail: Option<String>,
+    /// Addresses only.
+    pub(crate) plain: bool,
+    /// Where the answer before this one ended.
+    pub(crate) from: Option<(String, u32)>,
+}
+
 impl Answers {
     /// Looks at the judge between two of its steps.
     pub(super) fn look<T: Send + 'static>(
@@ -156,9 +170,11 @@ impl Answers {
             });
         };
         let jail_name = board.spec.name.clone();
-        let (status, bans, withheld) = self.look(move |judge, _| {
-            (judge.status(&jail_name), judge.bans(&jail_name), withheld(judge, Some(jail_name.as_str())))
+        let (status, (mut bans, more), withheld) = self.look(move |judge, _| {
+            let bans = judge.bans_page(&jail_name, 0, PAGE_BANS);
+            (judge.status(&jail_name), bans, withheld(judge, Some(jail_name.as_str())))
         })?;
+        bans.sort_by_key(|ban| ban.seq);
         let counters = status.map(|s| s.counters).unwrap_or_default();
         let mut jail = Map::new();
         jail.insert("name".into(), json!(name));
@@ -182,6 +198,7 @@ impl Answers {
             jail.insert("blacklist".into(), list_json(&view));
         }
         jail.insert("bans".into(), self.ban_rows(board, &bans));
+        jail.insert("bans_left_out".into(), json!(more.is_some()));
         Ok(Value::Object(jail))
     }
 
@@ -199,24 +216,41 @@ impl Answers {
     }
 
     /// All living bans; with `plain` only who is banned.
-    pub(crate) fn banned(&self, jail: Option<&str>, plain: bool) -> Result<Value, String> {
+    pub(crate) fn banned(&self, page: &Page) -> Result<Value, String> {
         let posted = self.board.read();
+        let wanted = |name: &str| page.jail.as_deref().is_none_or(|only| only == name);
+        let mut names = posted.jails.iter().map(|board| &board.spec.name).filter(|name| wanted(name.as_str()));
+        let Some(first) = names.next() else {
+            return match &page.jail {
+                Some(jail) => Err(format!("there is no jail '{jail}'")),
+                None => Ok(json!({ "bans": [], "next": null })),
+            };
+        };
+        let mut names = std::iter::once(first).chain(names).peekable();
+        let mut place = 0;
+        if let Some((jail, at)) = &page.from {
+            // A jail that has gone meanwhile ends the list.
+            while names.next_if(|name| name.as_str() != jail).is_some() {}
+            place = *at;
+        }
         let mut bans: Vec<Value> = Vec::new();
-        let wanted = posted.jails.iter().filter(|board| jail.is_none_or(|name| board.spec.name.as_str() == name));
-        let mut found = jail.is_none();
-        for board in wanted {
-            found = true;
-            let name = board.spec.name.clone();
-            let views = self.look(move |judge, _| judge.bans(&name))?;
-            bans.extend(views.iter().map(|ban| match plain {
+        let mut next = Value::Null;
+        while let Some(name) = names.next() {
+            let jail = name.clone();
+            let room = PAGE_BANS.saturating_sub(bans.len());
+            let (views, more) = self.look(move |judge, _| judge.bans_page(&jail, place, room))?;
+            bans.extend(views.iter().map(|ban| match page.plain {
                 true => json!({ "id": ban.id.to_string() }),
-                false => ban_json(board.spec.name.as_str(), ban),
+                false => ban_json(name.as_str(), ban),
             }));
+            place = 0;
+            let goes_on = more.map(|at| (name, at)).or_else(|| Some((*names.peek()?, 0)));
+            if let Some((name, at)) = goes_on.filter(|_| more.is_some() || bans.len() >= PAGE_BANS) {
+                next = json!([name.as_str(), at]);
+                break;
+            }
         }
-        if !found {
-            return Err(format!("there is no jail '{}'", jail.unwrap_or_default()));
-        }
-        Ok(json!({ "bans": bans }))
+        Ok(json!({ "bans": bans, "next": next }))
     }
 
     /// Everything about one id.
@@ -262,8 +296,19 @@ impl Answers {
             allowed.push(format!("the guard protects it: {reason}"));
         }
         let history = self.history(&id);
-        let summary = summary(&id, &bans, &withheld, &counting, &allowed, &history);
+        let mut summary = summary(&id, &bans, &withheld, &counting, &allowed, &history);
+        let about = bans.is_empty().then(|| super::logs_about::look(&posted, &id, crate::daemon::now()));
+        let logs = about.map_or(Value::Null, |about| {
+            if let Some(one) = about.found.first().filter(|_| counting.is_empty() && history.is_empty()) {
+                let get = |key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default();
+                summary += &format!(" ({} names it, but {})", get("path"), get("verdict"));
+            }
+            json!({ "found": about.found, "searched": about.searched, "journal": about.journal })
+        });
+        let off: Vec<Value> = posted.off.iter().map(|(jail, reason)| json!({ "jail": jail, "why": reason })).collect();
         Ok(json!({
+            "logs": logs,
+            "off": off,
             "id": id.to_string(),
             "banned": !bans.is_empty(),
             "summary": summary,
@@ -520,7 +565,10 @@ fn row_json(row: &Row) -> Value {
         DecisionKind::Withhold => "withheld",
     };
     let origin = match &decision.origin {
-        stockade_core::Origin::Log { source, .. } => source.path.to_string(),
+        stockade_core::Origin::Log { source, place } => match place {
+            stockade_core::Position::Offset(at) => format!("{}, byte {at}", source.path),
+            stockade_core::Position::Cursor { .. } => source.path.to_string(),
+        },
         stockade_core::Origin::Manual => "by hand".to_owned(),
         stockade_core::Origin::Restored => "at start".to_owned(),
         stockade_core::Origin::Expired => "its time was over".to_owned(),

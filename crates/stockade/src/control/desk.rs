@@ -14,7 +14,7 @@ use stockade_core::{BanTime, FailureId, JailName, Net};
 use stockade_wire::pickle::{self, Exception};
 use stockade_wire::value as pickle_value;
 
-use super::answers::Answers;
+use super::answers::{Answers, Page};
 use super::fail2ban::{self, Bans, Rights, Route};
 use super::server::{ANSWER_BYTES_MAX, Desk, Peer, ReplyTo, Request};
 use super::{line, pickled, refusal, shutting_down, unreadable};
@@ -215,7 +215,7 @@ impl FrontDesk {
         }
         match word {
             "status" => self.ask(reply, move |a| a.status(args.text("jail"))),
-            "banned" => self.ask(reply, move |a| a.banned(args.text("jail"), args.flag("plain"))),
+            "banned" => self.ask(reply, move |a| a.banned(&args.page())),
             "why" => self.ask(reply, move |a| a.why(args.text("id").unwrap_or_default())),
             _ => {
                 self.audit(peer, &format!("command '{word}'"));
@@ -321,6 +321,18 @@ impl Args {
 
     fn list(&self, name: &str) -> &[Value] {
         self.0.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn page(&self) -> Page {
+        let from = match self.list("from") {
+            [jail, place] => jail.as_str().zip(place.as_u64().and_then(|at| u32::try_from(at).ok())),
+            _ => None,
+        };
+        Page {
+            jail: self.text("jail").map(str::to_owned),
+            plain: self.flag("plain"),
+            from: from.map(|(jail, at)| (jail.to_owned(), at)),
+        }
     }
 
     fn addresses(&self) -> Vec<&str> {

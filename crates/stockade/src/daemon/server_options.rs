@@ -104,6 +104,7 @@ impl Change {
         if let Some((age, matches)) = self.keep {
             reach.store.send(StoreJob::Keep(age, matches));
             operator.guard.set_purge_age(age);
+            operator.actions.set_max_matches(matches);
         }
         if self.readers
             && let Err(why) = let_readers_in(operator.settings())

@@ -9,6 +9,7 @@ mod call;
 mod effects;
 mod entry;
 mod lanes;
+mod past;
 mod stage;
 mod steps;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,7 @@ use effects::{Effect, Effects};
 pub(crate) use entry::ActionView;
 use entry::{ActionEntry, JailEntry, PendingFlush};
 use lanes::{Lanes, TaskId};
+use past::Past;
 pub(crate) use stage::{How, JailActions, StagedActions};
 use steps::{Task, What};
 use ticket::Ticket;
@@ -101,26 +103,33 @@ pub(crate) struct ActionsHandle {
     jobs: Option<Sender<Job>>,
     judge: Arc<JudgeInbox>,
     counts: Arc<AtomicBool>,
+    matches_max: Arc<AtomicUsize>,
 }
 
 impl ActionsHandle {
+    /// Option `dbmaxmatches`: so many lines of earlier bans are told.
+    pub(crate) fn set_max_matches(&self, most: usize) {
+        self.matches_max.store(most, Ordering::Relaxed);
+    }
+
     /// Nobody runs anything: a dry run.
     pub(crate) fn none(judge: Arc<JudgeInbox>) -> ActionsHandle {
-        ActionsHandle { jobs: None, judge, counts: Arc::default() }
+        ActionsHandle { jobs: None, judge, counts: Arc::default(), matches_max: Arc::default() }
     }
 
     /// Starts the thread with a runner, and with what an earlier process left
-    /// in the file at `effects`; `last` is the last decision that was made.
+    /// in the file beside the `database`; `last` is the last decision that was made.
     pub(crate) fn start(
         runner: (Runner, NewsReader),
         spawn: Spawn,
-        effects: Option<PathBuf>,
+        database: Option<PathBuf>,
         (judge, last): (Arc<JudgeInbox>, Seq),
         log: Log,
     ) -> io::Result<ActionsHandle> {
         let (jobs, receiver) = channel();
         let counts: Arc<AtomicBool> = Arc::default();
-        let (effects, left) = Effects::open(effects);
+        let matches_max: Arc<AtomicUsize> = Arc::new(stockade_store::Options::default().dbmaxmatches.into());
+        let (effects, left) = Effects::open(database.as_ref().map(|path| path.with_extension("actions")));
         let (runner, news) = runner;
         let mut thread = Thread {
             jobs: jobs.clone(),
@@ -132,6 +141,7 @@ impl ActionsHandle {
             generation: 0,
             again_at: None,
             effects,
+            past: Past::new(database, Arc::clone(&matches_max)),
             left,
             dormant: Vec::new(),
             jails: HashMap::new(),
@@ -150,7 +160,7 @@ impl ActionsHandle {
         };
         thread.take_runner(runner, news)?;
         std::thread::Builder::new().name("actions".into()).spawn(move || thread.run(&receiver))?;
-        Ok(ActionsHandle { jobs: Some(jobs), judge, counts })
+        Ok(ActionsHandle { jobs: Some(jobs), judge, counts, matches_max })
     }
 
     /// Takes what concerns actions out of what the judge brought forth.
@@ -275,6 +285,7 @@ struct Thread {
     generation: u64,
     again_at: Option<Instant>,
     effects: Effects,
+    past: Past,
     /// What an earlier process left, until the first stage.
     left: Vec<Effect>,
     /// Left by jails that are off: stays as it is.

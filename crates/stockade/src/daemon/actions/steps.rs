@@ -132,7 +132,8 @@ impl Thread {
     fn verb(&self, task: TaskId, action: ActionId) -> Option<(Verb, Values, bool)> {
         let (task, action) = (self.tasks.get(&task)?, self.actions.get(&action)?);
         let counters = self.jails.get(&task.jail).map(|jail| jail.counters).unwrap_or_default();
-        let around = Surroundings { counters, merged: None };
+        let merged = |ticket: &Ticket, jail_only: bool| self.past.merged(ticket, jail_only);
+        let around = Surroundings { counters, merged: Some(&merged) };
         let of = |ticket: &Ticket| ticket.values(&action.wants, &around);
         Some(match &task.what {
             What::Start => (Verb::Start, Values::default(), false),
