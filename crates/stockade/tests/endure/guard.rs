@@ -108,7 +108,10 @@ impl Guard {
     }
 
     fn spawn(&mut self, mut command: Command) {
-        drop(std::fs::remove_file(self.logs.join("own.log")));
+        // The number of an earlier process must not be taken for its own.
+        for old in ["own.log", "s.pid"] {
+            drop(std::fs::remove_file(self.logs.join(old)));
+        }
         (self.read, self.log) = (0, String::new());
         let out = std::fs::File::create(self.logs.join("out")).unwrap();
         command.args(["run", "-c"]).arg(self.folder.join("etc")).env("TZ", "UTC");
