@@ -3,11 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-<<<<<<< HEAD
-use rusqlite::{Connection, Params};
-=======
 use rusqlite::{Connection, OptionalExtension, Params, Row as SqlRow};
->>>>>>> main
 use stockade_core::{FailureId, JailName, Seq, SourceKey};
 
 use crate::bans::{self, StoredBan};
@@ -65,7 +61,6 @@ impl Reader {
         read().map_err(|error| Error::sql(&self.path, error))
     }
 
-<<<<<<< HEAD
     /// What all stored bans of one address tell together, of one jail or of all:
     /// the newest matched lines, oldest first and at most `matches_max`, and the
     /// sum of failures. `None` if there is no such ban.
@@ -95,9 +90,8 @@ impl Reader {
         let mut rows = select.query((ip, jail.map(JailName::as_str)))?;
         let mut found: Option<(Vec<Box<str>>, u64)> = None;
         while let Some(row) = rows.next()? {
-            let cell = row.get_ref(0)?;
-            let data = cell.as_bytes_or_null()?.unwrap_or_default();
-            let mut evidence = Evidence::read(data);
+            let data = data_of(row)?;
+            let mut evidence = Evidence::read(&data);
             let (matches, failures) = found.get_or_insert_default();
             // A row that does not say counts as one.
             let says = data.windows(FAILURES.len()).any(|part| part == FAILURES);
@@ -108,7 +102,8 @@ impl Reader {
             *matches = older;
         }
         Ok(found)
-=======
+    }
+
     /// How many decisions are not in the original's tables yet.
     ///
     /// # Errors
@@ -138,7 +133,6 @@ impl Reader {
             Ok(data.map(|data| Evidence::read(&data)).unwrap_or_default())
         };
         read().map_err(|error| Error::sql(&self.path, error))
->>>>>>> main
     }
 
     /// The newest decisions, newest first, at most `most`.
@@ -183,15 +177,13 @@ impl Reader {
     }
 }
 
-<<<<<<< HEAD
 /// The name of the count in the column `data`.
 const FAILURES: &[u8] = b"\"failures\"";
-=======
+
 /// The bytes of the only column.
 fn data_of(row: &SqlRow<'_>) -> rusqlite::Result<Vec<u8>> {
     Ok(Cell::from(row.get_ref(0)?).bytes().unwrap_or_default().to_vec())
 }
->>>>>>> main
 
 fn limit(most: usize) -> i64 {
     i64::try_from(most).unwrap_or(i64::MAX)
