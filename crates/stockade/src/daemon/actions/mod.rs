@@ -5,6 +5,7 @@
 //! waited long enough). Nothing in here runs a command: that is the runner's
 //! process, [`stockade_enforce::runner`].
 
+mod call;
 mod effects;
 mod entry;
 mod lanes;
@@ -31,6 +32,7 @@ use stockade_enforce::runner::{ActionId, LineLevel, News, NewsReader, Order, Run
 
 use super::judge::{JudgeControl, JudgeInbox};
 use crate::log::{Level, Log};
+pub(crate) use call::Call;
 use effects::{Effect, Effects};
 pub(crate) use entry::ActionView;
 use entry::{ActionEntry, JailEntry, PendingFlush};
@@ -78,6 +80,8 @@ enum Job {
     Living(ActionId, Vec<BanView>),
     /// A ban that is to be repeated by these actions; `None` if it is over.
     Again(Box<Again>, Option<Box<BanView>>),
+    /// A client calls a method of an action.
+    Call(Box<Call>, call::Done),
     View(Sender<Vec<ActionView>>),
     #[cfg(test)]
     IsIdle(Sender<bool>),
@@ -219,9 +223,14 @@ impl ActionsHandle {
 
     /// How each action is doing.
     pub(crate) fn view(&self) -> Vec<ActionView> {
+        self.view_later().recv().unwrap_or_default()
+    }
+
+    /// The same, for who has something else to ask meanwhile.
+    pub(crate) fn view_later(&self) -> Receiver<Vec<ActionView>> {
         let (sender, view) = channel();
         self.send(Job::View(sender));
-        if self.jobs.is_some() { view.recv().unwrap_or_default() } else { Vec::new() }
+        view
     }
 
     /// Does nothing run, and nothing wait?
@@ -388,6 +397,7 @@ impl Thread {
             Job::LivingIds(jail, ids) => self.undo_without_ban(&jail, &ids),
             Job::Living(action, bans) => self.apply_to(action, &bans),
             Job::Again(again, view) => self.again(*again, view.as_deref()),
+            Job::Call(call, done) => self.call(*call, done),
             #[cfg(test)]
             Job::IsIdle(reply) => {
                 self.advance();
