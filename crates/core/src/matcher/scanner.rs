@@ -35,7 +35,7 @@ const CROWDED_PERCENT: u64 = 60;
 const ASIDE_BLOCKS: u32 = 15;
 /// Where more than this share of the text (in percent) lies in lines with a needle, the next block is searched byte
 /// by byte: that costs more for each byte and less for each such line.
-const DENSE_PERCENT: u64 = 12;
+const DENSE_PERCENT: u64 = 35;
 
 /// A line of a block, line end included, as offsets into its text.
 pub(super) type Extent = (u32, u32);
@@ -91,7 +91,7 @@ enum Pass {
 
 /// The needles of several passes as one search, byte by byte.
 fn bytewise(needles: &[Vec<u8>]) -> Option<AhoCorasick> {
-    AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(needles).ok()
+    AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).prefilter(false).build(needles).ok()
 }
 
 impl Pass {
