@@ -1,4 +1,4 @@
-//! How fast: `bench/counts`, `bench/compare`, `bench/daemon` and `bench/plot`, with what they need.
+//! How fast: `bench/counts`, `bench/clients`, `bench/compare`, `bench/daemon` and `bench/plot`, with what they need.
 
 use std::{process::Command, time::Duration};
 
@@ -38,7 +38,8 @@ pub(crate) fn run(lines: &str) -> Result<bool> {
     let packages = ["build", "--release", "--package", "stockade-bench", "--package", "stockade"];
     steps::step("build", &mut steps::cargo(&packages), LIMIT)?;
     let mut good = true;
-    for words in [&["bench/counts"][..], &["bench/compare", "--lines", lines], &["bench/daemon"], &["bench/plot"]] {
+    let compare = ["bench/compare", "--lines", lines];
+    for words in [&["bench/counts"][..], &["bench/clients"], &compare, &["bench/daemon"], &["bench/plot"]] {
         let mut command = Command::new("python3");
         command.args(words).envs(environment.iter().map(|(name, value)| (name, value)));
         good &= steps::run(&words.join(" "), &mut command, LIMIT, steps::say)?;

@@ -76,6 +76,9 @@ impl<T> Table<T> {
     }
 
     pub(super) fn find(&self, id: &FailureId) -> Option<Slot> {
+        if self.index.is_empty() {
+            return None;
+        }
         self.index.find(self.seeded.of(id), |slot| self.is_at(*slot, id)).copied()
     }
 
