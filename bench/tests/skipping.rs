@@ -22,7 +22,7 @@ use stockade_core::matcher::{Calendar, DatePattern, Encoding, Filter, FilterSpec
 use stockade_core::{Block, JailName, Position, SourceKey, Span, Timestamp};
 
 /// Lines of the short form.
-const LINES: u64 = 400_000;
+const LINES: u64 = 2_000_000;
 const NOW: i64 = 1_784_100_000;
 
 /// Shapes of dates, and what follows them mostly.

@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask test` unpacks Debian's 1.1.0 and 1.0.2 under `target/` and names the two folders
 //! in `STOCKADE_F2B_ROOT_110` and `STOCKADE_F2B_ROOT_102`. For tests only: whatever is wrong is a panic.
+#![forbid(unsafe_code)]
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,

@@ -52,6 +52,31 @@ pub(crate) fn fill(stream: &mut Vec<Command>, options: &Ordered<Entry>, jail: &s
     Ok(())
 }
 
+/// Options of patterns.
+const PATTERNS: [&str; 4] = ["prefregex", "failregex", "ignoreregex", "datepattern"];
+
+/// The commands that tell where the patterns of a jail are written: `set JAIL stockade.origin OPTION FILE:LINE ..`,
+/// one place for each pattern of the option, or one for all. Patterns that are computed have none.
+pub(crate) fn origins<'a>(entry: impl Fn(&str) -> Option<&'a Entry>, jail: &str) -> Vec<Command> {
+    let mut commands = Vec::new();
+    for option in PATTERNS {
+        let Some((entry, value)) = entry(option).and_then(|e| Some((e, e.value.as_text()?))) else { continue };
+        let lines = value.split('\n').zip(0..).filter(|(line, _)| !line.is_empty());
+        let spot = |nth| entry.origin.line_spot(value, nth).or_else(|| entry.origin.name_spot());
+        let spots: Option<Vec<Value>> =
+            lines.map(|(_, nth)| spot(nth).map(|spot| format!("{}:{}", spot.file, spot.line).into())).collect();
+        let Some(mut spots) = spots.filter(|spots| !spots.is_empty()) else { continue };
+        let one = matches!(option, "prefregex" | "datepattern");
+        if one || spots.iter().all(|spot| Some(spot) == spots.first()) {
+            spots.truncate(1);
+        }
+        let mut command: Command = ["set", jail, "stockade.origin", option].map(Value::from).to_vec();
+        command.extend(spots);
+        commands.push(command);
+    }
+    commands
+}
+
 /// `set JAIL OPTION VALUE`.
 pub(crate) fn set(jail: &str, option: &str, value: &Cell) -> Command {
     vec!["set".into(), jail.into(), option.into(), to_value(value)]

@@ -13,7 +13,7 @@ use crate::action::ActionCall;
 use crate::call;
 use crate::definition::{Definition, convert};
 use crate::diagnostic::{Problem, Severity, Spot};
-use crate::filter::{fill, set};
+use crate::filter::{fill, origins, set};
 use crate::glob::glob;
 use crate::ini::{Cell, Entry};
 use crate::interpolate::{Got, computed};
@@ -255,6 +255,8 @@ impl JailReader {
         }
         fill(&mut stream, &self.options, &name)?;
         let filter = self.filter.as_ref().map(|_| combined);
+        let entry = |option: &str| self.options.get(option).or_else(|| filter.as_ref().and_then(|f| f.get(option)));
+        let origins = origins(entry, &name);
         lint::check_filter(filter.as_ref(), &self.options, &name, context, &mut reader.findings);
         let mut backend = text_of(&self.options, "backend").to_owned();
         let patterns = if backend.starts_with("systemd") { Vec::new() } else { self.patterns() };
@@ -307,6 +309,7 @@ impl JailReader {
             }
         }
         stream.insert(0, vec!["add".into(), name.as_ref().into(), backend.into()]);
+        stream.extend(origins);
         Ok(JailCommands { commands: stream, patterns })
     }
 
@@ -343,7 +346,7 @@ impl JailReader {
             }
             for path in found {
                 if Path::new(&path).exists() {
-                    lint::check_log_file(&path, &spot, name, &mut reader.findings);
+                    lint::check_log_file((&path, path != pattern), &spot, name, &mut reader.findings);
                     let command = ["set", name, "addlogpath", &path, place];
                     paths.push(command.map(Value::from).to_vec());
                 } else {

@@ -30,6 +30,7 @@ pub mod options;
 mod ordered;
 mod origin;
 mod own;
+mod recipe;
 mod resource;
 mod sections;
 mod shell;

@@ -247,9 +247,21 @@ pub(crate) fn check_logpath(
     }
 }
 
-/// Findings about a log that is there.
-pub(crate) fn check_log_file(path: &str, spot: &Option<Spot>, jail: &str, findings: &mut Findings) {
-    if std::path::Path::new(path).is_dir() {
+/// Findings about a log that is there. Whoever may write in a folder can make a
+/// directory that a pattern matches: that must not switch a jail off.
+pub(crate) fn check_log_file(
+    (path, is_pattern): (&str, bool),
+    spot: &Option<Spot>,
+    jail: &str,
+    findings: &mut Findings,
+) {
+    if !std::path::Path::new(path).is_dir() {
+        return;
+    }
+    if is_pattern {
+        let problem = Problem::new(format!("'{path}' is a directory; the other files are read without it"));
+        findings.add(Severity::Warning, Some(jail), problem.at(spot.clone()));
+    } else {
         let problem =
             Problem::new(format!("'{path}' is a directory, but a log file is meant; the jail cannot read it"));
         findings.add(Severity::Error, Some(jail), problem.at(spot.clone()).help(format!("write {path}/*.log")));
@@ -265,10 +277,35 @@ pub(crate) fn check_action(action: &str, options: &Ordered<Entry>, jail: &str, f
             check_entities(row.name, entry, Some(jail), findings);
         }
         if row.kind == Kind::Command {
-            crate::shell::check(row.name, text, |message, help| {
-                let problem = Problem::new(format!("action '{action}': {message}")).at(entry.origin.name_spot());
+            crate::shell::check(row.name, text, |line, message, help| {
+                let problem = Problem::new(format!("action '{action}': {message}")).at(line_of(entry, line));
                 findings.add(Severity::Warning, Some(jail), problem.help(help));
             });
         }
     }
+    check_recipe(action, options, jail, findings);
+}
+
+/// Findings about commands of an action that belong together.
+fn check_recipe(action: &str, options: &Ordered<Entry>, jail: &str, findings: &mut Findings) {
+    let text = |option: &str| options.get(option).and_then(|entry| entry.value.as_text()).unwrap_or_default();
+    let families = text("families");
+    let texts = crate::recipe::Texts {
+        start: text("actionstart"),
+        stop: text("actionstop"),
+        ban: text("actionban"),
+        unban: text("actionunban"),
+        one_family: options.contains("actionban?family=inet6") || !(families.is_empty() || families.contains("inet6")),
+    };
+    crate::recipe::check(&texts, |(option, line), message, help| {
+        let spot = options.get(option).and_then(|entry| line_of(entry, line));
+        let problem = Problem::new(format!("action '{action}': {message}")).at(spot);
+        findings.add(Severity::Warning, Some(jail), problem.help(help));
+    });
+}
+
+/// Where a line of a value stands, else where its option does.
+fn line_of(entry: &Entry, line: usize) -> Option<Spot> {
+    let value = entry.value.as_text().unwrap_or_default();
+    entry.origin.line_spot(value, line).or_else(|| entry.origin.name_spot())
 }

@@ -19,6 +19,8 @@ pub enum Scope {
 pub enum Kind {
     /// Any text.
     Text,
+    /// A path from the root; empty is none.
+    Path,
     /// True for `1 on true yes`, else false.
     Bool,
     /// A whole number.
@@ -85,7 +87,7 @@ const fn row(
     OptionRow { name, scope, kind, default, otherwise, command, doc }
 }
 
-use Kind::{Bool, Call, Choice, Command, Int, Lines, Text, Time, Words};
+use Kind::{Bool, Call, Choice, Command, Int, Lines, Path, Text, Time, Words};
 use Scope::{Action, Daemon, Filter, Jail};
 
 /// Names of log levels, from few to many lines.
@@ -187,7 +189,7 @@ pub const OWN: &[OwnRow] = &[
     OwnRow { name: "stockade.native", scope: Jail, kind: Choice(&["auto", "off"]), drop_in: "auto", own: "auto", doc: "do the work of well-known firewall actions without starting programs" },
     OwnRow { name: "stockade.guard", scope: Jail, kind: Choice(&["refuse", "warn", "off"]), drop_in: "warn", own: "refuse", doc: "what if a ban would lock out this host or its administrator?" },
     OwnRow { name: "stockade.actionorder", scope: Jail, kind: Choice(&["strict", "free"]), drop_in: "strict", own: "free", doc: "must the actions of one ban run one after the other?" },
-    OwnRow { name: "stockade.blacklist", scope: Jail, kind: Text, drop_in: "", own: "", doc: "keep the jail's present bans in this file, and ban for good who stands in PATH.keep; <name> is the jail; may be written as blacklist" },
+    OwnRow { name: "stockade.blacklist", scope: Jail, kind: Path, drop_in: "", own: "", doc: "keep the jail's present bans in this file, and ban for good who stands in PATH.keep; <name> is the jail; may be written as blacklist" },
 ];
 
 /// Own options that may also be written without `stockade.`: short name, name.

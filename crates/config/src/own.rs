@@ -71,7 +71,12 @@ pub(crate) fn read(
             Got::Value(entry) => {
                 let text = entry.value.as_text().unwrap_or("");
                 check(row, text).unwrap_or_else(|help| {
-                    let problem = Problem::new(format!("{} = '{text}' is not known; '{default}' holds", row.name));
+                    let problem = match row.kind {
+                        Kind::Path => {
+                            Problem::new(format!("{} = '{text}' is no file's path, so there is none", row.name))
+                        }
+                        _ => Problem::new(format!("{} = '{text}' is not known; '{default}' holds", row.name)),
+                    };
                     let problem = problem.at(entry.origin.spot(text, 0)).help(help);
                     reader.findings.add(Severity::Warning, (scope == Scope::Jail).then_some(section), problem);
                     plain(row, default)
@@ -102,6 +107,9 @@ fn check(row: &OwnRow, text: &str) -> Result<Cell, String> {
             Some(choice) => Ok(Cell::text(choice)),
             None => Err(format!("one of {}", choices.join(", "))),
         },
+        Kind::Path if !text.is_empty() && (!text.starts_with('/') || text.ends_with('/')) => {
+            Err("write a file's path from the root, as in /var/lib/stockade/<name>.blacklist".to_owned())
+        }
         _ => Ok(Cell::text(text)),
     }
 }

@@ -124,6 +124,7 @@ fn default(row: &OptionRow) -> String {
 fn value(kind: Kind) -> String {
     match kind {
         Kind::Text => "text".to_owned(),
+        Kind::Path => "path".to_owned(),
         Kind::Bool => "true or false".to_owned(),
         Kind::Int => "number".to_owned(),
         Kind::Time => "time".to_owned(),

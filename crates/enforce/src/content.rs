@@ -54,7 +54,8 @@ impl JailBans {
         .copied()
     }
 
-    pub(crate) fn set(&mut self, net: Net, end: Option<End>) {
+    /// Notes what is wanted from now on; returns what was.
+    pub(crate) fn set(&mut self, net: Net, end: Option<End>) -> Option<End> {
         match (net.addr(), net.is_host()) {
             (IpAddr::V4(addr), true) => put(&mut self.v4, u32::from(addr), end),
             (IpAddr::V6(addr), true) => put(&mut self.v6, addr.octets(), end),
@@ -81,11 +82,11 @@ impl JailBans {
     }
 }
 
-fn put<K: std::hash::Hash + Eq>(map: &mut HashMap<K, End>, key: K, end: Option<End>) {
+fn put<K: std::hash::Hash + Eq>(map: &mut HashMap<K, End>, key: K, end: Option<End>) -> Option<End> {
     match end {
         Some(end) => map.insert(key, end),
         None => map.remove(&key),
-    };
+    }
 }
 
 #[cfg(test)]

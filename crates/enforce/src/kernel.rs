@@ -32,6 +32,17 @@ struct Jail {
     bans: JailBans,
 }
 
+/// What becomes of one element in one go.
+#[derive(Clone, Copy, Debug)]
+struct Key {
+    group: usize,
+    net: Net,
+    /// Was it wanted before?
+    was: bool,
+    /// Until when it is wanted now.
+    end: Option<End>,
+}
+
 /// A load in progress.
 #[derive(Debug, Default)]
 struct Fill {
@@ -319,7 +330,7 @@ impl Kernel {
     /// that the layout doesn't have is reported as failed.
     pub fn apply(&mut self, now: Timestamp, ops: &[SetOp]) -> Applied {
         let mut applied = Applied::default();
-        let mut keys: Vec<(usize, Net, bool)> = Vec::with_capacity(ops.len());
+        let mut keys: Vec<Key> = Vec::with_capacity(ops.len());
         let mut seen: HashMap<(usize, Net), usize> = HashMap::with_capacity(ops.len());
         let mut key_of: Vec<Option<usize>> = Vec::with_capacity(ops.len());
         for (i, op) in ops.iter().enumerate() {
@@ -333,22 +344,26 @@ impl Kernel {
                 continue;
             };
             let group = self.jails.get(at).map_or(0, |j| j.group);
+            let shared = self.members.get(group).is_some_and(|members| members.len() > 1);
+            let end = if let SetOp::Ban { end, .. } = op { Some(End::new(*end)) } else { None };
+            let before = if shared { self.wanted(group, net) } else { None };
+            let old = self.jails.get_mut(at).and_then(|jail| jail.bans.set(net, end));
+            let end = if shared { self.wanted(group, net) } else { end };
             let key = *seen.entry((group, net)).or_insert_with(|| {
-                keys.push((group, net, self.wanted(group, net).is_some()));
+                keys.push(Key { group, net, was: before.or(old).is_some(), end });
                 keys.len().saturating_sub(1)
             });
+            if let Some(key) = keys.get_mut(key) {
+                key.end = end;
+            }
             key_of.push(Some(key));
-            if let Some(jail) = self.jails.get_mut(at) {
-                jail.bans.set(net, if let SetOp::Ban { end, .. } = op { Some(End::new(*end)) } else { None });
+        }
+        for key in &keys {
+            if !key.was && self.fresh.len() < FRESH_MAX && key.end.is_some() {
+                self.fresh.push((key.group, key.net));
             }
         }
-        for (group, net, was) in &keys {
-            if !was && self.fresh.len() < FRESH_MAX && self.wanted(*group, *net).is_some() {
-                self.fresh.push((*group, *net));
-            }
-        }
-        let changes: Vec<ElementOp> =
-            keys.iter().map(|(group, net, was)| self.net_op(now, *group, *net, *was)).collect();
+        let changes: Vec<ElementOp> = keys.iter().map(|key| self.net_op(now, key)).collect();
         let failed = self.change(&changes);
         if !failed.is_empty() {
             if self.repair_if_damaged(now) {
@@ -367,12 +382,15 @@ impl Kernel {
         applied
     }
 
-    fn net_op(&self, now: Timestamp, group: usize, net: Net, was: bool) -> ElementOp {
+    fn net_op(&self, now: Timestamp, key: &Key) -> ElementOp {
+        let Key { group, net, was, end } = *key;
         let unsettled = !self.unsettled.is_empty() && self.unsettled.contains(&(group, net));
-        match self.wanted(group, net) {
-            Some(end) if !was && !unsettled => ElementOp { group, net, change: Change::Add(timeout(end, now)) },
-            _ => self.settle_op(now, group, net),
-        }
+        let change = match end {
+            Some(end) if !was && !unsettled => Change::Add(timeout(end, now)),
+            Some(end) => Change::Replace(timeout(end, now)),
+            None => Change::Remove,
+        };
+        ElementOp { group, net, change }
     }
 
     /// Tries again what the kernel refused; returns how many are still refused.

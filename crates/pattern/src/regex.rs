@@ -40,6 +40,31 @@ struct Inner {
     unicode: OnceLock<Engine>,
 }
 
+/// A whole text and what is known of it, so that several searches need not look again.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole<'t> {
+    text: &'t str,
+    ascii: bool,
+}
+
+impl<'t> Whole<'t> {
+    /// Looks at a text.
+    pub fn new(text: &'t str) -> Whole<'t> {
+        Whole { text, ascii: text.is_ascii() }
+    }
+
+    /// The text behind a place, which is the end of a character. Nothing if the place is none.
+    pub fn behind(self, place: usize) -> Option<Whole<'t>> {
+        let text = self.text.get(place..)?;
+        Some(if self.ascii { Whole { text, ascii: true } } else { Whole::new(text) })
+    }
+
+    /// Its text.
+    pub fn text(self) -> &'t str {
+        self.text
+    }
+}
+
 /// What runs a search.
 enum Engine {
     Fast(Program),
@@ -152,8 +177,20 @@ impl Regex {
         let Some(start) = u32::try_from(start).ok().filter(|_| bytes.len() < NONE as usize) else {
             return Outcome::Exhausted;
         };
-        let text = Text { bytes, start };
-        let ascii = bytes.is_ascii();
+        self.search_bytes(scratch, Text { bytes, start }, bytes.is_ascii(), slots)
+    }
+
+    /// As [`Regex::search`] over the whole of a text.
+    pub fn search_whole(&self, scratch: &mut Scratch, text: Whole<'_>, slots: &mut Slots) -> Outcome {
+        slots.clear();
+        scratch.begin(text.text.len());
+        if text.text.len() >= NONE as usize {
+            return Outcome::Exhausted;
+        }
+        self.search_bytes(scratch, Text { bytes: text.text.as_bytes(), start: 0 }, text.ascii, slots)
+    }
+
+    fn search_bytes(&self, scratch: &mut Scratch, text: Text<'_>, ascii: bool, slots: &mut Slots) -> Outcome {
         let cell = if ascii { &self.inner.ascii } else { &self.inner.unicode };
         let engine = cell.get_or_init(|| self.inner.engine(ascii));
         let outcome = match engine {

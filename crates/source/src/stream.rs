@@ -124,11 +124,13 @@ impl<R: Read> StreamReader<R> {
         }
         // Lines over the bound further on, and what is over a block, wait for the next round.
         let mut good = first;
-        while let Some(len) = self.buf.get(good..end).and_then(|rest| self.line_end.first(rest)) {
-            if len > self.bounds.line || good + len > self.bounds.block {
-                break;
+        // Lines that end within the bound of one line from here on are short enough, all at once.
+        while good < end {
+            let reach = end.min(good.saturating_add(self.bounds.line)).min(self.bounds.block);
+            match self.buf.get(good..reach).and_then(|part| self.line_end.last(part)) {
+                Some(len) => good += len,
+                None => break,
             }
-            good += len;
         }
         let rest = self.buf.split_off(good);
         let text = std::mem::replace(&mut self.buf, rest);

@@ -11,6 +11,7 @@ mod daemon;
 mod doctor;
 mod log;
 mod places;
+mod plain_file;
 mod settings;
 
 fn main() -> std::process::ExitCode {

@@ -36,6 +36,11 @@ impl Places {
         Tree::of(conf).places()
     }
 
+    /// Is that value of `dbfile` no file?
+    pub(crate) fn is_memory(dbfile: &str) -> bool {
+        dbfile.eq_ignore_ascii_case("none") || dbfile == ":memory:"
+    }
+
     /// The files of the tree that an operator may have changed.
     pub(crate) fn tree_files(&self) -> Vec<PathBuf> {
         let files = |folder: &Path| -> Vec<PathBuf> {
@@ -158,9 +163,7 @@ impl Tree {
             loglevel: daemon.loglevel,
             folder: self.folder.clone(),
         };
-        if places.database.as_ref().is_some_and(|p| p.as_os_str().eq_ignore_ascii_case("none")) {
-            places.database = None;
-        }
+        places.database.take_if(|file| Places::is_memory(&file.to_string_lossy()));
         if self.own_places {
             let folder = own_folder();
             places.socket = folder.join("stockade.sock");

@@ -46,6 +46,11 @@ impl StoredBan<'_> {
     pub fn evidence(&self) -> Evidence {
         Evidence::read(self.data)
     }
+
+    /// Failures and address without matches and groups, in a tenth of the time.
+    pub fn brief(&self) -> Evidence {
+        Evidence::read_brief(self.data)
+    }
 }
 
 /// What the journal says about one (jail, id) beyond what is in `bips`.

@@ -31,7 +31,7 @@ impl Evidence {
             match (key.as_str(), value) {
                 ("matches", Value::Array(list)) => evidence.matches = list.iter().map(match_text).collect(),
                 ("failures", value) => evidence.failures = number(&value),
-                ("ip", Value::String(text)) => evidence.ip = FailureId::parse(&text).net(),
+                ("ip", value @ Value::String(_)) => evidence.ip = address(&value),
                 (_, Value::Null) => {}
                 (name, Value::Array(list)) => {
                     let list = list.iter().map(|v| plain(v).into_boxed_str()).collect();
@@ -42,6 +42,98 @@ impl Evidence {
         }
         evidence.groups.sort_by(|a, b| a.0.cmp(&b.0));
         evidence
+    }
+
+    /// As [`Evidence::read`], without matches and groups. Of a column that is no
+    /// JSON it may tell more than nothing.
+    pub(crate) fn read_brief(json: &[u8]) -> Self {
+        let plain = || Evidence { matches: Vec::new(), groups: Vec::new(), ..Evidence::read(json) };
+        Skim(json).brief().unwrap_or_else(plain)
+    }
+}
+
+/// A walk over JSON that builds nothing.
+struct Skim<'a>(&'a [u8]);
+
+impl<'a> Skim<'a> {
+    /// Failures and address; `None` for anything unusual.
+    fn brief(mut self) -> Option<Evidence> {
+        let mut evidence = Evidence::default();
+        self.take(b'{')?;
+        if self.next()? == b'}' {
+            return Some(evidence);
+        }
+        loop {
+            let key = self.text()?;
+            self.take(b':')?;
+            let value = self.value()?;
+            match key {
+                b"failures" => evidence.failures = number(&serde_json::from_slice(value).ok()?),
+                b"ip" => evidence.ip = address(&serde_json::from_slice(value).ok()?),
+                _ if key.contains(&b'\\') => return None,
+                _ => {}
+            }
+            match self.next()? {
+                b',' => self.take(b',')?,
+                b'}' => return Some(evidence),
+                _ => return None,
+            }
+        }
+    }
+
+    /// The next byte that is no blank; stays before it.
+    fn next(&mut self) -> Option<u8> {
+        self.0 = self.0.trim_ascii_start();
+        self.0.first().copied()
+    }
+
+    fn take(&mut self, wanted: u8) -> Option<()> {
+        let (first, rest) = self.0.trim_ascii_start().split_first()?;
+        self.0 = rest;
+        (*first == wanted).then_some(())
+    }
+
+    /// A text as it is written, without its quotes.
+    fn text(&mut self) -> Option<&'a [u8]> {
+        self.take(b'"')?;
+        let all = self.0;
+        let mut from = 0;
+        loop {
+            let at = from + all.get(from..)?.iter().position(|b| matches!(b, b'"' | b'\\'))?;
+            if all.get(at) == Some(&b'"') {
+                self.0 = all.get(at + 1..)?;
+                return all.get(..at);
+            }
+            from = at + 2;
+        }
+    }
+
+    /// Any value as it is written.
+    fn value(&mut self) -> Option<&'a [u8]> {
+        self.next()?;
+        let all = self.0;
+        let mut depth = 0_usize;
+        loop {
+            match self.next()? {
+                b'"' => drop(self.text()?),
+                b'[' | b'{' => {
+                    depth += 1;
+                    self.0 = self.0.get(1..)?;
+                }
+                b']' | b'}' => {
+                    depth = depth.checked_sub(1)?;
+                    self.0 = self.0.get(1..)?;
+                }
+                b',' | b':' => self.0 = self.0.get(1..)?,
+                _ => {
+                    let end = self.0.iter().position(|b| matches!(b, b',' | b']' | b'}') || b.is_ascii_whitespace())?;
+                    self.0 = self.0.get(end..)?;
+                }
+            }
+            if depth == 0 {
+                return all.get(..all.len() - self.0.len());
+            }
+        }
     }
 }
 
@@ -59,6 +151,11 @@ fn plain(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
+}
+
+/// The address that a text is.
+fn address(value: &Value) -> Option<Net> {
+    FailureId::parse(value.as_str()?).net()
 }
 
 /// A count that may be a float or out of range.
@@ -123,4 +220,31 @@ pub(crate) fn bare(failures: u32) -> Vec<u8> {
 /// Has `decision` anything that [`bare`] would not tell?
 pub(crate) fn is_bare(decision: &Decision) -> bool {
     decision.matches.is_empty() && decision.groups.is_empty() && decision.ip.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_brief_look_sees_the_same_numbers() {
+        for json in [
+            r#"{"matches": [], "failures": 3}"#,
+            r#"{"matches": ["a \"quoted\" }] line\\", ["x", "y", ""]], "failures": 5, "ip": "192.0.2.7", "user": "bob"}"#,
+            r#" { "failures" : 2.9 , "ip" : null , "x": {"ip": "192.0.2.1", "failures": 9}, "l": [1, {"a": [2]}] } "#,
+            r#"{"ip": "2001:db8::1", "failures": 1, "failures": 7}"#,
+            r#"{"f\u0061ilures": 4, "ip": "\u0031.2.3.4"}"#,
+            r#"{"failures": "six", "ip": 4, "a": true, "b": -1e5}"#,
+            "{}",
+            " { } ",
+            "[]",
+            "null",
+            "",
+        ] {
+            let full = Evidence::read(json.as_bytes());
+            let brief = Evidence::read_brief(json.as_bytes());
+            assert_eq!((brief.failures, brief.ip), (full.failures, full.ip), "{json}");
+            assert!(brief.matches.is_empty() && brief.groups.is_empty(), "{json}");
+        }
+    }
 }

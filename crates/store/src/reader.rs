@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, Params};
-use stockade_core::{FailureId, Seq, SourceKey};
+use rusqlite::{Connection, OptionalExtension, Params, Row as SqlRow};
+use stockade_core::{FailureId, JailName, Seq, SourceKey};
 
 use crate::bans::{self, StoredBan};
+use crate::data::Evidence;
 use crate::error::Error;
 use crate::file;
 use crate::lift;
-use crate::row::{COLUMNS, RawRow, Row, sql_int};
+use crate::row::{COLUMNS, Cell, RawRow, Row, sql_int};
 use crate::schema;
 use crate::sources;
 use crate::write::Numbers;
@@ -60,6 +61,37 @@ impl Reader {
         read().map_err(|error| Error::sql(&self.path, error))
     }
 
+    /// How many decisions are not in the original's tables yet.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub fn backlog(&self) -> Result<u64, Error> {
+        let numbers = Numbers::load(&self.db).map_err(|error| Error::sql(&self.path, error))?;
+        Ok((numbers.last - numbers.projected).max(0).cast_unsigned())
+    }
+
+    /// What the last ban of `id` in `jail` was made of; two look-ups by key.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub fn evidence(&self, jail: &JailName, id: &FailureId) -> Result<Evidence, Error> {
+        let read = || {
+            let tx = self.db.unchecked_transaction()?;
+            let projected = Numbers::load(&tx)?.projected;
+            let key = (jail.as_str(), id.to_string());
+            // What is not in the original's tables yet, is newer.
+            let waiting = "SELECT data FROM stockade_journal
+                 WHERE seq > ?3 AND kind = 1 AND jail = ?1 AND id = ?2 ORDER BY seq DESC LIMIT 1";
+            let mut data = tx.query_row(waiting, (key.0, &key.1, projected), data_of).optional()?;
+            if data.is_none() {
+                let last = "SELECT data FROM bips WHERE jail = ?1 AND ip = ?2";
+                data = tx.query_row(last, (key.0, &key.1), data_of).optional()?;
+            }
+            Ok(data.map(|data| Evidence::read(&data)).unwrap_or_default())
+        };
+        read().map_err(|error| Error::sql(&self.path, error))
+    }
+
     /// The newest decisions, newest first, at most `most`.
     ///
     /// # Errors
@@ -100,6 +132,11 @@ impl Reader {
         }
         Ok(found)
     }
+}
+
+/// The bytes of the only column.
+fn data_of(row: &SqlRow<'_>) -> rusqlite::Result<Vec<u8>> {
+    Ok(Cell::from(row.get_ref(0)?).bytes().unwrap_or_default().to_vec())
 }
 
 fn limit(most: usize) -> i64 {

@@ -15,6 +15,7 @@ mod packages;
 mod runner;
 mod scene;
 mod speed;
+mod takeover;
 mod way_out;
 
 use std::{env, path::PathBuf, process::ExitCode};
@@ -33,6 +34,7 @@ fn main() -> Result<ExitCode> {
     stories.extend(nothing_lost::stories());
     stories.extend(doctor::stories());
     stories.extend(packages::stories());
+    stories.extend(takeover::stories());
     stories.extend(speed::stories());
     if words.iter().any(|word| word == "--list") {
         runner::list(&stories);

@@ -30,16 +30,21 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(call: &str) -> Engine {
-        Engine::build(call, false)
+        Engine::build(call, false, UseDns::No)
+    }
+
+    /// For jails that look names up: a host name counts, too.
+    pub(crate) fn with_names(call: &str) -> Engine {
+        Engine::build(call, false, UseDns::Warn)
     }
 
     /// For lines that bring their time with them.
     pub(crate) fn of_journal(call: &str) -> Engine {
-        Engine::build(call, true)
+        Engine::build(call, true, UseDns::No)
     }
 
-    fn build(call: &str, journal: bool) -> Engine {
-        let mut spec = spec(call);
+    fn build(call: &str, journal: bool, usedns: UseDns) -> Engine {
+        let mut spec = FilterSpec { usedns, ..spec(call) };
         if journal {
             spec.datepattern = DatePattern::Journal;
         }

@@ -43,6 +43,8 @@ struct Waiting {
     count: u32,
     why: Box<str>,
     increased: Option<Increased>,
+    /// Has the ban lines or groups to keep?
+    evidence: bool,
 }
 
 /// Something to say or reply once everything before it has been announced.
@@ -79,6 +81,8 @@ pub(super) struct Announcer {
     /// Why saving lags, if the store said so.
     pub(super) unsaved: Option<Box<str>>,
     released: Seq,
+    /// New bans that were announced and whose evidence the database has.
+    pub(super) kept: Vec<(JailName, FailureId, Seq)>,
     /// Announced without the kernel's answer: whom its late answer is about.
     late: BTreeMap<Seq, Subject>,
     troubles: BTreeMap<(JailName, FailureId), Vec<Trouble>>,
@@ -109,6 +113,8 @@ impl Announcer {
             count: decision.count,
             why: decision.why.clone(),
             increased,
+            evidence: decision.kind == DecisionKind::Ban
+                && !(decision.matches.is_empty() && decision.groups.is_empty()),
         });
     }
 
@@ -285,6 +291,9 @@ impl Announcer {
                 if self.late.len() > TROUBLES_MAX {
                     self.late.pop_first();
                 }
+            }
+            if first.evidence && seq <= self.saved {
+                self.kept.push((first.jail.clone(), first.id.clone(), seq));
             }
             first.announce(out);
             self.follow(seq, out);

@@ -192,6 +192,16 @@ impl Bans {
         }
     }
 
+    /// Forgets the lines and groups of the ban that this decision made.
+    pub(super) fn let_go_of_evidence(&mut self, id: &FailureId, seq: Seq) {
+        let ban = self.table.find(id).and_then(|slot| self.table.at_mut(slot));
+        let Some(ban) = ban.filter(|ban| ban.seq == seq) else { return };
+        let Some(full) = ban.evidence.take() else { return };
+        ban.evidence = super::jail::evidence(full.ip, Vec::new(), Vec::new(), full.why);
+        let left = ban.evidence.as_ref().map_or(0, |e| e.bytes);
+        self.bytes = self.bytes.saturating_sub(full.bytes).saturating_add(left);
+    }
+
     /// At most `limit` ids, from slot `from` on, whose end does not fit the
     /// jail's ban time, and the slot to go on from (`None` when all were seen).
     pub(super) fn misfits(&self, jail: BanTime, from: Slot, limit: usize) -> (Vec<FailureId>, Option<Slot>) {

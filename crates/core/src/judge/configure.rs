@@ -11,6 +11,7 @@ use super::spec::{Guard, JailSpec, Protection, ServerSpec};
 use super::tally::Tallies;
 use super::{Change, Judge};
 use crate::decision::{DecisionKind, Origin, Seq};
+use crate::failure::Groups;
 use crate::jail::JailName;
 use crate::time::{BanTime, Span, Timestamp};
 
@@ -123,7 +124,9 @@ impl Judge {
             jail.history.insert(row.id, past);
             return;
         };
-        let about = About { id: row.id, ip: row.ip, time: row.start, matches: row.matches, groups: row.groups };
+        let groups =
+            if jail.spec.ignorecommand.is_some() { row.groups.iter().cloned().collect() } else { Groups::default() };
+        let about = About { id: row.id, ip: row.ip, time: row.start, matches: row.matches, groups };
         let around = Surroundings {
             own: &desk.own,
             names: &desk.names,
@@ -142,7 +145,8 @@ impl Judge {
             jail.history.insert(about.id, past);
             return;
         }
-        let About { id, ip, time, matches, groups } = about;
+        let About { id, ip, time, matches, .. } = about;
+        let groups = row.groups;
         if jail.spec.guard == Guard::Refuse
             && let Some(why) = desk.protection(ip.or(id.net()))
         {

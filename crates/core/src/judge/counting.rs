@@ -14,7 +14,7 @@ use super::parking::{Case, Lane, Purpose, Waiting};
 use super::spec::UseDns;
 use super::tally::{Added, WEIGHTS};
 use crate::decision::{Origin, Watermark};
-use crate::failure::{Batch, Failure, Who};
+use crate::failure::{Batch, Failure, Groups, Who};
 use crate::id::FailureId;
 use crate::time::Timestamp;
 
@@ -267,8 +267,8 @@ impl Judge {
         };
         let limits = jail.limits(desk);
         let bytes = jail.tallies.bytes();
-        let added = Added { time, ip, count, matches: &matches, groups: &groups };
-        let mut retry = jail.tallies.count(desk.now, &id, &added, limits);
+        let added = Added { time, ip, count, matches, groups };
+        let mut retry = jail.tallies.count(desk.now, &id, added, limits);
         desk.bytes_room = (desk.bytes_room + bytes).saturating_sub(jail.tallies.bytes());
         jail.failed_total += 1;
         let maxretry = f64::from(jail.spec.maxretry);
@@ -323,7 +323,7 @@ impl Judge {
             failures: tally.failures,
             earlier: tally.earlier,
             matches: detail.matches,
-            groups: detail.groups,
+            groups: detail.groups.to_list(),
             origin,
             force: false,
         };
@@ -388,6 +388,6 @@ pub(super) fn attempt(
     command: super::event::CommandId,
 ) -> Case {
     let count = u32::try_from(matches.len()).unwrap_or(u32::MAX).max(1);
-    let about = About { id, ip: None, time: now, matches, groups: Vec::new() };
+    let about = About { id, ip: None, time: now, matches, groups: Groups::default() };
     Case { jail, about, name: None, purpose: Purpose::Attempt { command, count }, command: None, no_asking: false }
 }

@@ -195,7 +195,7 @@ fn expand(template: &str, about: &About) -> String {
             (_, Some(group)) => {
                 let found = about.groups.iter().find(|(name, _)| name.eq_ignore_ascii_case(group));
                 match found.map(|(_, value)| value) {
-                    Some(GroupValue::Text(value)) => text.push_str(value),
+                    Some(GroupValue::Text(value)) => text.push_str(&value),
                     Some(GroupValue::List(values)) => values.iter().for_each(|value| text.push_str(value)),
                     None => {}
                 }

@@ -439,13 +439,16 @@ pub(super) fn evidence(
     groups: Vec<(Arc<str>, GroupValue)>,
     why: Box<str>,
 ) -> Option<Box<Evidence>> {
+    const TEXT: usize = size_of::<Box<str>>();
     if ip.is_none() && matches.is_empty() && groups.is_empty() && why.is_empty() {
         return None;
     }
-    let mut detail = super::tally::Detail { ip, matches, groups };
-    let bytes = detail.bytes() + why.len();
-    let matches = std::mem::take(&mut detail.matches);
-    let groups = std::mem::take(&mut detail.groups);
+    let lines: usize = matches.iter().map(|line| line.len() + TEXT).sum();
+    let values = groups.iter().map(|(_, value)| match value {
+        GroupValue::Text(text) => text.len() + 3 * TEXT,
+        GroupValue::List(list) => list.iter().map(|text| text.len() + TEXT).sum::<usize>() + 3 * TEXT,
+    });
+    let bytes = lines + values.sum::<usize>() + why.len() + size_of::<Evidence>();
     Some(Box::new(Evidence { ip, matches: matches.into(), groups: groups.into(), why, bytes }))
 }
 

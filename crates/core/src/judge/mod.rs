@@ -224,7 +224,19 @@ impl Judge {
             Event::Deadline => {}
         }
         self.desk.announcer.advance(now, out);
+        self.let_go_of_evidence();
         self.tell(out);
+    }
+
+    /// What the database has of a ban need not be kept here as well.
+    fn let_go_of_evidence(&mut self) {
+        for (jail, id, seq) in std::mem::take(&mut self.desk.announcer.kept) {
+            let at = self.position(&jail);
+            let jail = at.and_then(|at| self.jails.get_mut(at));
+            if let Some(jail) = jail.filter(|jail| !jail.spec.evidence) {
+                jail.bans.let_go_of_evidence(&id, seq);
+            }
+        }
     }
 
     /// When [`Event::Deadline`] is wanted at the latest; not later than the

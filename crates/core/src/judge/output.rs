@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::event::{AskId, CommandId};
 use super::log::LogLine;
 use crate::decision::{Decision, DecisionKind, Seq, Turn};
-use crate::failure::GroupValue;
+use crate::failure::Groups;
 use crate::id::{FailureId, Net};
 use crate::jail::JailName;
 use crate::time::{BanTime, Timestamp};
@@ -97,7 +97,7 @@ pub struct About {
     /// The matched lines.
     pub matches: Vec<Box<str>>,
     /// Captured groups, sorted by name.
-    pub groups: Vec<(Arc<str>, GroupValue)>,
+    pub groups: Groups,
 }
 
 /// The reply to a command. It comes once the decisions that the command caused

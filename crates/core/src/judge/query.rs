@@ -11,7 +11,7 @@ use super::jail::Jail;
 use super::log::IgnoreSource;
 use super::output::{About, Counters};
 use crate::decision::Seq;
-use crate::failure::GroupValue;
+use crate::failure::{GroupValue, Groups};
 use crate::id::{FailureId, Net};
 use crate::jail::JailName;
 use crate::time::{BanTime, Timestamp};
@@ -295,7 +295,8 @@ impl Judge {
             command: None,
             no_asking: true,
         };
-        let about = About { id: id.clone(), ip: None, time: self.desk.now, matches: Vec::new(), groups: Vec::new() };
+        let about =
+            About { id: id.clone(), ip: None, time: self.desk.now, matches: Vec::new(), groups: Groups::default() };
         match jail.rules.peek(&about, &around) {
             Verdict::Ignore(source) => Some(source),
             _ => None,

@@ -2,6 +2,7 @@
 
 use super::table::Seeded;
 use super::tally::{Added, Limits, Tallies};
+use crate::failure::Groups;
 use crate::id::FailureId;
 use crate::time::{Span, Timestamp};
 
@@ -40,8 +41,8 @@ impl Recount {
     /// Counts one failure; `Some` if that is enough, and then counting begins anew.
     pub fn count(&mut self, time: Timestamp, id: &FailureId) -> Option<Enough> {
         self.tallies.sweep_all(time, self.limits.findtime);
-        let added = Added { time, ip: None, count: 1, matches: &[], groups: &[] };
-        if self.tallies.count(time, id, &added, self.limits) < self.maxretry {
+        let added = Added { time, ip: None, count: 1, matches: Vec::new(), groups: Groups::default() };
+        if self.tallies.count(time, id, added, self.limits) < self.maxretry {
             return None;
         }
         let tally = self.tallies.remove(id)?;

@@ -14,7 +14,6 @@
 //! ```
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
 use super::Judge;
 use super::jail::Jail;
@@ -195,13 +194,13 @@ fn put_detail(out: &mut Vec<u8>, detail: &Detail) {
     }
     put_len(out, detail.matches.len());
     detail.matches.iter().for_each(|line| put_text(out, line));
-    put_len(out, detail.groups.len());
-    for (name, value) in &detail.groups {
+    put_len(out, detail.groups.iter().count());
+    for (name, value) in detail.groups.iter() {
         put_text(out, name);
         match value {
             GroupValue::Text(text) => {
                 out.push(1);
-                put_text(out, text);
+                put_text(out, &text);
             }
             GroupValue::List(list) => {
                 out.push(2);
@@ -312,7 +311,7 @@ fn read_detail(bytes: &mut Bytes<'_>) -> Option<Detail> {
     };
     let matches = bytes.many(|b| b.text().map(Into::into))?;
     let groups = bytes.many(|b| {
-        let name: Arc<str> = b.text()?.into();
+        let name = b.text()?;
         let value = match b.byte()? {
             1 => GroupValue::Text(b.text()?.into()),
             2 => GroupValue::List(b.many(|b| b.text().map(Into::into))?),
@@ -320,7 +319,7 @@ fn read_detail(bytes: &mut Bytes<'_>) -> Option<Detail> {
         };
         Some((name, value))
     })?;
-    Some(Detail { ip, matches, groups })
+    Some(Detail { ip, matches, groups: groups.into_iter().collect() })
 }
 
 #[cfg(test)]

@@ -38,6 +38,10 @@ pub struct JailSpec {
     pub guard: Guard,
     /// Whether tallies go into snapshots.
     pub keepcounts: bool,
+    /// Do commands at the end of a ban, or for one that is taken up again, tell
+    /// of its lines and groups? Only then a living ban keeps them in memory
+    /// once the database has them.
+    pub evidence: bool,
     /// Batches of a jail of this name that were made before this epoch are
     /// dropped. Looked at when the jail is new, not when it changes.
     pub epoch: u64,
@@ -60,6 +64,7 @@ impl JailSpec {
             usedns: UseDns::Warn,
             guard: Guard::Warn,
             keepcounts: true,
+            evidence: true,
             epoch: 0,
         }
     }

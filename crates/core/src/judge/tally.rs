@@ -2,10 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::Arc;
 
 use super::table::{Seeded, Slot, Table};
-use crate::failure::GroupValue;
+use crate::failure::Groups;
 use crate::id::{FailureId, Net};
 use crate::time::{Span, Timestamp};
 
@@ -39,33 +38,25 @@ pub(super) struct Detail {
     /// Newest last, at most `maxmatches`.
     pub(super) matches: Vec<Box<str>>,
     /// Of the first failure.
-    pub(super) groups: Vec<(Arc<str>, GroupValue)>,
+    pub(super) groups: Groups,
 }
 
 impl Detail {
     pub(super) fn bytes(&self) -> usize {
         const BOX: usize = size_of::<Box<str>>();
         let matches: usize = self.matches.iter().map(|m| m.len() + BOX).sum();
-        let groups: usize = self
-            .groups
-            .iter()
-            .map(|(_, value)| match value {
-                GroupValue::Text(text) => text.len() + 3 * BOX,
-                GroupValue::List(list) => list.iter().map(|t| t.len() + BOX).sum::<usize>() + 3 * BOX,
-            })
-            .sum();
-        matches + groups + size_of::<Detail>()
+        matches + self.groups.bytes() + size_of::<Detail>()
     }
 }
 
 /// What one failure adds.
-pub(super) struct Added<'a> {
+pub(super) struct Added {
     pub(super) time: Timestamp,
     pub(super) ip: Option<Net>,
     /// What it counts: 1, or the number of lines of a manual attempt.
     pub(super) count: u32,
-    pub(super) matches: &'a [Box<str>],
-    pub(super) groups: &'a [(Arc<str>, GroupValue)],
+    pub(super) matches: Vec<Box<str>>,
+    pub(super) groups: Groups,
 }
 
 /// A tally as a snapshot has it.
@@ -141,7 +132,7 @@ impl Tallies {
     /// DIVERGENCE (old-counts-at-once): a tally whose last
     /// failure is findtime old or older is absent at once; the original forgets
     /// it at the next cleanup, up to 5 seconds later.
-    pub(super) fn count(&mut self, now: Timestamp, id: &FailureId, added: &Added<'_>, limits: Limits) -> f64 {
+    pub(super) fn count(&mut self, now: Timestamp, id: &FailureId, added: Added, limits: Limits) -> f64 {
         if let Some(slot) = self.table.find(id) {
             if let Some(tally) = self.table.at_mut(slot)
                 && tally.last > now - limits.findtime
@@ -172,7 +163,7 @@ impl Tallies {
             detail.get_or_insert_default().ip = added.ip;
         }
         if !added.groups.is_empty() && limits.bytes > 0 {
-            detail.get_or_insert_default().groups = added.groups.to_vec();
+            detail.get_or_insert_default().groups = added.groups;
         }
         self.bytes += detail.as_ref().map_or(0, |d| d.bytes());
         let retry = f64::from(added.count);
@@ -327,15 +318,14 @@ fn weight(tally: &Tally, now: Timestamp, findtime: Span) -> usize {
 }
 
 /// Appends matches and keeps the newest `maxmatches`.
-fn keep_matches(detail: &mut Option<Box<Detail>>, new: &[Box<str>], limits: Limits) {
+fn keep_matches(detail: &mut Option<Box<Detail>>, mut new: Vec<Box<str>>, limits: Limits) {
     if limits.maxmatches == 0 {
         if let Some(detail) = detail {
             detail.matches = Vec::new();
         }
         return;
     }
-    let newest = new.len().saturating_sub(limits.maxmatches);
-    let new = new.get(newest..).unwrap_or_default();
+    new.drain(..new.len().saturating_sub(limits.maxmatches));
     let bytes: usize = new.iter().map(|line| line.len()).sum();
     if new.is_empty() || bytes > limits.bytes {
         return;
@@ -343,7 +333,11 @@ fn keep_matches(detail: &mut Option<Box<Detail>>, new: &[Box<str>], limits: Limi
     let matches = &mut detail.get_or_insert_default().matches;
     let surplus = (matches.len() + new.len()).saturating_sub(limits.maxmatches);
     matches.drain(..surplus.min(matches.len()));
-    matches.extend(new.iter().cloned());
+    if matches.is_empty() {
+        *matches = new;
+    } else {
+        matches.append(&mut new);
+    }
 }
 
 #[cfg(test)]
@@ -370,7 +364,7 @@ mod tests {
         tallies.count(
             at(now),
             id,
-            &Added { time: at(time), ip: None, count: 1, matches: &["line".into()], groups: &[] },
+            Added { time: at(time), ip: None, count: 1, matches: vec!["line".into()], groups: Groups::default() },
             limits(),
         )
     }
@@ -432,7 +426,7 @@ mod tests {
             tallies.count(
                 at(n),
                 &id(1),
-                &Added { time: at(n), ip: None, count: 1, matches: &[line], groups: &[] },
+                Added { time: at(n), ip: None, count: 1, matches: vec![line], groups: Groups::default() },
                 limits(),
             );
         }

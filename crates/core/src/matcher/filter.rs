@@ -138,6 +138,8 @@ pub struct Filter {
     pub(super) encoding: Encoding,
     pub(super) findtime: Span,
     needs: OnceLock<Option<Needs>>,
+    /// Where patterns are written: option, index, and file with line.
+    origins: Vec<(&'static str, usize, Box<str>)>,
 }
 
 impl Filter {
@@ -228,7 +230,39 @@ impl Filter {
             encoding: spec.encoding,
             findtime: spec.findtime,
             needs: OnceLock::new(),
+            origins: Vec::new(),
         })
+    }
+
+    /// The same filter, which can say of its patterns where they are written. `origin` is asked with an
+    /// option and a pattern as it was given.
+    #[must_use]
+    pub fn with_origins<'o>(mut self, spec: &FilterSpec, origin: impl Fn(&str, &str) -> Option<&'o str>) -> Filter {
+        let date = match &spec.datepattern {
+            DatePattern::Text(text) => Some(text),
+            DatePattern::Default | DatePattern::Journal => None,
+        };
+        let one = |option, text: Option<&'_ String>| text.map(|t| (option, 0, t.clone()));
+        let many = |option, list: &[String]| {
+            list.iter().enumerate().map(|(i, t)| (option, i, t.clone())).collect::<Vec<(&'static str, usize, String)>>()
+        };
+        let mut all: Vec<(&'static str, usize, String)> = Vec::new();
+        all.extend(one("prefregex", spec.prefregex.as_ref()));
+        all.extend(many("failregex", &spec.failregex));
+        all.extend(many("ignoreregex", &spec.ignoreregex));
+        all.extend(one("datepattern", date));
+        let known =
+            all.into_iter().filter_map(|(option, index, text)| Some((option, index, origin(option, &text)?.into())));
+        self.origins = known.collect();
+        self
+    }
+
+    /// Where a pattern is written, if that is known.
+    pub(super) fn origin(&self, option: &str, index: usize) -> Option<&str> {
+        // All date templates are of one option.
+        let index = if option == "datepattern" { 0 } else { index };
+        let known = self.origins.iter().find(|(o, i, _)| *o == option && *i == index);
+        known.map(|(.., place)| &**place)
     }
 
     /// Are ignoreregexes tried before all else? So if they are few.

@@ -4,15 +4,15 @@
 
 use std::ops::Range;
 
-use stockade_pattern::Outcome;
+use stockade_pattern::{Outcome, Whole};
 
 use super::buffer::{Line, join, match_text, split};
-use super::data::{Data, Value};
+use super::data::{Known, LineGroups};
 use super::filter::{Filter, UseDns};
-use super::lines::{Cut, Hit, LineMode, LineReport, Matcher, Seen, When};
+use super::lines::{Cut, Found, LineMode, LineReport, Matcher, Seen, When};
+use super::name::Name;
 use super::notes::{Daily, Level};
 use super::pattern::Pattern;
-use super::sessions::Home;
 use crate::failure::Who;
 use crate::id::{FailureId, Net};
 use crate::text::repr;
@@ -101,46 +101,45 @@ impl Matcher {
         content: &mut String,
         report: &mut LineReport,
     ) {
-        if self.is_ignored_early(filter, now, whole, mode, report) {
+        let seen = Whole::new(whole);
+        if self.is_ignored_early(filter, now, seen, mode, report) {
             return;
         }
-        let Ok(found) = self.prefix(filter, now, whole, report) else { return };
-        let mut text = whole;
+        let Ok(found) = self.prefix(filter, now, seen, report) else { return };
+        let mut text = seen;
         if let Some(at) = found {
             // Mostly the content reaches to the line end, and that is in place, too.
-            let tail = whole.get(at.start..).filter(|tail| tail.len() == at.len() + 1 && tail.ends_with('\n'));
-            text = tail.unwrap_or_else(|| {
+            let tail = seen.behind(at.start);
+            let ends = |tail: &Whole<'_>| tail.text().len() == at.len() + 1 && tail.text().ends_with('\n');
+            text = tail.filter(ends).unwrap_or_else(|| {
                 content.clear();
                 content.push_str(whole.get(at).unwrap_or(""));
                 content.push('\n');
-                content
+                Whole::new(content)
             });
         }
         let sight = Sight { cut, when, mode, whole, common: filter.prefregex.is_some() };
-        let mut matched: Option<Box<str>> = None;
-        for index in filter.by_first.of(text) {
+        for index in filter.by_first.of(text.text()) {
             let Some(pattern) = filter.failregex.get(*index as usize) else { continue };
             if !self.hits(pattern, now, *index, text, report) {
                 continue;
             }
-            let hit = self.groups(filter, pattern, &sight, text);
+            let hit = self.groups(filter, pattern, &sight, text.text());
             if !filter.ignoreregex.is_empty() && self.is_ignored(filter, now, text, mode, report) {
                 if mode.all {
                     continue;
                 }
                 return;
             }
-            let whole = || match_text(&[cut.before, &cut.date, cut.behind]);
-            // Mostly this is the last pattern that is tried.
-            let lines = if mode.all { matched.get_or_insert_with(whole).clone() } else { whole() };
-            if self.is_undated(now, &sight, std::slice::from_ref(&lines)) {
+            let lines = || vec![match_text(&[cut.before, &cut.date, cut.behind])];
+            if when.missing && self.is_undated(now, &sight, &lines()) {
                 continue;
             }
-            match self.take_hit(filter, now, *index, hit, vec![lines], &sight, report) {
+            match self.take_hit(filter, now, *index, hit, lines, &sight, report) {
                 Next::Line => return,
                 Next::Pattern => {}
                 // The original has taken the line out of its buffer by now.
-                Next::PatternWithout => text = "\n",
+                Next::PatternWithout => text = Whole::new("\n"),
             }
         }
     }
@@ -158,10 +157,11 @@ impl Matcher {
         text: &mut String,
         report: &mut LineReport,
     ) {
-        if self.is_ignored_early(filter, now, joined, mode, report) {
+        let all = Whole::new(joined);
+        if self.is_ignored_early(filter, now, all, mode, report) {
             return;
         }
-        let Ok(found) = self.prefix(filter, now, joined, report) else { return };
+        let Ok(found) = self.prefix(filter, now, all, report) else { return };
         let lines = self.buffer.clone();
         text.clear();
         match found.and_then(|at| joined.get(at)) {
@@ -174,17 +174,18 @@ impl Matcher {
         }
         let sight = Sight { cut, when, mode, whole: joined, common: filter.prefregex.is_some() };
         for (pattern, index) in filter.failregex.iter().zip(0_u32..) {
-            if !self.hits(pattern, now, index, text, report) {
+            if !self.hits(pattern, now, index, Whole::new(text), report) {
                 continue;
             }
-            let hit = self.groups(filter, pattern, &sight, text);
+            let seen = text.clone();
+            let hit = self.groups(filter, pattern, &sight, &seen);
             let whole = self.slots.get(0).unwrap_or(0..0);
-            let skipped: String = pattern.skipped(&self.slots).filter_map(|at| text.get(at)).collect();
-            let divided = split(&lines, text, whole.start, whole.end, &skipped);
+            let skipped: String = pattern.skipped(&self.slots).filter_map(|at| seen.get(at)).collect();
+            let divided = split(&lines, &seen, whole.start, whole.end, &skipped);
             if !filter.ignoreregex.is_empty() {
                 let mut matched = String::new();
                 join(&divided.matched, &mut matched);
-                if self.is_ignored(filter, now, &matched, mode, report) {
+                if self.is_ignored(filter, now, Whole::new(&matched), mode, report) {
                     self.buffer = divided.unmatched;
                     join(&self.buffer, text);
                     if mode.all {
@@ -199,7 +200,7 @@ impl Matcher {
             }
             self.buffer = divided.unmatched;
             join(&self.buffer, text);
-            if let Next::Line = self.take_hit(filter, now, index, hit, matched, &sight, report) {
+            if let Next::Line = self.take_hit(filter, now, index, hit, || matched, &sight, report) {
                 return;
             }
         }
@@ -229,7 +230,7 @@ impl Matcher {
         &mut self,
         filter: &Filter,
         now: Timestamp,
-        text: &str,
+        text: Whole<'_>,
         report: &mut LineReport,
     ) -> Result<Option<Range<usize>>, ()> {
         let Some(prefregex) = &filter.prefregex else { return Ok(None) };
@@ -241,33 +242,40 @@ impl Matcher {
             Outcome::NoMatch => Err(()),
             Outcome::Exhausted => {
                 report.undecided = true;
-                self.overrun(now, "prefregex", 0, &prefregex.text, text.len());
+                self.overrun(now, "prefregex", 0, &prefregex.text, text.text().len());
                 Err(())
             }
         }
     }
 
     /// Does a failregex match? Its groups are in `slots` then.
-    fn hits(&mut self, pattern: &Pattern, now: Timestamp, index: u32, text: &str, report: &mut LineReport) -> bool {
+    fn hits(
+        &mut self,
+        pattern: &Pattern,
+        now: Timestamp,
+        index: u32,
+        text: Whole<'_>,
+        report: &mut LineReport,
+    ) -> bool {
         match pattern.search(&mut self.scratch, &mut self.slots, text) {
             Outcome::Match => true,
             Outcome::NoMatch => false,
             Outcome::Exhausted => {
                 report.undecided = true;
-                self.overrun(now, "failregex", index as usize, &pattern.text, text.len());
+                self.overrun(now, "failregex", index as usize, &pattern.text, text.text().len());
                 false
             }
         }
     }
 
     /// The groups of the prefregex, overwritten by those of the failregex that are set.
-    fn groups(&self, filter: &Filter, pattern: &Pattern, sight: &Sight<'_>, text: &str) -> Data {
-        let mut data = Data { groups: Vec::with_capacity(8), ..Data::default() };
+    fn groups<'a>(&self, filter: &'a Filter, pattern: &'a Pattern, sight: &Sight<'a>, text: &'a str) -> LineGroups<'a> {
+        let mut groups = LineGroups::default();
         if let (true, Some(prefregex)) = (sight.common, &filter.prefregex) {
-            prefregex.add_groups(&self.common, sight.whole, true, &mut data);
+            prefregex.add_groups(&self.common, sight.whole, true, &mut groups);
         }
-        pattern.add_groups(&self.slots, text, false, &mut data);
-        data
+        pattern.add_groups(&self.slots, text, false, &mut groups);
+        groups
     }
 
     /// Few ignoreregexes are tried before all else.
@@ -275,7 +283,7 @@ impl Matcher {
         &mut self,
         filter: &Filter,
         now: Timestamp,
-        text: &str,
+        text: Whole<'_>,
         mode: LineMode,
         report: &mut LineReport,
     ) -> bool {
@@ -287,7 +295,7 @@ impl Matcher {
         &mut self,
         filter: &Filter,
         now: Timestamp,
-        text: &str,
+        text: Whole<'_>,
         mode: LineMode,
         report: &mut LineReport,
     ) -> bool {
@@ -304,7 +312,13 @@ impl Matcher {
                 Outcome::NoMatch => {}
                 Outcome::Exhausted => {
                     report.undecided = true;
-                    self.overrun(now, "ignoreregex", usize::try_from(index).unwrap_or(0), &pattern.text, text.len());
+                    self.overrun(
+                        now,
+                        "ignoreregex",
+                        usize::try_from(index).unwrap_or(0),
+                        &pattern.text,
+                        text.text().len(),
+                    );
                 }
             }
         }
@@ -333,37 +347,46 @@ impl Matcher {
         when.time.is_none() && mode.findtime
     }
 
-    /// Makes one hit a report; what is to be tried next.
+    /// Makes one hit, whose lines are `matched`, a report; what is to be tried next.
     #[expect(clippy::too_many_arguments, reason = "the state of one hit, passed once")]
     fn take_hit(
         &mut self,
         filter: &Filter,
         now: Timestamp,
         regex: u32,
-        mut hit: Data,
-        matched: Vec<Box<str>>,
+        mut hit: LineGroups<'_>,
+        matched: impl FnOnce() -> Vec<Box<str>>,
         sight: &Sight<'_>,
         report: &mut LineReport,
     ) -> Next {
-        let Sight { when, mode, .. } = sight;
+        let mode = sight.mode;
         let next = if mode.all { Next::Pattern } else { Next::Line };
-        let session = hit.get("mlfid").map(Value::text);
-        let (mut data, home) = match &session {
-            Some(id) => {
-                let now = if mode.ageless { Timestamp::from_secs(0) } else { now };
-                self.sessions.merge(id, hit, &matched, now)
-            }
-            None => {
-                hit.matches = matched;
-                (hit, Home::Nowhere)
-            }
+        let ids = !self.terse;
+        let time = sight.when.time.map(|time| if mode.findtime { time.min(now) } else { time });
+        let Some(id) = hit.part(&Name::MLFID).map(|id| id.shown()) else {
+            let (identity, ip) = identity(&hit, filter.usedns, false);
+            let who = match identity {
+                Identity::Known(who) => Some(who),
+                Identity::Later => None,
+                Identity::Nobody => return next,
+                Identity::Missing => return self.no_group(regex, mode),
+            };
+            let groups = hit.pack(&mut self.packer, ids);
+            report.found.push(Found { regex, who, ip, time, nofail: false, groups, matches: matched() });
+            return next;
         };
-        let nofail = session.is_some() && data.is_true("nofail");
+        let session_now = if mode.ageless { Timestamp::from_secs(0) } else { now };
+        let (mut data, home) = self.sessions.merge(&id, hit, matched, session_now);
+        let nofail = data.is_true(&Name::NOFAIL);
         if nofail && !mode.all {
             self.sessions.put_back(home, data);
             return next;
         }
-        let who = match identify(&mut data, filter.usedns, session.is_some()) {
+        let (identity, ip) = identity(&*data, filter.usedns, true);
+        if ip.is_some() {
+            data.ip = ip;
+        }
+        let who = match identity {
             Identity::Known(who) => Some(who),
             Identity::Later => {
                 data.pending = true;
@@ -378,24 +401,25 @@ impl Matcher {
                 return next;
             }
             Identity::Missing => {
-                self.counters.errors += 1;
-                let text = format!("[{}] No group found in a hit of failregex {}", self.jail, regex + 1);
-                self.notes.say(Level::Error, text);
-                return if mode.all { Next::Pattern } else { Next::PatternWithout };
+                self.sessions.put_back(home, data);
+                return self.no_group(regex, mode);
             }
         };
-        let time = when.time.map(|time| if mode.findtime { time.min(now) } else { time });
-        report.hits.push(Hit {
-            regex,
-            who,
-            ip: data.ip.clone(),
-            time,
-            nofail,
-            groups: if session.is_some() { data.report() } else { data.take_report() },
-            matches: if session.is_some() { data.matches.clone() } else { std::mem::take(&mut data.matches) },
-        });
+        let groups = data.pack(&mut self.packer, ids);
+        // What follows in the session asks for these lines only if they are no failure yet.
+        let kept = nofail || data.pending || data.is_true(&Name::MLFGAINED);
+        let matches = if kept { data.matches.clone() } else { std::mem::take(&mut data.matches) };
+        report.found.push(Found { regex, who, ip: data.ip.clone(), time, nofail, groups, matches });
         self.sessions.put_back(home, data);
         next
+    }
+
+    /// A hit that names nobody is an error.
+    fn no_group(&mut self, regex: u32, mode: LineMode) -> Next {
+        self.counters.errors += 1;
+        let text = format!("[{}] No group found in a hit of failregex {}", self.jail, regex + 1);
+        self.notes.say(Level::Error, text);
+        if mode.all { Next::Pattern } else { Next::PatternWithout }
     }
 }
 
@@ -409,24 +433,15 @@ impl LineReport {
     }
 }
 
-/// Finds out who a hit is about; sets [`Data::ip`] where the id is not the address.
-fn identify(data: &mut Data, usedns: UseDns, session: bool) -> Identity {
-    let (identity, ip) = identity(data, usedns, session);
-    if ip.is_some() {
-        data.ip = ip;
-    }
-    identity
-}
-
 /// Who a hit is about, and the address where the id is something else.
-fn identity(data: &Data, usedns: UseDns, session: bool) -> (Identity, Option<FailureId>) {
-    let text = |name: &str| data.get(name).map(Value::shown);
-    let fid = text("fid");
-    let cidr = data.get("cidr").filter(|v| v.is_true()).map(|v| prefix(&v.shown()));
+fn identity(data: &impl Known, usedns: UseDns, session: bool) -> (Identity, Option<FailureId>) {
+    let fid = data.text(&Name::FID);
     let own = |fid: &str| if usedns == UseDns::Raw { raw(fid) } else { FailureId::parse(fid) };
-    let address = text("ip4").or_else(|| text("ip6"));
-    let (shown, id) = match (address, text("dns")) {
+    let address = data.text(&Name::IP4).or_else(|| data.text(&Name::IP6));
+    let name = if address.is_some() { None } else { data.text(&Name::DNS) };
+    let (shown, id) = match (address, name) {
         (Some(address), _) => {
+            let cidr = data.text(&Name::CIDR).filter(|cidr| !cidr.is_empty()).map(|cidr| prefix(&cidr));
             let id = network(&address, cidr);
             (address, id)
         }

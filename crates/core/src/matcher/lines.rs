@@ -14,7 +14,7 @@ use super::filter::Filter;
 use super::notes::{Daily, Level, Note, Notes};
 use super::sessions::Sessions;
 use crate::block::{Block, LineEnd, Position, Stamp};
-use crate::failure::{Batch, Failure, GroupValue, Who};
+use crate::failure::{Batch, Failure, GroupValue, Groups, Packer, Who};
 use crate::id::FailureId;
 use crate::jail::JailName;
 use crate::text::repr;
@@ -80,6 +80,26 @@ pub struct Hit {
     pub matches: Vec<Box<str>>,
 }
 
+/// A [`Hit`] as it is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) regex: u32,
+    pub(super) who: Option<Who>,
+    pub(super) ip: Option<FailureId>,
+    pub(super) time: Option<Timestamp>,
+    pub(super) nofail: bool,
+    /// Without those that say who failed, if [`Matcher::terse`] is set.
+    pub(super) groups: Groups,
+    pub(super) matches: Vec<Box<str>>,
+}
+
+impl From<Found> for Hit {
+    fn from(found: Found) -> Hit {
+        let Found { regex, who, ip, time, nofail, groups, matches } = found;
+        Hit { regex, who, ip, time, nofail, groups: groups.to_list(), matches }
+    }
+}
+
 /// All about one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LineReport {
@@ -91,6 +111,8 @@ pub struct LineReport {
     pub prefregex: bool,
     /// Hits, in the order of the failregexes.
     pub hits: Vec<Hit>,
+    /// The same, until somebody asks for [`LineReport::hits`].
+    pub(super) found: Vec<Found>,
     /// 0-based indices of the ignoreregexes that hit.
     pub ignored: Vec<u32>,
     /// A pattern ran out of steps; whether it would have hit is not known.
@@ -188,6 +210,14 @@ pub(super) enum Care {
     Date,
 }
 
+impl LineReport {
+    /// With its hits as they are shown.
+    pub(super) fn shown(mut self) -> LineReport {
+        self.hits = std::mem::take(&mut self.found).into_iter().map(Hit::from).collect();
+        self
+    }
+}
+
 /// A line without its end, and with it if that is a lone `\n`.
 #[derive(Clone, Copy)]
 struct Text<'a> {
@@ -230,6 +260,9 @@ pub struct Matcher {
     overruns: Vec<Overrun>,
     /// Where the present line comes from, and the place behind it if that is a file.
     whence: Option<(Arc<str>, Option<u64>)>,
+    /// Groups that say who failed are left out of what is found.
+    pub(super) terse: bool,
+    pub(super) packer: Packer,
 }
 
 impl Matcher {
@@ -253,6 +286,8 @@ impl Matcher {
             content: String::new(),
             overruns: Vec::new(),
             whence: None,
+            terse: false,
+            packer: Packer::default(),
         }
     }
 
@@ -285,6 +320,7 @@ impl Matcher {
     /// Finds the failures of one block, line by line.
     pub fn block(&mut self, now: Timestamp, block: &Block) -> Batch {
         let filter = Arc::clone(&self.filter);
+        self.terse = true;
         let mut batch = self.empty_batch(block);
         for line in Lines::new(block, filter.encoding.line_end()) {
             batch.lines = batch.lines.saturating_add(1);
@@ -365,10 +401,8 @@ impl Matcher {
         report: LineReport,
         failures: &mut Vec<Failure>,
     ) {
-        for mut hit in report.hits {
+        for hit in report.found {
             let Some(who) = hit.who else { continue };
-            // These are the id already.
-            hit.groups.retain(|(name, _)| !matches!(&**name, "fid" | "ip4" | "ip6" | "dns"));
             self.counters.failures += 1;
             failures.push(Failure {
                 who,
@@ -396,7 +430,8 @@ impl Matcher {
         mode: LineMode,
     ) -> LineReport {
         let filter = Arc::clone(&self.filter);
-        self.look(&filter, now, Text { line: text, ended: None }, stamp, in_operation, mode, Care::Whole)
+        self.terse = false;
+        self.look(&filter, now, Text { line: text, ended: None }, stamp, in_operation, mode, Care::Whole).shown()
     }
 
     /// The way of a line through date, judgement of the date, and patterns.
@@ -599,9 +634,10 @@ impl Matcher {
             Some((source, None)) => format!(" in {source}"),
             None => String::new(),
         };
+        let written = self.filter.origin(option, index).map(|place| format!(" ({place})")).unwrap_or_default();
         let text = format!(
-            "[{}] {option} {} ran out of steps on a line of {bytes} bytes{whence}, so whether it hits is not known \
-             ({count} such searches since this was last said; it is said once a day): {pattern}",
+            "[{}] {option} {}{written} ran out of steps on a line of {bytes} bytes{whence}, so whether it hits is not \
+             known ({count} such searches since this was last said; it is said once a day): {pattern}",
             self.jail,
             index + 1
         );

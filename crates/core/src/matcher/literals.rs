@@ -23,9 +23,16 @@ const HEAD: usize = 4;
 /// Most spellings of one needle that is looked for in any case.
 const SPELLINGS_MAX: usize = 16;
 
+/// Finding a line by one of several needles costs so much more than by the only one there is.
+const SEVERAL_COST: u64 = 2;
+/// And so many lines that hold no needle cost one more.
+const SEVERAL_LINES: u64 = 6;
+
 /// What is known of a log.
 #[derive(Debug, Default)]
 pub(super) struct Sample {
+    /// How many lines it has.
+    lines: u64,
     /// In how many lines of the sample each literal stands.
     lines_with: BTreeMap<(Vec<u8>, bool), u32>,
     /// How often runs of [`HEAD`] bytes occur, by a hash of them.
@@ -35,7 +42,11 @@ pub(super) struct Sample {
 impl Sample {
     /// Looks for all literals of `needs` in a piece of the log.
     pub(super) fn of<'n>(text: &[u8], needs: impl Iterator<Item = &'n Needs>) -> Sample {
-        let mut sample = Sample { lines_with: BTreeMap::new(), heads: vec![0; 1 << 16] };
+        let mut sample = Sample {
+            lines: memchr::memchr_iter(b'\n', text).count() as u64,
+            lines_with: BTreeMap::new(),
+            heads: vec![0; 1 << 16],
+        };
         for run in text.windows(HEAD) {
             if let Some(count) = sample.heads.get_mut(hash(run)) {
                 *count += 1;
@@ -89,33 +100,39 @@ fn hash(run: &[u8]) -> usize {
 
 /// The needles for one filter: a line without any of them does not matter to it.
 ///
-/// Nothing if there is no good choice, so that every line has to be looked at.
-pub(super) fn choose(needs: &Needs, sample: &Sample) -> Option<BTreeSet<Vec<u8>>> {
+/// Nothing if there is no good choice, so that every line has to be looked at. `alone`: nobody else
+/// looks for needles, so that a single one is cheap to find.
+pub(super) fn choose(needs: &Needs, sample: &Sample, alone: bool) -> Option<BTreeSet<Vec<u8>>> {
     // Where that would be too many needles they are taken to cost more.
     NEEDLE_COSTS.iter().find_map(|cost| {
-        let chosen = needs.ways.iter().filter_map(|way| choose_for(way, sample, *cost));
+        let chosen = needs.ways.iter().filter_map(|way| choose_for(way, sample, *cost, alone));
         chosen.min().map(|(_, needles)| needles)
     })
 }
 
 /// The best sets for one way, what they cost, and the needles; nothing if they are too many.
-fn choose_for(way: &[Clause], sample: &Sample, needle_cost: u64) -> Option<(u64, BTreeSet<Vec<u8>>)> {
-    let mut cost = 0_u64;
+fn choose_for(way: &[Clause], sample: &Sample, needle_cost: u64, alone: bool) -> Option<(u64, BTreeSet<Vec<u8>>)> {
+    let (mut cost, mut lines) = (0_u64, 0_u64);
     let mut needles = BTreeSet::new();
     for clause in way {
-        let (price, chosen) = clause.iter().filter_map(|set| price(set, sample, needle_cost)).min()?;
+        let (price, hits, chosen) = clause.iter().filter_map(|set| price(set, sample, needle_cost)).min()?;
         cost = cost.saturating_add(price);
+        lines = lines.saturating_add(hits);
         needles.extend(chosen);
     }
     let needles = without_longer(&needles);
+    if alone && needles.len() > 1 {
+        cost = cost.saturating_add(lines * SEVERAL_COST + sample.lines / SEVERAL_LINES);
+    }
     (needles.len() <= NEEDLES_MAX).then_some((cost, needles))
 }
 
-/// What it costs to look for one of the literals of a set, and the needles for it; least is best.
+/// What it costs to look for one of the literals of a set, in how many lines they are, and the needles for it;
+/// least is best.
 ///
 /// A line of the sample that holds one costs [`LINE_COST`], a byte that is missing to a
 /// needle of [`HEAD`] bytes as much as two such lines, as it makes each search slower.
-fn price(set: &LiteralSet, sample: &Sample, needle_cost: u64) -> Option<(u64, Vec<Vec<u8>>)> {
+fn price(set: &LiteralSet, sample: &Sample, needle_cost: u64) -> Option<(u64, u64, Vec<Vec<u8>>)> {
     let lines: u64 = set.literals.iter().map(|l| u64::from(sample.lines_with(l, set.ignorecase))).sum();
     let mut needles: Vec<Vec<u8>> = Vec::new();
     for literal in &set.literals {
@@ -123,7 +140,7 @@ fn price(set: &LiteralSet, sample: &Sample, needle_cost: u64) -> Option<(u64, Ve
     }
     let short = needles.iter().map(|n| HEAD.saturating_sub(n.len())).max().unwrap_or(HEAD) as u64;
     let cost = lines * LINE_COST + 2 * short * LINE_COST + needles.len() as u64 * needle_cost;
-    Some((cost, needles))
+    Some((cost, lines, needles))
 }
 
 /// The literal from its rarest run of bytes on, if its beginning is common.
@@ -164,7 +181,7 @@ mod tests {
     fn chosen(ways: Vec<Vec<Vec<LiteralSet>>>, text: &str) -> Vec<String> {
         let needs = Needs { ways };
         let sample = Sample::of(text.as_bytes(), std::iter::once(&needs));
-        let needles = choose(&needs, &sample).unwrap();
+        let needles = choose(&needs, &sample, false).unwrap();
         needles.into_iter().map(|n| String::from_utf8(n).unwrap()).collect()
     }
 
@@ -186,6 +203,20 @@ mod tests {
     fn any_case_is_a_few_spellings() {
         let ways = vec![vec![vec![set(&["a-1:b"], true)]]];
         assert_eq!(chosen(ways, "nothing"), ["A-1:", "a-1:"]);
+    }
+
+    #[test]
+    fn a_single_needle_may_be_worth_some_lines_more() {
+        let needs = Needs {
+            ways: vec![
+                vec![vec![set(&["first"], false)], vec![set(&["second"], false)]],
+                vec![vec![set(&["prefix"], false)]],
+            ],
+        };
+        let text = "prefix first\nprefix second\nprefix\n".repeat(9);
+        let sample = Sample::of(text.as_bytes(), std::iter::once(&needs));
+        assert_eq!(choose(&needs, &sample, true).unwrap().len(), 1);
+        assert_eq!(choose(&needs, &sample, false).unwrap().len(), 2);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod filter;
 mod find;
 mod lines;
 mod literals;
+mod name;
 mod needs;
 mod notes;
 mod pattern;

@@ -1,16 +1,16 @@
 //! One compiled failregex, ignoreregex or prefregex and its groups.
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use stockade_pattern::{ByteSet, Flags, Hole, LiteralSet, Outcome, Regex, Scratch, Slots};
+use stockade_pattern::{ByteSet, Flags, Hole, LiteralSet, Outcome, Regex, Scratch, Slots, Whole};
 
-use super::data::{Data, Value};
+use super::data::{LineGroups, Part};
 use super::filter::UseDns;
+use super::name::Name;
 use super::tags;
 
 /// Groups that say who failed, or that a later line of the same session will.
-const ID_GROUPS: [&str; 5] = ["fid", "ip4", "ip6", "dns", "mlfid"];
+const ID_GROUPS: [Name; 5] = [Name::FID, Name::IP4, Name::IP6, Name::DNS, Name::MLFID];
 
 /// A compiled pattern; immutable.
 #[derive(Debug)]
@@ -19,11 +19,11 @@ pub(super) struct Pattern {
     pub(super) text: Box<str>,
     regex: Regex,
     /// Named groups by number.
-    names: Box<[(Arc<str>, usize)]>,
+    names: Box<[(Name, usize)]>,
     /// Groups whose text fills another one that is empty, in the order of their names.
-    alternates: Box<[(Arc<str>, Arc<str>)]>,
+    alternates: Box<[(Name, Name)]>,
     /// Groups whose texts are joined to one value, in the order of their names.
-    tuples: Box<[(Arc<str>, Arc<str>)]>,
+    tuples: Box<[(Name, Name)]>,
     /// The groups of `<SKIPLINES>`, in order.
     skips: Box<[usize]>,
     /// The group of a prefregex that the failregexes see.
@@ -55,31 +55,32 @@ impl Pattern {
             Ok(regex) => regex,
             Err(e) => return Err(Fault { message: e.message, position: e.position, pattern: expanded }),
         };
-        let mut names: Vec<(Arc<str>, usize)> = regex.group_names().to_vec();
+        let mut names: Vec<(Name, usize)> =
+            regex.group_names().iter().map(|(name, group)| (Name::of(name), *group)).collect();
         names.sort_by_key(|(_, group)| *group);
-        let special = |prefix: &str| -> Box<[(Arc<str>, Arc<str>)]> {
-            let mut found: Vec<(Arc<str>, Arc<str>)> =
-                names.iter().filter_map(|(name, _)| Some((Arc::clone(name), target(name, prefix)?))).collect();
+        let special = |prefix: &str| -> Box<[(Name, Name)]> {
+            let mut found: Vec<(Name, Name)> =
+                names.iter().filter_map(|(name, _)| Some((name.clone(), target(name.text(), prefix)?))).collect();
             found.sort();
             found.into()
         };
         let (alternates, tuples) = (special("alt_"), special("tuple_"));
         let number =
-            |n: usize| names.iter().find(|(name, _)| **name == *format!("skiplines{n}")).map(|(_, group)| *group);
+            |n: usize| names.iter().find(|(name, _)| *name.text() == *format!("skiplines{n}")).map(|(_, group)| *group);
         let skips = (0..).map_while(number).collect();
-        let content = names.iter().find(|(name, _)| **name == *"content").map(|(_, group)| *group);
+        let content = names.iter().find(|(name, _)| *name == Name::CONTENT).map(|(_, group)| *group);
         let first = regex.first_bytes();
         Ok(Pattern { text: expanded.into(), regex, names: names.into(), alternates, tuples, skips, content, first })
     }
 
     /// Has it a group that says who failed?
     pub(super) fn names_somebody(&self) -> bool {
-        self.names.iter().any(|(name, _)| ID_GROUPS.contains(&&**name))
+        self.names.iter().any(|(name, _)| ID_GROUPS.contains(name))
     }
 
     /// Searches the whole of `text`.
-    pub(super) fn search(&self, scratch: &mut Scratch, slots: &mut Slots, text: &str) -> Outcome {
-        self.regex.search(scratch, text, 0..text.len(), slots)
+    pub(super) fn search(&self, scratch: &mut Scratch, slots: &mut Slots, text: Whole<'_>) -> Outcome {
+        self.regex.search_whole(scratch, text, slots)
     }
 
     /// Sets of literals, of each of which every text that matches holds at least one.
@@ -101,43 +102,49 @@ impl Pattern {
 
     /// Adds the texts of all named groups of a match, alternates and tuples
     /// applied, to those that are there; `content` is left out if so asked.
-    pub(super) fn add_groups(&self, slots: &Slots, text: &str, without_content: bool, to: &mut Data) {
+    pub(super) fn add_groups<'a>(
+        &'a self,
+        slots: &Slots,
+        text: &'a str,
+        without_content: bool,
+        to: &mut LineGroups<'a>,
+    ) {
         if self.alternates.is_empty() && self.tuples.is_empty() {
             self.add_plain(slots, text, without_content, to);
             return;
         }
-        let mut own = Data::default();
+        let mut own = LineGroups::default();
         self.add_plain(slots, text, false, &mut own);
         for (from, to) in &self.alternates {
-            let filled = own.get(to).is_some_and(Value::is_true);
-            if let (false, Some(value)) = (filled, own.get(from).filter(|v| v.is_true()).cloned()) {
+            let filled = own.part(to).is_some_and(|value| value.is_true());
+            if let (false, Some(value)) = (filled, own.part(from).filter(Part::is_true)) {
                 own.set(to, value);
             }
         }
         for (from, to) in &self.tuples {
-            let part = own.get(from).map(Value::text);
+            let part = own.part(from).map(|value| value.shown());
             let joined = match own.take(to) {
-                Some(Value::Tuple(mut parts)) => {
+                Some(Part::Tuple(mut parts)) => {
                     parts.push(part);
                     parts
                 }
-                other => vec![other.as_ref().map(Value::text), part],
+                other => vec![other.as_ref().map(Part::shown), part],
             };
-            own.set(to, Value::Tuple(joined));
+            own.set(to, Part::Tuple(joined));
         }
         if without_content {
-            own.take("content");
+            own.take(&Name::CONTENT);
         }
-        to.overwrite(own.groups);
+        to.overwrite(own);
     }
 
-    fn add_plain(&self, slots: &Slots, text: &str, without_content: bool, to: &mut Data) {
+    fn add_plain<'a>(&'a self, slots: &Slots, text: &'a str, without_content: bool, to: &mut LineGroups<'a>) {
         for (name, group) in &self.names {
             if without_content && self.content == Some(*group) {
                 continue;
             }
             if let Some(value) = slots.get(*group).and_then(|at| text.get(at)) {
-                to.set(name, Value::Text(value.into()));
+                to.set(name, Part::Text(value));
             }
         }
     }
@@ -149,7 +156,7 @@ impl Pattern {
 }
 
 /// The group that `alt_NAME`, `alt_NAME_1` and so on fill: NAME.
-fn target(name: &str, prefix: &str) -> Option<Arc<str>> {
+fn target(name: &str, prefix: &str) -> Option<Name> {
     let rest = name.strip_prefix(prefix)?;
     if name.len() <= 4 {
         return None;
@@ -158,5 +165,5 @@ fn target(name: &str, prefix: &str) -> Option<Arc<str>> {
         Some((base, number)) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => base,
         _ => rest,
     };
-    Some(tags::group_name(base).into())
+    Some(Name::of(&tags::group_name(base)))
 }

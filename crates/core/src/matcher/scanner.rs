@@ -6,10 +6,11 @@
 //! [`super::Matcher::scanned`] says why lines may be passed over.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aho_corasick::packed::{self, Searcher};
-use aho_corasick::{AhoCorasick, Input, Span};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, Span};
+use memchr::memmem::Finder;
 
 use super::date::{Clock, Survey, Template};
 use super::filter::Filter;
@@ -17,6 +18,8 @@ use super::literals::{self, Sample};
 use crate::block::Block;
 use crate::time::Timestamp;
 
+/// So few needles are looked for one after the other.
+const SINGLE_MAX: usize = 3;
 /// Needles of one pass over a block; more need several passes.
 const PASS_NEEDLES_MAX: usize = 64;
 /// Bytes of a log that are looked at to choose the needles.
@@ -30,6 +33,9 @@ const SURVEYS_MAX: usize = 8;
 const CROWDED_PERCENT: u64 = 60;
 /// For how many blocks.
 const ASIDE_BLOCKS: u32 = 15;
+/// Where more than this share of the text (in percent) lies in lines with a needle, the next block is searched byte
+/// by byte: that costs more for each byte and less for each such line.
+const DENSE_PERCENT: u64 = 12;
 
 /// A line of a block, line end included, as offsets into its text.
 pub(super) type Extent = (u32, u32);
@@ -44,6 +50,8 @@ pub struct Scanner {
     wait: u64,
     /// Blocks that are still to be passed on unsearched.
     aside: u32,
+    /// The last block held needles in many lines.
+    dense: bool,
 }
 
 /// What a scanner looks for, for reports. Filters are named by their places.
@@ -59,6 +67,8 @@ pub struct Needles {
 #[derive(Debug)]
 struct Plan {
     passes: Vec<Pass>,
+    /// Takes the place of the passes where needles are found in many lines; made when that is first so.
+    dense: OnceLock<Option<Pass>>,
     /// Tells which needles a line holds, where that matters.
     which: Option<AhoCorasick>,
     needles: Vec<Vec<u8>>,
@@ -71,10 +81,17 @@ struct Plan {
 /// One search over a block.
 #[derive(Debug)]
 enum Pass {
-    /// With vector instructions.
+    /// One needle.
+    Single(Finder<'static>),
+    /// Several, with vector instructions.
     Packed(Searcher),
-    /// Where there are none.
+    /// Where there are none, or where needles are found in many lines.
     Plain(AhoCorasick),
+}
+
+/// The needles of several passes as one search, byte by byte.
+fn bytewise(needles: &[Vec<u8>]) -> Option<AhoCorasick> {
+    AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(needles).ok()
 }
 
 impl Pass {
@@ -90,6 +107,7 @@ impl Pass {
     fn next(&self, text: &[u8], from: usize) -> Option<usize> {
         let span = Span { start: from, end: text.len() };
         match self {
+            Pass::Single(search) => search.find(text.get(from..)?).map(|at| from + at),
             Pass::Packed(search) => search.find_in(text, span).map(|hit| hit.start()),
             Pass::Plain(search) => search.find(Input::new(text).span(span)).map(|hit| hit.start()),
         }
@@ -102,24 +120,32 @@ impl Plan {
         let mut owners: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
         let mut every = Vec::with_capacity(filters.len());
         for (place, filter) in filters.iter().enumerate() {
-            let needles = filter.needs().and_then(|needs| literals::choose(needs, &sample));
+            let needles = filter.needs().and_then(|needs| literals::choose(needs, &sample, filters.len() == 1));
             every.push(needles.is_none());
             for needle in needles.unwrap_or_default() {
                 owners.entry(needle).or_default().push(place);
             }
         }
         let (needles, owners): (Vec<Vec<u8>>, Vec<Vec<usize>>) = owners.into_iter().unzip();
-        let passes: Option<Vec<Pass>> = needles.chunks(PASS_NEEDLES_MAX).map(Pass::new).collect();
+        let single = |needle: &Vec<u8>| Some(Pass::Single(Finder::new(needle).into_owned()));
+        let passes: Option<Vec<Pass>> = if needles.len() <= SINGLE_MAX {
+            needles.iter().map(single).collect()
+        } else {
+            needles.chunks(PASS_NEEDLES_MAX).map(Pass::new).collect()
+        };
         // Without a search every line may matter to everybody.
         every.iter_mut().for_each(|every| *every |= passes.is_none());
         let which = if filters.len() > 1 { AhoCorasick::new(&needles).ok() } else { None };
-        Plan { passes: passes.unwrap_or_default(), which, needles, owners, every }
+        Plan { passes: passes.unwrap_or_default(), dense: OnceLock::new(), which, needles, owners, every }
     }
 
-    /// The lines with a needle, in order.
-    fn lines_with_needles(&self, text: &[u8]) -> Vec<Extent> {
+    /// The lines with a needle, in order. `dense`: there are many of them.
+    fn lines_with_needles(&self, text: &[u8], dense: bool) -> Vec<Extent> {
         let mut lines: Vec<Extent> = Vec::new();
-        for pass in &self.passes {
+        let dense =
+            if dense { self.dense.get_or_init(|| bytewise(&self.needles).map(Pass::Plain)).as_ref() } else { None };
+        let passes = dense.map_or(self.passes.as_slice(), std::slice::from_ref);
+        for pass in passes {
             let mut from = 0;
             while let Some(hit) = pass.next(text, from) {
                 let begin =
@@ -130,7 +156,7 @@ impl Plan {
                 from = end;
             }
         }
-        if self.passes.len() > 1 {
+        if passes.len() > 1 {
             lines.sort_unstable();
             lines.dedup();
         }
@@ -171,7 +197,7 @@ fn offset(at: usize) -> u32 {
 impl Scanner {
     /// A scanner for jails with these filters, which has seen nothing of the log yet.
     pub fn new(filters: Vec<Arc<Filter>>) -> Scanner {
-        Scanner { filters: filters.into(), plan: None, seen: 0, wait: 0, aside: 0 }
+        Scanner { filters: filters.into(), plan: None, seen: 0, wait: 0, aside: 0, dense: false }
     }
 
     /// Is it made for just these filters, in this order?
@@ -200,11 +226,13 @@ impl Scanner {
         let every = || self.filters.iter().map(|_| Selection::Every).collect();
         let selections = match &self.plan {
             Some(plan) if self.aside == 0 && text.len() < u32::MAX as usize => {
-                let lines = plan.lines_with_needles(text);
+                let lines = plan.lines_with_needles(text, self.dense);
                 let covered: u64 = lines.iter().map(|(from, to)| u64::from(to - from)).sum();
-                if covered.saturating_mul(100) > CROWDED_PERCENT * text.len() as u64 {
+                let more_than = |percent: u64| covered.saturating_mul(100) > percent * text.len() as u64;
+                if more_than(CROWDED_PERCENT) {
                     self.aside = ASIDE_BLOCKS;
                 }
+                self.dense = more_than(DENSE_PERCENT);
                 plan.select(text, lines)
             }
             _ => {

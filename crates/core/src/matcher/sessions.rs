@@ -5,10 +5,12 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::data::{Data, bound};
+use super::data::{Data, Known as _, LineGroups, bound};
+use super::name::Name;
 use crate::time::{Span, Timestamp};
 
 /// Most sessions remembered.
@@ -17,15 +19,6 @@ pub(super) const SESSIONS_MAX: usize = 100;
 const LIFETIME: Span = Span::from_secs(5 * 60);
 /// Most bytes of one session's groups; a hit with more starts no session.
 const SESSION_BYTES_MAX: usize = 64 * 1024;
-
-/// One remembered session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Session {
-    pub(super) data: Data,
-    pub(super) until: Timestamp,
-    /// Tells an entry from an older one of the same id in the queue.
-    serial: u64,
-}
 
 /// Spreads the ids of sessions (FNV-1a). Whoever chooses ids to collide gains
 /// nothing: at most [`SESSIONS_MAX`] are known.
@@ -55,142 +48,243 @@ impl Hasher for Sum {
 /// The sessions of one jail.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sessions {
-    known: HashMap<Box<str>, Session, Spread>,
-    /// Ids in the order of their first lines; some are gone already.
-    queue: VecDeque<(Box<str>, u64)>,
+    /// The room of each session, by its id.
+    known: HashMap<Arc<str>, usize, Spread>,
+    rooms: Vec<Room>,
+    /// Rooms that nobody lives in.
+    free: Vec<usize>,
+    /// Rooms in the order of their sessions' first lines, with the serial numbers of these; some are gone already.
+    queue: VecDeque<(usize, u64)>,
     serial: u64,
+    /// What was remembered of sessions that are gone: its memory is used again.
+    #[expect(clippy::vec_box, reason = "boxes that move into sessions and back")]
+    spare: Vec<Box<Data>>,
 }
 
+/// Where a session is kept.
+#[derive(Clone, Debug, Default)]
+struct Room {
+    /// Tells a session from an older one in the same room.
+    serial: u64,
+    session: Option<Session>,
+}
+
+/// One remembered session.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    id: Arc<str>,
+    /// Nothing while its latest hit is dealt with.
+    data: Option<Box<Data>>,
+    pub(super) until: Timestamp,
+}
+
+impl Session {
+    /// What is remembered of it.
+    pub(super) fn data(&self) -> Option<&Data> {
+        self.data.as_deref()
+    }
+}
+
+/// Most gone sessions whose memory is kept.
+const SPARE_MAX: usize = 8;
+
 /// Where a merged failure came from and goes back to.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Home {
-    /// Remembered under this id until then.
-    Known(Box<str>, Timestamp, u64),
+    /// Remembered in this room.
+    Room(usize),
     /// Not remembered.
     Nowhere,
 }
 
 impl Sessions {
-    /// Merges a hit into its session.
+    /// Merges a hit, whose lines are `matched`, into its session.
     ///
     /// The session, if there is one, is taken out; hand it back with
     /// [`Sessions::put_back`] when the hit is dealt with.
-    pub(super) fn merge(&mut self, id: &str, mut hit: Data, matched: &[Box<str>], now: Timestamp) -> (Data, Home) {
+    pub(super) fn merge(
+        &mut self,
+        id: &str,
+        mut hit: LineGroups<'_>,
+        matched: impl FnOnce() -> Vec<Box<str>>,
+        now: Timestamp,
+    ) -> (Box<Data>, Home) {
         let mut gained = false;
         let mut nofail = false;
-        if hit.is_true("mlfgained") {
+        if hit.is_true(&Name::MLFGAINED) {
             (gained, nofail) = (true, true);
-            if let (false, Some(value)) = (hit.is_true("nofail"), hit.get("mlfgained").cloned()) {
-                hit.set(&"nofail".into(), value);
+            if let (false, Some(value)) = (hit.is_true(&Name::NOFAIL), hit.part(&Name::MLFGAINED)) {
+                hit.set(&Name::NOFAIL, value);
             }
-        } else if hit.is_true("nofail") {
+        } else if hit.is_true(&Name::NOFAIL) {
             nofail = true;
         }
-        let forget = hit.take("mlfforget").is_some_and(|v| v.is_true());
-        let (mut data, home) = match self.take(id, now) {
-            Some((id, session)) => {
-                let mut data = session.data;
-                data.add_user(hit.get("user"));
-                let was_nofail = data.take("nofail").is_some_and(|v| v.is_true());
-                let was_gained = data.take("mlfgained").is_some_and(|v| v.is_true());
+        let forget = hit.take(&Name::MLFFORGET).is_some_and(|v| v.is_true());
+        let (mut data, home) = match self.find(id, now) {
+            Some(room) => {
+                let mut data = if forget { self.leave(room) } else { self.take(room) }.unwrap_or_default();
+                data.add_user(hit.part(&Name::USER).as_ref());
+                let was_nofail = data.take(&Name::NOFAIL);
+                let was_gained = data.take(&Name::MLFGAINED);
                 if gained {
                     data.pending = false;
                 }
                 if !was_nofail && !was_gained && !data.pending {
                     data.matches.clear();
                 }
-                data.overwrite(hit.groups);
-                let home = if forget { Home::Nowhere } else { Home::Known(id, session.until, session.serial) };
-                (data, home)
+                data.overwrite(&hit);
+                (data, if forget { Home::Nowhere } else { Home::Room(room) })
             }
-            None if forget => (hit, Home::Nowhere),
             None => {
-                let user = hit.get("user").cloned();
-                hit.add_user(user.as_ref());
-                let home = self.open(id, &hit, now);
-                (hit, home)
+                let mut data = self.spare.pop().unwrap_or_default();
+                data.overwrite(&hit);
+                let home = if forget {
+                    Home::Nowhere
+                } else {
+                    data.add_user(hit.part(&Name::USER).as_ref());
+                    self.open(id, hit.len(), now)
+                };
+                (data, home)
             }
         };
         // The users of a session count only where there is one.
         if std::mem::take(&mut data.pending) || data.users.len() > 1 {
-            data.take("nofail");
-            data.take("mlfgained");
+            data.take(&Name::NOFAIL);
+            data.take(&Name::MLFGAINED);
             (gained, nofail) = (false, false);
         }
         if !nofail {
             let mut matches = std::mem::take(&mut data.nofail_matches);
-            matches.append(&mut data.matches);
+            join(&mut matches, &mut data.matches);
             if !gained {
-                matches.extend_from_slice(matched);
+                join(&mut matches, &mut matched());
             }
             bound(&mut matches);
             data.matches = matches;
         } else if !forget {
-            data.nofail_matches.extend_from_slice(matched);
+            join(&mut data.nofail_matches, &mut matched());
             bound(&mut data.nofail_matches);
         }
         (data, home)
     }
 
-    /// Takes a living session out.
-    fn take(&mut self, id: &str, now: Timestamp) -> Option<(Box<str>, Session)> {
-        self.known.remove_entry(id).filter(|(_, session)| session.until > now)
+    /// The room of a living session.
+    fn find(&mut self, id: &str, now: Timestamp) -> Option<usize> {
+        let room = *self.known.get(id)?;
+        if self.session(room)?.until > now {
+            return Some(room);
+        }
+        let gone = self.leave(room);
+        self.keep_spare(gone);
+        None
     }
 
-    /// Makes room for a new session.
-    fn open(&mut self, id: &str, hit: &Data, now: Timestamp) -> Home {
-        let bytes: usize = hit.groups.iter().map(|(_, v)| v.len()).sum();
+    fn session(&self, room: usize) -> Option<&Session> {
+        self.rooms.get(room)?.session.as_ref()
+    }
+
+    /// Takes out what is remembered of a session.
+    fn take(&mut self, room: usize) -> Option<Box<Data>> {
+        self.rooms.get_mut(room)?.session.as_mut()?.data.take()
+    }
+
+    /// Forgets a session; what was remembered of it.
+    fn leave(&mut self, room: usize) -> Option<Box<Data>> {
+        let session = self.rooms.get_mut(room)?.session.take()?;
+        self.known.remove(&session.id);
+        self.free.push(room);
+        session.data
+    }
+
+    fn keep_spare(&mut self, data: Option<Box<Data>>) {
+        if let Some(mut data) = data
+            && self.spare.len() < SPARE_MAX
+            && data.clear()
+        {
+            self.spare.push(data);
+        }
+    }
+
+    /// Makes room for a new session, whose first hit has so many bytes.
+    fn open(&mut self, id: &str, bytes: usize, now: Timestamp) -> Home {
         if bytes > SESSION_BYTES_MAX {
             return Home::Nowhere;
         }
         if self.known.len() >= SESSIONS_MAX {
             // Goes on until a living one is gone, as the original does.
             while let Some((old, serial)) = self.queue.pop_front() {
-                if self.known.get(&old).is_none_or(|s| s.serial != serial) {
+                if self.rooms.get(old).is_none_or(|room| room.serial != serial) {
                     continue;
                 }
-                let gone = self.known.remove(&old);
-                if gone.is_some_and(|s| s.until > now) && self.known.len() < SESSIONS_MAX {
+                let Some(session) = self.session(old) else { continue };
+                let living = session.until > now;
+                let gone = self.leave(old);
+                self.keep_spare(gone);
+                if living && self.known.len() < SESSIONS_MAX {
                     break;
                 }
             }
         }
         if self.queue.len() > 4 * SESSIONS_MAX {
-            let known = &self.known;
-            self.queue.retain(|(id, serial)| known.get(id).is_some_and(|s| s.serial == *serial));
+            let rooms = &self.rooms;
+            self.queue.retain(|(old, serial)| {
+                rooms.get(*old).is_some_and(|room| room.serial == *serial && room.session.is_some())
+            });
         }
+        Home::Room(self.enter(id.into(), None, now + LIFETIME))
+    }
+
+    /// Gives a new session a room.
+    fn enter(&mut self, id: Arc<str>, data: Option<Box<Data>>, until: Timestamp) -> usize {
         self.serial += 1;
-        self.queue.push_back((id.into(), self.serial));
-        Home::Known(id.into(), now + LIFETIME, self.serial)
+        let room = self.free.pop().unwrap_or_else(|| {
+            self.rooms.push(Room::default());
+            self.rooms.len() - 1
+        });
+        self.queue.push_back((room, self.serial));
+        self.known.insert(Arc::clone(&id), room);
+        if let Some(place) = self.rooms.get_mut(room) {
+            *place = Room { serial: self.serial, session: Some(Session { id, data, until }) };
+        }
+        room
     }
 
     /// Puts a session back where [`Sessions::merge`] took it from.
-    pub(super) fn put_back(&mut self, home: Home, data: Data) {
-        if let Home::Known(id, until, serial) = home {
-            self.known.insert(id, Session { data, until, serial });
+    pub(super) fn put_back(&mut self, home: Home, data: Box<Data>) {
+        let room = if let Home::Room(room) = home { self.rooms.get_mut(room) } else { None };
+        match room.and_then(|room| room.session.as_mut()) {
+            Some(session) => session.data = Some(data),
+            None => self.keep_spare(Some(data)),
         }
     }
 
     /// All sessions, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Session)> {
-        let living = |(id, serial): &(Box<str>, u64)| {
-            let (id, session) = self.known.get_key_value(id)?;
-            (session.serial == *serial).then_some((&**id, session))
+        let living = |(room, serial): &(usize, u64)| {
+            let room = self.rooms.get(*room).filter(|room| room.serial == *serial)?;
+            room.session.as_ref().map(|session| (&*session.id, session))
         };
         self.queue.iter().filter_map(living)
     }
 
-    /// Adds a session read from a snapshot; beyond [`SESSIONS_MAX`] they are left out.
-    pub(super) fn add(&mut self, id: Box<str>, data: Data, until: Timestamp) {
-        if self.known.len() < SESSIONS_MAX {
-            self.serial += 1;
-            self.queue.push_back((id.clone(), self.serial));
-            self.known.insert(id, Session { data, until, serial: self.serial });
+    /// Adds a session read from a snapshot; beyond [`SESSIONS_MAX`] they are left out, and so is one that is there.
+    pub(super) fn add(&mut self, id: Arc<str>, data: Data, until: Timestamp) {
+        if self.known.len() < SESSIONS_MAX && !self.known.contains_key(&id) {
+            self.enter(id, Some(Box::new(data)), until);
         }
     }
 
     /// How many are remembered.
     pub(super) fn len(&self) -> usize {
         self.known.len()
+    }
+}
+
+/// Appends texts, without a copy where there is nothing to append to.
+fn join(to: &mut Vec<Box<str>>, more: &mut Vec<Box<str>>) {
+    if to.is_empty() {
+        std::mem::swap(to, more);
+    } else {
+        to.append(more);
     }
 }

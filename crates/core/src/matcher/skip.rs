@@ -116,6 +116,7 @@ impl Matcher {
     /// [`Matcher::block`] finds, at [`Scan::now`].
     pub fn scanned(&mut self, block: &Block, scan: &Scan) -> Batch {
         let filter = Arc::clone(&self.filter);
+        self.terse = true;
         let Some(candidates) = self.candidates(&filter, block, scan) else { return self.block(scan.now(), block) };
         let mut walk = Walk::new(&filter, scan.now(), block, LineMode::DAEMON, Found::Failures(Vec::new()));
         self.walk(&mut walk, scan, candidates);
@@ -131,6 +132,7 @@ impl Matcher {
     /// them one after the other, and how many lines there are.
     pub fn scanned_lines(&mut self, block: &Block, scan: &Scan, mode: LineMode) -> (u32, Vec<FoundLine>) {
         let filter = Arc::clone(&self.filter);
+        self.terse = false;
         let mut walk = Walk::new(&filter, scan.now(), block, mode, Found::Lines(Vec::new()));
         match self.candidates(&filter, block, scan).filter(|_| !mode.all) {
             Some(candidates) => self.walk(&mut walk, scan, candidates),
@@ -313,16 +315,16 @@ impl Matcher {
         walk.lines += 1;
         match &mut walk.found {
             Found::Failures(failures) => {
-                if !report.hits.is_empty() {
+                if !report.found.is_empty() {
                     self.add_failures(walk.now, walk.block, line, report, failures);
                 }
             }
             Found::Lines(_) => {
                 let notes = self.take_notes();
-                if !report.hits.is_empty() || !notes.is_empty() {
+                if !report.found.is_empty() || !notes.is_empty() {
                     let number = walk.number(line.end.saturating_sub(line.bytes.len()));
                     if let Found::Lines(lines) = &mut walk.found {
-                        lines.push(FoundLine { number, report, notes });
+                        lines.push(FoundLine { number, report: report.shown(), notes });
                     }
                 }
             }

@@ -4,14 +4,14 @@
 //! each for last date, sessions, line buffer and date choice; at the end FNV-1a
 //! of all before it. Texts are a `u32` length and UTF-8.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 
 use super::buffer::Line;
-use super::data::{Data, Value};
+use super::data::{Data, Part};
 use super::date::{Choice, Edge, Rank};
 use super::lines::Matcher;
+use super::name::Name;
 use super::sessions::Sessions;
 use crate::id::FailureId;
 use crate::time::Timestamp;
@@ -53,7 +53,7 @@ impl Matcher {
         for (id, session) in sessions {
             out.text(id);
             out.time(Some(session.until));
-            out.data(&session.data);
+            out.data(session.data().unwrap_or(&Data::default()));
         }
         out.count(self.buffer.len());
         for line in &self.buffer {
@@ -130,7 +130,7 @@ impl State {
             let id = from.text()?;
             let until = from.time()??;
             let data = from.data()?;
-            sessions.add(id, data, until);
+            sessions.add(id.into(), data, until);
         }
         let mut buffer = Vec::new();
         for _ in 0..from.count()? {
@@ -190,15 +190,15 @@ impl Writer {
     }
 
     fn data(&mut self, data: &Data) {
-        self.count(data.groups.len());
-        for (name, value) in &data.groups {
-            self.text(name);
+        self.count(data.groups().count());
+        for (name, value) in data.groups() {
+            self.text(name.text());
             match value {
-                Value::Text(text) => {
+                Part::Text(text) => {
                     self.0.push(1);
                     self.text(text);
                 }
-                Value::Tuple(parts) => {
+                Part::Tuple(parts) => {
                     self.0.push(2);
                     self.count(parts.len());
                     for part in parts {
@@ -295,15 +295,20 @@ impl Reader<'_> {
     fn data(&mut self) -> Option<Data> {
         let mut data = Data::default();
         for _ in 0..self.count()? {
-            let name: Arc<str> = Arc::from(self.text()?);
-            let value = match self.bytes::<1>()? {
-                [1] => Value::Text(self.text()?),
-                [2] => Value::Tuple((0..self.count()?).map(|_| self.option(Self::text)).collect::<Option<_>>()?),
+            let name = Name::of(&self.text()?);
+            match self.bytes::<1>()? {
+                [1] => data.set(&name, &Part::Text(&self.text()?)),
+                [2] => {
+                    let parts = (0..self.count()?).map(|_| self.option(Self::text));
+                    let owned = |part: Option<Box<str>>| part.map(|text| Cow::Owned(text.into_string()));
+                    data.set(&name, &Part::Tuple(parts.map(|part| part.map(owned)).collect::<Option<_>>()?));
+                }
                 _ => return None,
-            };
-            data.groups.push((name, value));
+            }
         }
-        data.users = self.texts()?.into_iter().collect::<BTreeSet<_>>();
+        data.users = self.texts()?;
+        data.users.sort_unstable();
+        data.users.dedup();
         data.matches = self.texts()?;
         data.nofail_matches = self.texts()?;
         data.pending = self.flag()?;

@@ -54,8 +54,8 @@ fn ids(spec: &FilterSpec, lines: &[&str]) -> Vec<String> {
     matcher(spec).block(now(), &block(text.as_bytes(), true)).failures.iter().map(who).collect()
 }
 
-fn group<'a>(failure: &'a Failure, name: &str) -> Option<&'a GroupValue> {
-    failure.groups.iter().find(|(n, _)| **n == *name).map(|(_, v)| v)
+fn group(failure: &Failure, name: &str) -> Option<GroupValue> {
+    failure.groups.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn alternates_and_tuples_are_merged() {
     let users = |line: &str| {
         let found = matcher(&spec(&[pattern])).block(now(), &block(format!("{line}\n").as_bytes(), true));
         let text = |v: Option<&GroupValue>| v.map(|v| format!("{v:?}"));
-        (text(group(&found.failures[0], "user")), text(group(&found.failures[0], "user1")))
+        (text(group(&found.failures[0], "user").as_ref()), text(group(&found.failures[0], "user1").as_ref()))
     };
     let shown = |t: &str| Some(format!("{:?}", GroupValue::Text(t.into())));
     assert_eq!(users(" a=x b=y 1.2.3.4"), (shown("x"), None));
@@ -166,7 +166,7 @@ fn the_first_failregex_wins_and_prefregex_gives_the_content() {
         ..spec(&["^bad (?:<F-USER>u\\w+</F-USER> )?<HOST>$", "<HOST>"])
     };
     let found = matcher(&filter).block(now(), &block(b"pbob: bad 1.2.3.4\npbob: bad ux 1.2.3.4\nbad 1.2.3.4\n", true));
-    let got: Vec<_> = found.failures.iter().map(|f| (f.regex, group(f, "user").cloned())).collect();
+    let got: Vec<_> = found.failures.iter().map(|f| (f.regex, group(f, "user"))).collect();
     let user = |u: &str| Some(GroupValue::Text(u.into()));
     // The unset group of the failregex leaves the prefregex's value.
     assert_eq!(got, [(0, user("bob")), (0, user("ux"))]);
@@ -334,8 +334,8 @@ fn users_of_a_session_are_reported() {
     let filter = spec(&["^ <F-MLFID>\\w+</F-MLFID> <F-USER>\\w+</F-USER> <HOST>$"]);
     let found = matcher(&filter).block(now(), &block(b" c bob 1.2.3.4\n c eve 1.2.3.4\n", true));
     let users = GroupValue::List(vec!["bob".into(), "eve".into()]);
-    assert_eq!(group(&found.failures[1], "users"), Some(&users));
-    assert_eq!(group(&found.failures[1], "mlfid"), Some(&GroupValue::Text("c".into())));
+    assert_eq!(group(&found.failures[1], "users"), Some(users));
+    assert_eq!(group(&found.failures[1], "mlfid"), Some(GroupValue::Text("c".into())));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use stockade_core::judge::{Bounds, Command, CommandId, Event, JailChange, JailSpec, Judge, Outputs, ServerSpec};
 use stockade_core::{
-    BanTime, Batch, DecisionKind, Failure, FailureId, JailName, Position, Seq, SourceKey, Span, Timestamp, Who,
+    BanTime, Batch, DecisionKind, Failure, FailureId, Groups, JailName, Position, Seq, SourceKey, Span, Timestamp, Who,
 };
 
 fn long() -> u32 {
@@ -41,7 +41,7 @@ fn fail(judge: &mut Judge, now: i64, ids: impl Iterator<Item = FailureId>, out: 
             regex: 0,
             place: Position::Offset(1),
             matches: vec!["one line of a log".into()],
-            groups: Vec::new(),
+            groups: Groups::default(),
         })
         .collect();
     let source = SourceKey { path: "/log".into(), generation: 0 };

@@ -15,6 +15,7 @@ mod expressions;
 mod model;
 mod scenario;
 mod speed;
+mod table;
 mod words;
 
 use std::path::Path;

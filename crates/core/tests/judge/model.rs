@@ -10,7 +10,8 @@ use stockade_core::judge::{
     ServerSpec, StoredBan, StoredTime,
 };
 use stockade_core::{
-    BanTime, Batch, DecisionKind, Failure, FailureId, JailName, Net, Position, Seq, SourceKey, Span, Timestamp, Who,
+    BanTime, Batch, DecisionKind, Failure, FailureId, Groups, JailName, Net, Position, Seq, SourceKey, Span, Timestamp,
+    Who,
 };
 
 struct Dice(u64);
@@ -106,7 +107,7 @@ fn event(dice: &mut Dice, now: Timestamp, commands: &mut u64) -> Event {
                     regex: 0,
                     place: Position::Offset(0),
                     matches: vec!["x".into()],
-                    groups: Vec::new(),
+                    groups: Groups::default(),
                 })
                 .collect();
             let source = SourceKey { path: "/log".into(), generation: 0 };

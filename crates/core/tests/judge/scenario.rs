@@ -583,7 +583,7 @@ impl World {
                     regex: 0,
                     place: Position::Offset(self.lines_read * 100),
                     matches: vec![line.clone().unwrap_or_else(|| format!("line {}", self.lines_read)).into()],
-                    groups: user.iter().map(|user| ("user".into(), GroupValue::Text(user.as_str().into()))).collect(),
+                    groups: user.iter().map(|user| ("user", GroupValue::Text(user.as_str().into()))).collect(),
                 });
             }
         }

@@ -6,7 +6,9 @@
 use std::net::Ipv4Addr;
 
 use stockade_core::judge::{Event, JailChange, JailSpec, Judge, Outputs, StoredBan, StoredTime};
-use stockade_core::{BanTime, Batch, Failure, FailureId, JailName, Position, Seq, SourceKey, Span, Timestamp, Who};
+use stockade_core::{
+    BanTime, Batch, Failure, FailureId, Groups, JailName, Position, Seq, SourceKey, Span, Timestamp, Who,
+};
 
 fn ids() -> u32 {
     20_000 * std::env::var("STOCKADE_LONG").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
@@ -43,7 +45,7 @@ fn batch(now: i64, ids: impl Iterator<Item = u32>) -> Event {
             regex: 0,
             place: Position::Offset(1),
             matches: Vec::new(),
-            groups: Vec::new(),
+            groups: Groups::default(),
         })
         .collect();
     let source = SourceKey { path: "/log".into(), generation: 0 };

@@ -1,7 +1,6 @@
 //! Reads annotated logs and holds the matcher to them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -9,7 +8,7 @@ use serde_json::{Map, Value};
 use stockade_core::matcher::{Calendar, Filter, Hit, LineMode, Matcher};
 use stockade_core::{Block, FailureId, GroupValue, JailName, Position, SourceKey, Span, Timestamp, Who};
 use stockade_original::Installed;
-use stockade_original::samples::{Options, annotation, holds};
+use stockade_original::samples::{Options, Sample, filters, of_filter};
 
 use crate::daemon::{self, Daemon};
 use crate::options::Reader;
@@ -33,33 +32,11 @@ struct Samples<'a> {
     reader: &'a mut Reader,
     calendar: &'a Arc<Calendar>,
     cases: BTreeMap<String, Case>,
-    /// Labels of the cases that the next lines are for.
-    current: Vec<(String, Options)>,
     used_texts: BTreeSet<String>,
     faults: Vec<String>,
     /// What the daemon's own path makes of the lines, where that is wrong.
     daemon_faults: Vec<String>,
     daemon_lines: usize,
-    /// Annotated lines, whatever the options.
-    annotations: usize,
-}
-
-/// Filters of the tree and of its tests that have samples.
-fn filters(installed: &Installed) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    let own = installed.packages().join("fail2ban/tests/config/filter.d");
-    for (folder, stock) in [(installed.tree().join("filter.d"), true), (own, false)] {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            let Some(name) = name.strip_suffix(".conf") else { continue };
-            let wanted = if stock { !name.ends_with("common") } else { name.starts_with("zzz-") };
-            if wanted {
-                names.push(name.to_owned());
-            }
-        }
-    }
-    names.sort();
-    names
 }
 
 /// The samples as the daemon gets them, in blocks of several sizes, against
@@ -118,41 +95,33 @@ pub(crate) fn check_blocks(installed: &Installed) {
 
 /// Checks all sample logs under `root`, which hold so many annotations.
 pub(crate) fn check_all(installed: &Installed, annotations: usize) {
-    let logs = installed.logs();
     let names = filters(installed);
     let calendar = Calendar::new(TimeZone::posix(ZONE).unwrap(), 2026);
     let mut reader = Reader::start(installed);
     let mut faults = Vec::new();
     let (mut daemon_faults, mut daemon_lines) = (Vec::new(), 0);
-    let (mut seen, mut files) = (0, BTreeSet::new());
+    let mut files = BTreeMap::new();
     for name in &names {
         let mut samples = Samples {
             name,
             reader: &mut reader,
             calendar: &calendar,
             cases: BTreeMap::new(),
-            current: Vec::new(),
             used_texts: BTreeSet::new(),
             faults: Vec::new(),
             daemon_faults: Vec::new(),
             daemon_lines: 0,
-            annotations: 0,
         };
-        let mut queue = VecDeque::from([name.clone()]);
-        let mut common = Options::new();
-        while let Some(file) = queue.pop_front() {
-            let before = samples.annotations;
-            samples.file(&logs, &file, &mut queue, &mut common);
-            if files.insert(file) {
-                seen += samples.annotations - before;
-            }
-        }
+        let all = of_filter(installed, name);
+        all.list.iter().for_each(|sample| samples.line(sample));
+        files.extend(all.annotations);
         samples.all_used();
         faults.append(&mut samples.faults);
         daemon_faults.append(&mut samples.daemon_faults);
         daemon_lines += samples.daemon_lines;
     }
-    println!("{daemon_lines} lines through the daemon's path, {} faults", daemon_faults.len());
+    let seen: usize = files.values().sum();
+    println!("{daemon_lines} lines through matcher and judge, {} faults", daemon_faults.len());
     faults.append(&mut daemon_faults);
     println!("{} filters, {} files, {seen} annotations", names.len(), files.len());
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
@@ -160,68 +129,6 @@ pub(crate) fn check_all(installed: &Installed, annotations: usize) {
 }
 
 impl Samples<'_> {
-    fn file(&mut self, logs: &Path, file: &str, queue: &mut VecDeque<String>, common: &mut Options) {
-        let text = std::fs::read_to_string(logs.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
-        let mut skip_block = false;
-        let mut lines = text.lines().zip(1..);
-        while let Some((line, mut number)) = lines.next() {
-            let mut sample = line;
-            let mut expected = Map::new();
-            if let Some((kind, json)) = annotation(line) {
-                let json: Value = serde_json::from_str(json).unwrap_or_else(|e| panic!("{file}:{number}: {e}"));
-                match (kind, json) {
-                    ("fileOptions", Value::Object(map)) => *common = map.into_iter().collect(),
-                    ("filterOptions", json) => skip_block = self.choose(json, common),
-                    ("addFILE", Value::String(file)) => queue.push_back(file),
-                    ("failJSON", Value::Object(map)) => {
-                        expected = map;
-                        self.annotations += 1;
-                        (sample, number) = lines.next().unwrap();
-                    }
-                    (kind, json) => panic!("{file}:{number}: {kind} {json}"),
-                }
-                if expected.is_empty() {
-                    continue;
-                }
-            } else if line.starts_with('#') || line.trim().is_empty() {
-                continue;
-            }
-            if skip_block {
-                continue;
-            }
-            self.line(&format!("{file}:{number}"), sample, &expected);
-        }
-    }
-
-    /// Sets which options the next lines are for; true if they are to be left out.
-    fn choose(&mut self, json: Value, common: &Options) -> bool {
-        self.current.clear();
-        let sets = match json {
-            Value::Array(sets) => sets,
-            one => vec![one],
-        };
-        let mut skip = false;
-        for set in sets {
-            let mut options = common.clone();
-            options.extend(set.as_object().unwrap().clone());
-            if let Some(condition) = options.get("test.condition") {
-                skip = !holds(condition.as_str().unwrap(), self.name, &options);
-            }
-            if skip {
-                continue;
-            }
-            let plain: Options =
-                options.iter().filter(|(k, _)| !k.starts_with("test.")).map(|(k, v)| (k.clone(), v.clone())).collect();
-            let label = match options.get("test.filter-name") {
-                Some(label) => label.as_str().unwrap().to_owned(),
-                None => format!("{plain:?}"),
-            };
-            self.open(&label, &plain);
-            self.current.push((label, options));
-        }
-        skip
-    }
-
     fn open(&mut self, label: &str, options: &Options) {
         if self.cases.contains_key(label) {
             return;
@@ -239,59 +146,41 @@ impl Samples<'_> {
         }
     }
 
-    fn line(&mut self, place: &str, line: &str, expected: &Map<String, Value>) {
-        if self.current.is_empty() {
-            self.open("", &Options::new());
-            self.current.push((String::new(), Options::new()));
+    fn line(&mut self, sample: &Sample) {
+        let Sample { place, line, label, expected, .. } = sample;
+        self.open(label, &sample.plain_options());
+        let Some(case) = self.cases.get_mut(label) else { return };
+        let now = Timestamp::from_secs(NOW);
+        let journal = sample.is_of_journal();
+        let report = case.matcher.line(now, line, journal.then_some(now), true, LineMode::ALL);
+        for hit in &report.hits {
+            let index = usize::try_from(hit.regex).unwrap();
+            case.used.insert(index);
+            self.used_texts.extend(case.matcher.filter().failregex().nth(index).map(str::to_owned));
         }
-        let mut line = line.to_owned();
-        for (label, options) in self.current.clone() {
-            if let Some(constraint) = expected.get("constraint")
-                && !holds(constraint.as_str().unwrap(), self.name, &options)
-            {
-                continue;
-            }
-            let Some(case) = self.cases.get_mut(&label) else { continue };
-            let now = Timestamp::from_secs(NOW);
-            let journal = options.get("logtype").is_some_and(|v| v == "journal");
-            if let (true, Some(prefix)) = (journal, options.get("test.prefix-line")) {
-                line = format!("{}{line}", prefix.as_str().unwrap());
-            }
-            let report = case.matcher.line(now, &line, journal.then_some(now), true, LineMode::ALL);
-            for hit in &report.hits {
-                let index = usize::try_from(hit.regex).unwrap();
-                case.used.insert(index);
-                self.used_texts.extend(case.matcher.filter().failregex().nth(index).map(str::to_owned));
-            }
-            let hits: Vec<&Hit> = report.hits.iter().filter(|hit| hit.who.is_some() && !nofail(hit)).collect();
-            if let Some(fault) = judge(&hits, expected) {
-                self.faults.push(format!("{}: {place} [{}]: {fault}\n    {line}", self.name, case.options_text()));
-            }
-            // Without a session the daemon counts what a pattern calls no failure, as the original's does.
-            let told = report.hits.iter().any(nofail);
-            if !journal {
-                let time = expected.get("time").and_then(Value::as_str).map(local_micros);
-                let at = time.map_or(now, Timestamp::from_micros);
-                // No clock of a daemon stands before 1970.
-                if at < Timestamp::from_secs(0) {
-                    continue;
-                }
-                let bans = case.daemon.line(at, &line);
-                self.daemon_lines += 1;
-                // A line without a time of its own borrows one of the line before, which had another clock.
-                let timeless = expected.get("time").is_some_and(Value::is_null);
-                let fault = if told || timeless { None } else { daemon::judge(&bans, expected, at) };
-                if let Some(fault) = fault {
-                    self.daemon_faults.push(format!(
-                        "{}: {place} [{}]: {fault}\n    {line}",
-                        self.name,
-                        case.options_text()
-                    ));
-                }
-            }
-            if report.undecided {
-                self.faults.push(format!("{place}: out of steps"));
-            }
+        let hits: Vec<&Hit> = report.hits.iter().filter(|hit| hit.who.is_some() && !nofail(hit)).collect();
+        if let Some(fault) = judge(&hits, expected) {
+            self.faults.push(format!("{}: {place} [{}]: {fault}\n    {line}", self.name, case.options_text()));
+        }
+        if report.undecided {
+            self.faults.push(format!("{place}: out of steps"));
+        }
+        // Without a session the daemon counts what a pattern calls no failure, as the original's does.
+        let told = report.hits.iter().any(nofail);
+        let time = expected.get("time").and_then(Value::as_str).map(local_micros);
+        let at = time.map_or(now, Timestamp::from_micros);
+        // No clock of a daemon stands before 1970.
+        if journal || at < Timestamp::from_secs(0) {
+            return;
+        }
+        let bans = case.daemon.line(at, line);
+        self.daemon_lines += 1;
+        // A line without a time of its own borrows one of the line before, which had another clock.
+        let timeless = expected.get("time").is_some_and(Value::is_null);
+        let fault = if told || timeless { None } else { daemon::judge(&bans, expected, at) };
+        if let Some(fault) = fault {
+            let options = case.options_text();
+            self.daemon_faults.push(format!("{}: {place} [{options}]: {fault}\n    {line}", self.name));
         }
     }
 

@@ -117,7 +117,7 @@ impl Services {
     }
 
     /// The port of a service; where the file has several, the one for one of these protocols.
-    pub(super) fn port(&self, name: &str, protocols: &[u8]) -> Option<u16> {
+    pub(crate) fn port(&self, name: &str, protocols: &[u8]) -> Option<u16> {
         if let Some(entries) = self.own.get(name) {
             let wanted = |p: &str| protocols.iter().any(|n| super::protocol_name(*n) == p);
             let fitting = entries.iter().find(|(protocol, _)| wanted(protocol));

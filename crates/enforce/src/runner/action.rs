@@ -14,7 +14,7 @@ use stockade_core::text::repr;
 use super::dynamic::{self, Script};
 use super::message::{ActionState, LineLevel, Speaker, Values, Verb};
 use super::shell::{Ran, Tell};
-use crate::actions::{ActionSpec, Expansion, tags};
+use crate::actions::{ActionSpec, Expansion};
 
 /// Whose ban it is; see the module's words.
 type Family = Option<Arc<str>>;
@@ -228,11 +228,9 @@ impl Work<'_, '_> {
 
     /// A check or a repair knows of no ban: but for own names it runs as it stands.
     fn execute_bare(&mut self, text: &str) -> bool {
-        let text = tags::replace(text, |tag| match tag {
-            "fq-hostname" | "sh-hostname" => (self.hands.rest)(tag, &Values::default()),
-            _ => None,
-        });
-        self.execute(&Script::plain(text))
+        let rest = &mut *self.hands.rest;
+        let script = dynamic::fill_own_names(text, &mut |tag| rest(tag, &Values::default()));
+        self.execute(&script)
     }
 
     fn start(&mut self) -> Result<(), Failure> {

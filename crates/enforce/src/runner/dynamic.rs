@@ -31,27 +31,13 @@ impl Script {
 /// The text with its tags replaced, once: what was put in is not looked at again.
 /// `rest` knows tags that cost something, and is asked only for those that occur.
 pub(super) fn fill(text: &str, values: &Values, rest: &mut dyn FnMut(&str) -> Option<String>) -> Script {
-    let mut variables: Vec<(String, String)> = Vec::new();
-    let mut put = |name: String, value: String| {
-        if !value.contains(is_special) && value.len() <= PASTED_BYTES_MAX {
-            return value;
-        }
-        let name = format!("f2bV_{}", name.replace(|c: char| !c.is_alphanumeric() && c != '_', "_"));
-        let variable = format!("${name}");
-        match variables.iter_mut().find(|(known, _)| *known == name) {
-            Some(known) => known.1 = value,
-            None => variables.push((name, value)),
-        }
-        variable
-    };
+    let mut variables = Variables::default();
     let mut filled = tags::replace(text, |tag| match values.get(tag) {
-        Some(value) => Some(put(tag.to_owned(), value.to_owned())),
+        Some(value) => Some(variables.put(tag, value.to_owned())),
         None => match tag {
             "br" => Some("\n".to_owned()),
             "sp" => Some(" ".to_owned()),
-            // Own names are the operator's words, not an attacker's.
-            "fq-hostname" | "sh-hostname" => rest(tag),
-            _ => rest(tag).map(|value| put(tag.to_owned(), value)),
+            _ => rest(tag).map(|value| variables.put(tag, value)),
         },
     });
     if filled.contains("<F-") {
@@ -63,19 +49,53 @@ pub(super) fn fill(text: &str, values: &Values, rest: &mut dyn FnMut(&str) -> Op
                 other => other.to_owned(),
             };
             let value = values.groups.iter().find(|(known, _)| *known == name);
-            Some(value.map_or_else(String::new, |(_, value)| put(format!("F_{name}"), value.clone())))
+            Some(value.map_or_else(String::new, |(_, value)| variables.put(&format!("F_{name}"), value.clone())))
         });
     }
-    if variables.is_empty() {
-        return Script::plain(filled);
+    variables.script(filled)
+}
+
+/// The text with this machine's own names, and nothing else, put in: of a ban it knows nothing.
+pub(super) fn fill_own_names(text: &str, rest: &mut dyn FnMut(&str) -> Option<String>) -> Script {
+    let mut variables = Variables::default();
+    let filled = tags::replace(text, |tag| match tag {
+        "fq-hostname" | "sh-hostname" => rest(tag).map(|value| variables.put(tag, value)),
+        _ => None,
+    });
+    variables.script(filled)
+}
+
+/// Values that a shell could take for something else: they travel as arguments.
+#[derive(Default)]
+struct Variables(Vec<(String, String)>);
+
+impl Variables {
+    /// What stands in the text for a value: itself, or the name of a variable.
+    fn put(&mut self, name: &str, value: String) -> String {
+        if !value.contains(is_special) && value.len() <= PASTED_BYTES_MAX {
+            return value;
+        }
+        let name = format!("f2bV_{}", name.replace(|c: char| !c.is_alphanumeric() && c != '_', "_"));
+        let variable = format!("${name}");
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some(known) => known.1 = value,
+            None => self.0.push((name, value)),
+        }
+        variable
     }
-    let (mut head, mut arguments) = (String::new(), Vec::new());
-    for (n, (name, value)) in variables.into_iter().enumerate() {
-        // Behind $9 a shell wants braces.
-        head.push_str(&if n < 10 { format!("{name}=${n} ") } else { format!("{name}=${{{n}}} ") });
-        arguments.push(value);
+
+    fn script(self, filled: String) -> Script {
+        if self.0.is_empty() {
+            return Script::plain(filled);
+        }
+        let (mut head, mut arguments) = (String::new(), Vec::new());
+        for (n, (name, value)) in self.0.into_iter().enumerate() {
+            // Behind $9 a shell wants braces.
+            head.push_str(&if n < 10 { format!("{name}=${n} ") } else { format!("{name}=${{{n}}} ") });
+            arguments.push(value);
+        }
+        Script { text: format!("{head}\n{filled}"), arguments }
     }
-    Script { text: format!("{head}\n{filled}"), arguments }
 }
 
 fn is_group_byte(byte: u8) -> bool {
@@ -85,6 +105,18 @@ fn is_group_byte(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_name_is_no_command() {
+        let name = |_: &str| Some("a$(reboot)".to_owned());
+        for script in [
+            fill("echo <sh-hostname>", &Values::default(), &mut { name }),
+            fill_own_names("echo <sh-hostname>", &mut { name }),
+        ] {
+            assert_eq!(script.text, "f2bV_sh_hostname=$0 \necho $f2bV_sh_hostname");
+            assert_eq!(script.arguments, ["a$(reboot)"]);
+        }
+    }
 
     fn values(tags: &[(&str, &str)], groups: &[(&str, &str)]) -> Values {
         let mut values = Values::default();

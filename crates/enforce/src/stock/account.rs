@@ -1,5 +1,6 @@
 //! What one action should hold for one family, and how it is going.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use stockade_core::{Net, Timestamp};
@@ -28,16 +29,18 @@ impl Account {
         self.bans.get(&net).map(|(end, _)| *end)
     }
 
-    /// Notes what is wanted from now on.
-    pub(super) fn set(&mut self, net: Net, end: Option<End>) {
-        match end {
-            Some(end) => {
-                self.used = true;
-                let number = self.bans.get(&net).map_or(self.next, |(_, number)| *number);
-                self.next = self.next.saturating_add(1);
-                self.bans.insert(net, (end, number));
+    /// Notes what is wanted from now on; returns what was.
+    pub(super) fn set(&mut self, net: Net, end: Option<End>) -> Option<End> {
+        let Some(end) = end else { return self.bans.remove(&net).map(|(end, _)| end) };
+        self.used = true;
+        let next = self.next;
+        self.next = self.next.saturating_add(1);
+        match self.bans.entry(net) {
+            Entry::Occupied(mut there) => Some(std::mem::replace(&mut there.get_mut().0, end)),
+            Entry::Vacant(free) => {
+                free.insert((end, next));
+                None
             }
-            None => drop(self.bans.remove(&net)),
         }
     }
 

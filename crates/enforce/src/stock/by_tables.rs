@@ -162,13 +162,16 @@ impl ByTables {
 
     /// Makes exactly these be the bans of a chain, in one transaction.
     pub(super) fn replace(&mut self, way: &ChainWay, wanted: &[Net]) -> Result<(), Error> {
-        // Naming a chain that stands empties it.
-        let mut text = format!(":{} - [0:0]\n", way.chain);
-        for net in wanted.iter().rev() {
-            text += &format!("-A {} {}\n", way.chain, way.ban_rule(*net).join(" "));
-        }
-        text += &format!("-A {} -j {}\n", way.chain, way.last.join(" "));
-        self.restore(&way.tool, &text)
+        self.restore(&way.tool, &chain_text(way, wanted))
+    }
+
+    /// Puts back what is missing in what was just saved, in one transaction:
+    /// what leads to the chain, and the chain if one of its bans is missing.
+    pub(super) fn mend(&mut self, way: &ChainWay, saved: &str, wanted: &[Net]) -> Result<(), Error> {
+        let stand = has_chain(saved, &way.chain) && bans_in(way, saved) == wanted.len();
+        let chain = if stand { String::new() } else { chain_text(way, wanted) };
+        let jumps = self.missing_jumps(&way.tool, saved, &way.jumps, Target::Chain(&way.chain));
+        self.restore(&way.tool, &(chain + &jumps))
     }
 
     /// Empties the chain, its last rule included, as the original does.
@@ -197,16 +200,31 @@ impl ByTables {
 
     /// Do the chain, all that leads to it and so many bans stand in what was saved?
     pub(super) fn is_whole(way: &ChainWay, saved: &str, bans: usize) -> bool {
-        let head = format!("-A {} -s ", way.chain);
         has_chain(saved, &way.chain)
             && leads(saved, Target::Chain(&way.chain)) >= way.jumps.len()
-            && saved.lines().filter(|line| line.starts_with(&head)).count() == bans
+            && bans_in(way, saved) == bans
     }
 
     /// Is there a rule for this ban?
     pub(super) fn holds(&mut self, way: &ChainWay, net: Net) -> bool {
         self.has_rule(&way.tool, &way.chain, &way.ban_rule(net))
     }
+}
+
+/// A chain and all its rules.
+fn chain_text(way: &ChainWay, wanted: &[Net]) -> String {
+    // Naming a chain that stands empties it.
+    let mut text = format!(":{} - [0:0]\n", way.chain);
+    for net in wanted.iter().rev() {
+        text += &format!("-A {} {}\n", way.chain, way.ban_rule(*net).join(" "));
+    }
+    text + &format!("-A {} -j {}\n", way.chain, way.last.join(" "))
+}
+
+/// How many bans the chain has in what was saved.
+fn bans_in(way: &ChainWay, saved: &str) -> usize {
+    let head = format!("-A {} -s ", way.chain);
+    saved.lines().filter(|line| line.starts_with(&head)).count()
 }
 
 /// How many rules in what was saved lead there.

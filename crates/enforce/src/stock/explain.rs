@@ -1,7 +1,7 @@
 //! How each action will be carried out, in words for the operator.
 
 use super::Recognised;
-use super::findings::{Finding, findings};
+use super::findings::{Finding, of_plan};
 use super::plan::Way;
 use crate::actions::ActionSpec;
 
@@ -37,7 +37,10 @@ pub fn explain(spec: &ActionSpec, recognised: &Recognised) -> Explained {
         means: "our own table",
         why: "it has no commands; the bans stand in table inet stockade".to_owned(),
         guarantees: Vec::new(),
-        findings: findings(spec, recognised),
+        findings: match recognised {
+            Recognised::Accelerated(plan) => of_plan(&spec.jail, &spec.name, plan),
+            Recognised::Shell(_) => Vec::new(),
+        },
     };
     if spec.property("native") == Some("table") {
         return Explained {

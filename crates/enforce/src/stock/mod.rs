@@ -12,6 +12,7 @@ mod by_sets;
 mod by_tables;
 mod explain;
 mod findings;
+mod here;
 mod owner;
 mod plan;
 mod shapes;
@@ -23,7 +24,8 @@ mod tests;
 use std::collections::HashMap;
 
 pub use explain::{Explained, explain};
-pub use findings::{Finding, findings, findings_here};
+pub use findings::{Finding, findings};
+pub use here::{Families, findings_here};
 pub use owner::{Stock, StockAction};
 pub use plan::Plan;
 use shapes::Texts;

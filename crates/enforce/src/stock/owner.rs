@@ -63,12 +63,20 @@ pub struct Stock {
     nft: Option<ByNft>,
     tables: ByTables,
     watch: Option<(Vec<String>, Watch)>,
+    /// A load goes on: its own notifications would only slow it down.
+    quiet: bool,
 }
 
 impl Stock {
     /// With no actions yet; touches nothing.
     pub fn new() -> Stock {
         Stock::default()
+    }
+
+    /// Very many bans are about to come: until [`Stock::settle`], which looks
+    /// whether everything stands, nobody listens to changes.
+    pub fn expect_load(&mut self) {
+        self.quiet = true;
     }
 
     /// Takes over what all jails have from now on. Actions that stay as they
@@ -176,8 +184,7 @@ impl Stock {
     pub fn apply(&mut self, now: Timestamp, ops: &[SetOp]) -> Applied {
         let mut last: HashMap<(At, Net), usize> = HashMap::new();
         let mut wanted: Vec<(At, Net, Option<End>)> = Vec::new();
-        let mut users: HashMap<(At, Net), Vec<usize>> = HashMap::new();
-        for (index, op) in ops.iter().enumerate() {
+        for op in ops {
             let net = op.net();
             for at in self.by_jail.get(op.jail()).into_iter().flatten().copied() {
                 if self.side(at).is_none_or(|side| side.ipv4 != net.is_ipv4()) {
@@ -191,18 +198,17 @@ impl Stock {
                 if let Some(entry) = wanted.get_mut(slot) {
                     entry.2 = end;
                 }
-                users.entry((at, net)).or_default().push(index);
             }
         }
         let (failed, repaired) = self.carry_out(now, &wanted);
         let mut applied = Applied { failed: Vec::new(), repaired };
         for ((at, net, _), error) in failed {
-            for index in users.get(&(at, net)).into_iter().flatten() {
-                let Some(op) = ops.get(*index) else { continue };
+            let concerns = |op: &SetOp| op.net() == net && self.by_jail.get(op.jail()).is_some_and(|a| a.contains(&at));
+            for (index, op) in ops.iter().enumerate().filter(|(_, op)| concerns(op)) {
                 let verb = if matches!(op, SetOp::Ban { .. }) { "ban" } else { "unban" };
                 let action = self.side(at).map(|s| Arc::clone(&s.action)).unwrap_or_default();
                 let what = format!("{verb} {net} in jail {} by action '{action}'", op.jail());
-                applied.failed.push((*index, Error { what, ..error.clone() }));
+                applied.failed.push((index, Error { what, ..error.clone() }));
             }
         }
         applied.failed.sort_by_key(|(i, _)| *i);
@@ -221,10 +227,9 @@ impl Stock {
         let mut todo: Vec<(At, Net, Option<End>)> = Vec::new();
         for (at, net, end) in wanted {
             let Some(side) = self.sides.get_mut(*at) else { continue };
-            let before = side.account.end(*net);
-            side.account.set(*net, *end);
+            let before = side.account.set(*net, *end);
             let renewed = matches!(&side.way, Way::Set(set) if set.timeout.ends()) && before != *end;
-            let unsettled = side.account.unsettled.contains(net);
+            let unsettled = !side.account.unsettled.is_empty() && side.account.unsettled.contains(net);
             if before.is_some() != end.is_some() || renewed || unsettled {
                 todo.push((*at, *net, *end));
             }
@@ -402,11 +407,46 @@ impl Stock {
         Ok(())
     }
 
+    /// Puts a chain of iptables in order after what was just seen of it. An error
+    /// where that is no chain, or things have changed meanwhile.
+    fn mend_chain(&mut self, now: Timestamp, at: At, view: &View) -> Result<(), Error> {
+        let no_chain = || Error::new("mend a chain", "there is none", "");
+        let side = self.sides.get_mut(at).ok_or_else(no_chain)?;
+        let chain = side.way.chain().ok_or_else(no_chain)?;
+        let saved = view.saved.get(&chain.tool.program).ok_or_else(no_chain)?;
+        let wanted: Vec<Net> = side.account.in_order(now).into_iter().map(|(net, _)| net).collect();
+        self.tables.mend(chain, saved, &wanted)?;
+        side.account.unsettled.clear();
+        side.account.adopted = false;
+        Ok(())
+    }
+
     fn repair_one(&mut self, now: Timestamp, at: At) -> Result<(), Error> {
-        match self.start(&[at]).pop() {
-            Some((_, error)) => Err(error),
-            None => self.replace(now, at),
+        if let Some((_, error)) = self.start(&[at]).pop() {
+            return Err(error);
         }
+        // Where only what leads to the bans was missing, that is all; elements of nftables are cheap to put in again.
+        let nft = self.side(at).is_some_and(|side| side.way.nft().is_some());
+        if !nft && self.is_whole(at)? {
+            if let Some(side) = self.sides.get_mut(at) {
+                side.account.adopted = false;
+            }
+            return Ok(());
+        }
+        let many = self.side(at).is_some_and(|side| side.account.len() > REPLACED_MAX);
+        if !many {
+            return self.replace(now, at);
+        }
+        // Notifications of so many elements would only be lost; so it is looked again instead.
+        (self.watch, self.quiet) = (None, true);
+        let mut done = self.replace(now, at);
+        self.quiet = false;
+        self.watch_tables();
+        if done.is_ok() && !self.is_whole(at)? {
+            self.start(&[at]);
+            done = self.replace(now, at);
+        }
+        done
     }
 
     /// All bans from before this process have been handed over: whatever else
@@ -420,6 +460,10 @@ impl Stock {
             if self.side(at).is_some_and(|s| s.account.started && s.account.adopted) {
                 failed.extend(self.replace(now, at).err());
             }
+        }
+        if std::mem::take(&mut self.quiet) {
+            self.watch_tables();
+            failed.extend(self.check(now, false).err());
         }
         failed
     }
@@ -499,7 +543,7 @@ impl Stock {
             let replaced = many && side.account.len() <= REPLACED_MAX;
             let done = if !whole {
                 repaired = true;
-                self.repair_one(now, at)
+                self.mend_chain(now, at, &view).or_else(|_| self.repair_one(now, at))
             } else if doubtful {
                 let stand = self.elements_stand(at);
                 repaired |= !stand;
@@ -639,7 +683,7 @@ impl Stock {
             })
             .collect();
         let tables: Vec<String> = tables.into_iter().collect();
-        if tables.is_empty() {
+        if tables.is_empty() || self.quiet {
             self.watch = None;
         } else if self.watch.as_ref().is_none_or(|(known, _)| *known != tables) {
             // Without notifications what is lost shows at the next ban, as with the original.

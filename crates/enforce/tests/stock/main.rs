@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod findings;
 mod holding;
 mod original;
 #[path = "../../src/stock/tests/trees.rs"]

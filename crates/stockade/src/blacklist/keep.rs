@@ -1,12 +1,13 @@
 //! The operator's own list: one address or network a line; `#` and `;` begin a comment.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use stockade_core::{FailureId, Net};
+
+use crate::plain_file;
 
 /// The largest list that is read.
 const BYTES_MAX: u64 = 256 << 20;
@@ -34,20 +35,14 @@ pub(crate) struct Keep {
 /// If it can't be read, is no plain file, or may be written by others than its
 /// owner's group: then nothing of it counts.
 pub(crate) fn read(path: &Path) -> io::Result<Keep> {
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
-    let file = match options.open(path) {
+    let file = match plain_file::open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir) => {
             return Ok(Keep::default());
         }
         opened => opened?,
     };
     let meta = file.metadata()?;
-    if !meta.is_file() {
-        return Err(io::Error::other("it is not a plain file"));
-    }
-    let us = rustix::process::geteuid().as_raw();
-    if meta.mode() & 0o002 != 0 || (meta.uid() != 0 && meta.uid() != us) {
+    if meta.mode() & 0o002 != 0 || plain_file::is_foreign(meta.uid()) {
         return Err(io::Error::other("others than root may write it; make it root's, chmod o-w"));
     }
     if meta.len() > BYTES_MAX {

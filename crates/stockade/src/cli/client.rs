@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
 use super::Common;
+use crate::plain_file;
 
 /// The longest answer that is read: a million bans fit.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
@@ -57,6 +58,10 @@ impl Client {
             };
             NoDaemon { socket: socket.to_owned(), why }
         })?;
+        let peer = rustix::net::sockopt::socket_peercred(&stream)?.uid;
+        if !rustix::process::geteuid().is_root() && plain_file::is_foreign(peer.as_raw()) {
+            bail!("the daemon at {} is user {}'s, not root's and not yours", socket.display(), peer.as_raw());
+        }
         stream.set_read_timeout(Some(Duration::from_secs(120)))?;
         Ok(Client { stream: BufReader::new(stream) })
     }

@@ -15,6 +15,7 @@ mod regex;
 mod run;
 mod scan;
 mod status;
+mod takeover;
 pub(crate) mod term;
 mod why;
 
@@ -122,6 +123,9 @@ enum Word {
     /// Take bans over from fail2ban's database, a list, or an export
     #[command(after_help = import::EXAMPLES)]
     Import(import::ImportArgs),
+    /// Change places with a running fail2ban, without a gap; and back
+    #[command(after_help = takeover::EXAMPLES)]
+    Takeover(takeover::TakeoverArgs),
     /// Watch a ban happen, in namespaces of its own; nothing outside is touched
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
@@ -172,6 +176,7 @@ pub(crate) fn main() -> ExitCode {
         Word::Dump(args) => dump::dump(&args),
         Word::Export(args) => export::export(&args),
         Word::Import(args) => import::import(&args),
+        Word::Takeover(args) => takeover::takeover(&args),
         Word::Demo(args) => demo::demo(&args),
         Word::ActionRunner => run::runner(),
     };

@@ -11,12 +11,13 @@ use std::sync::mpsc::channel;
 use serde_json::{Map, Value, json};
 use stockade_core::judge::{BanView, Judge, TallyView};
 use stockade_core::{DecisionKind, FailureId, JailName, Net, Timestamp};
+use stockade_enforce::stock::{Families, findings_here};
 use stockade_store::{Reader, Row};
 
 use crate::blacklist::Lists;
 use crate::daemon::actions::{ActionView, ActionsHandle};
 use crate::daemon::blacklists::{BlacklistHandle, ListView};
-use crate::daemon::board::{Board, JailBoard};
+use crate::daemon::board::{Board, JailBoard, Posted};
 use crate::daemon::judge::{JudgeControl, JudgeInbox};
 use crate::daemon::kernel::KernelHandle;
 use crate::daemon::store::StoreHandle;
@@ -27,6 +28,12 @@ const PROBLEMS_MAX: usize = 20;
 
 /// A command that takes longer than this is worth a word.
 const SLOW_SECS: u64 = 10;
+
+/// How many bans of a jail are looked up in the kernel when they are shown.
+const LOOKED_UP: usize = 100;
+
+/// The state of a ban that the kernel does not have.
+const NOT_HELD: &str = "does NOT hold: the kernel has lost it";
 
 /// How many journal rows `why` shows.
 const HISTORY_MAX: usize = 20;
@@ -68,11 +75,11 @@ impl Answers {
         let posted = self.board.read();
         let names: Vec<JailName> = posted.jails.iter().map(|jail| jail.spec.name.clone()).collect();
         let (statuses, health) = self.look(move |judge, _| {
-            let statuses: Vec<_> = names.iter().map(|name| judge.status(name)).collect();
+            let statuses: Vec<_> = names.iter().map(|name| (judge.status(name), families(judge, name))).collect();
             (statuses, judge.health())
         })?;
         let mut jails: Vec<Value> = Vec::new();
-        for (board, status) in posted.jails.iter().zip(statuses) {
+        for (board, (status, families)) in posted.jails.iter().zip(statuses) {
             let counters = status.map(|s| s.counters).unwrap_or_default();
             let mut jail = Map::new();
             jail.insert("name".into(), json!(board.spec.name.as_str()));
@@ -81,6 +88,7 @@ impl Answers {
             let state = off.map_or_else(|| state_of(board), |(_, why)| format!("OFF, only its bans are held: {why}"));
             jail.insert("state".into(), json!(state));
             jail.insert("sources".into(), sources(board));
+            jail.insert("banned_families".into(), json!({ "inet4": families.inet4, "inet6": families.inet6 }));
             jails.push(Value::Object(jail));
         }
         let kernel = self.kernel.state();
@@ -160,8 +168,21 @@ impl Answers {
         if let Some(view) = self.blacklists.view(&board.spec.name) {
             jail.insert("blacklist".into(), list_json(&view));
         }
-        jail.insert("bans".into(), bans.iter().map(|ban| ban_json(name, ban)).collect());
+        jail.insert("bans".into(), self.ban_rows(board, &bans));
         Ok(Value::Object(jail))
+    }
+
+    /// The bans of a jail; the newest ones are looked up in the kernel.
+    fn ban_rows(&self, board: &JailBoard, bans: &[BanView]) -> Value {
+        let first = bans.len().saturating_sub(LOOKED_UP);
+        let row = |(n, ban): (usize, &BanView)| {
+            let mut row = ban_json(board.spec.name.as_str(), ban);
+            if let Some(map) = row.as_object_mut().filter(|_| n >= first) {
+                self.show_loss(map, &board.spec.name, ban);
+            }
+            row
+        };
+        bans.iter().enumerate().map(row).collect()
     }
 
     /// Bans that the guard withholds now.
@@ -214,7 +235,7 @@ impl Answers {
             let name = jail.jail.as_str();
             if let Some(ban) = &jail.ban {
                 bans.push(self.ban_story(&jail.jail, ban));
-                let native = posted.jails.iter().any(|board| board.spec.name == jail.jail && board.native);
+                let native = posted.jails.iter().any(|board| board.spec.name == jail.jail && board.is_native());
                 let asked = native.then_some(ban);
                 asked_kernel.extend(asked.and_then(|ban| ban.ip.or(ban.id.net()).map(|net| (jail.jail.clone(), net))));
             }
@@ -246,7 +267,7 @@ impl Answers {
             "withheld": withheld,
             "counting": counting,
             "allowed": allowed,
-            "kernel": self.kernel_story(&asked_kernel),
+            "kernel": self.kernel_story(&posted, &asked_kernel),
             "history": history,
         }))
     }
@@ -255,6 +276,7 @@ impl Answers {
         let mut story = ban_json(jail.as_str(), ban);
         if let Some(map) = story.as_object_mut() {
             let keeps = |net| self.blacklists.view(jail)?.keeps(net);
+            self.show_loss(map, jail, ban);
             let mut because = match ban.id.net().and_then(keeps) {
                 Some(place) if ban.failures == 0 => format!("kept by {place}"),
                 Some(place) => format!("kept by {place}; {} failures were counted", ban.failures),
@@ -271,13 +293,34 @@ impl Answers {
             let held = self.actions.held(jail, &ban.id);
             let held = held.iter().map(|(action, words)| json!(format!("{action}: {words}")));
             map.insert("actions".into(), held.collect());
-            map.insert("matches".into(), json!(ban.matches.iter().collect::<Vec<_>>()));
+            map.insert("matches".into(), json!(self.lines(jail, ban)));
         }
         story
     }
 
+    /// The lines that a ban was made of: the judge's, else those that the database keeps.
+    fn lines(&self, jail: &JailName, ban: &BanView) -> Vec<Box<str>> {
+        if !ban.matches.is_empty() || ban.failures == 0 {
+            return ban.matches.to_vec();
+        }
+        let Some(path) = &self.database else { return Vec::new() };
+        let stored = Reader::open(path).and_then(|reader| reader.evidence(jail, &ban.id));
+        stored.map(|evidence| evidence.matches).unwrap_or_default()
+    }
+
+    /// Says of a ban that should hold that the kernel lacks it, if it does.
+    fn show_loss(&self, row: &mut Map<String, Value>, jail: &JailName, ban: &BanView) {
+        let posted = self.board.read();
+        let native = posted.running(jail.as_str()).is_some_and(JailBoard::is_native) && !self.kernel.state().dry;
+        let holds = row.get("state").and_then(Value::as_str).is_some_and(|state| state.starts_with("holds"));
+        let net = ban.ip.or(ban.id.net()).filter(|_| native && holds);
+        if net.is_some_and(|net| self.kernel.verify(jail, net) == Some(false)) {
+            row.insert("state".into(), json!(NOT_HELD));
+        }
+    }
+
     /// What the kernel says now, in words; null if there is nothing to ask about.
-    fn kernel_story(&self, asked: &[(JailName, Net)]) -> Value {
+    fn kernel_story(&self, posted: &Posted, asked: &[(JailName, Net)]) -> Value {
         if asked.is_empty() {
             return Value::Null;
         }
@@ -287,8 +330,14 @@ impl Answers {
         }
         // Each network once, with all jails for which the same is true.
         let mut found: Vec<(Net, bool, &str, Vec<&str>)> = Vec::new();
+        let mut buts: Vec<String> = Vec::new();
         for (jail, net) in asked {
             let (holds, means) = (self.kernel.verify(jail, *net) == Some(true), state.means_of(jail));
+            for but in in_vain(posted, jail, *net) {
+                if !buts.contains(&but) {
+                    buts.push(but);
+                }
+            }
             match found.iter_mut().find(|(other, held, by, _)| (other, *held, *by) == (net, holds, means)) {
                 Some((.., jails)) => jails.push(jail.as_str()),
                 None => found.push((*net, holds, means, vec![jail.as_str()])),
@@ -302,7 +351,11 @@ impl Answers {
                 format!("{net} is NOT in {means} for {jails}: the ban does not hold")
             }
         });
-        json!(parts.collect::<Vec<_>>().join("; "))
+        let mut story = parts.collect::<Vec<_>>().join("; ");
+        for but in buts {
+            story = format!("{story}; BUT {but}");
+        }
+        json!(story)
     }
 
     /// The newest journal rows about an id.
@@ -311,6 +364,14 @@ impl Answers {
         let rows = Reader::open(path).and_then(|reader| reader.history(id, HISTORY_MAX)).unwrap_or_default();
         rows.iter().map(row_json).collect()
     }
+}
+
+/// What makes that a ban by stock firewall actions matches nothing, as the tables stand now.
+fn in_vain(posted: &Posted, jail: &JailName, net: Net) -> Vec<String> {
+    let stock = posted.running(jail.as_str()).map_or(&[] as &[_], |board| board.stock.as_slice());
+    let families = Families { inet4: net.is_ipv4(), inet6: !net.is_ipv4() };
+    let findings = stock.iter().flat_map(|action| findings_here(action, families));
+    findings.filter(|finding| finding.blocks_nothing).map(|f| format!("{}: {}", f.action, f.what)).collect()
 }
 
 fn networks_around(judge: &Judge, net: Net) -> Vec<(JailName, BanView)> {
@@ -333,6 +394,16 @@ fn put_counters(map: &mut Map<String, Value>, counters: &stockade_core::judge::C
     map.insert("banned_total".into(), json!(counters.banned_total));
     map.insert("withheld_now".into(), json!(counters.withheld));
     map.insert("ignored_total".into(), json!(counters.ignored_total));
+}
+
+/// How many bans are looked at for their families.
+const FAMILIES_OF: usize = 1_000;
+
+/// Which families a jail bans addresses of, by some of its bans.
+fn families(judge: &Judge, jail: &JailName) -> Families {
+    let (page, _) = judge.ban_lines(jail, 0, FAMILIES_OF);
+    let has = |ipv4| page.iter().filter_map(|ban| ban.id.net()).any(|net| net.is_ipv4() == ipv4);
+    Families { inet4: has(true), inet6: has(false) }
 }
 
 /// What the operator should know of an action.

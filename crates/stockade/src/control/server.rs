@@ -14,7 +14,7 @@
 //! answer to the last one; it is closed when 64 MiB are waiting for it or after
 //! 30 s without progress.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -246,14 +246,32 @@ pub(crate) fn serve(socket: &Socket, wake: &Waker, desk: &mut dyn Desk, stop: &d
             }
         }
         accept(socket, &mut connections, &mut next);
+        let mut waited_for = waited_for_by_guests(&connections);
+        let before = waited_for.len();
         for (id, connection) in &mut connections {
-            connection.work(*id, desk, &outbox);
+            if connection.peer.is_root() || connection.is_waited_for() || !waited_for.contains(&connection.peer.uid) {
+                connection.work(*id, desk, &outbox);
+            }
+            if !connection.peer.is_root() && connection.is_waited_for() {
+                waited_for.insert(connection.peer.uid);
+            }
         }
         connections.retain(|_, c| !c.finished());
+        if waited_for_by_guests(&connections).len() < before {
+            // Whose turn it is now has perhaps been read already.
+            wake.wake();
+        }
         if stop() && connections.values().all(|c| !c.asking && c.output.is_empty()) {
             return Ok(());
         }
     }
+}
+
+/// Users other than root with an answer under way. Each gets one at a time, on whatever
+/// connection: who asks for much and reads nothing must not fill the memory.
+fn waited_for_by_guests(connections: &HashMap<u64, Connection>) -> HashSet<u32> {
+    let guests = connections.values().filter(|c| !c.peer.is_root() && c.is_waited_for());
+    guests.map(|c| c.peer.uid).collect()
 }
 
 /// Waits for anything to do; a stalled reader is looked at again in time.
@@ -261,9 +279,11 @@ fn wait(socket: &Socket, wake: &Waker, connections: &mut HashMap<u64, Connection
     let mut fds =
         vec![PollFd::new(&socket.listener, PollFlags::IN), PollFd::from_borrowed_fd(wake.0.as_fd(), PollFlags::IN)];
     let mut sending = false;
+    let waited_for = waited_for_by_guests(connections);
     for connection in connections.values() {
         let mut flags = PollFlags::empty();
-        if !connection.asking && !connection.closing && connection.output.is_empty() {
+        let may_ask = connection.peer.is_root() || !waited_for.contains(&connection.peer.uid);
+        if may_ask && !connection.closing && !connection.is_waited_for() {
             flags |= PollFlags::IN;
         }
         // A request that is not whole yet has a time limit.
@@ -348,6 +368,11 @@ enum Next {
 }
 
 impl Connection {
+    /// Is an answer under way, made or not?
+    fn is_waited_for(&self) -> bool {
+        self.asking || !self.output.is_empty()
+    }
+
     fn finished(&self) -> bool {
         (self.closing && self.output.is_empty())
             || (self.asking && self.hung)

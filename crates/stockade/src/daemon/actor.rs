@@ -10,6 +10,7 @@ use stockade_core::{Batch, Block, JailName, Position, SourceKey};
 
 use super::guard::GuardHandle;
 use super::judge::{JudgeData, JudgeInbox};
+use super::poison::{Care, Noted, Poison};
 use super::pool::Pool;
 use crate::log::Log;
 
@@ -72,34 +73,43 @@ pub(crate) struct Actor {
     work: Mutex<Work>,
     /// By which the blocks that come now are judged.
     filter: Mutex<Arc<Filter>>,
-    guard: GuardHandle,
-    pool: Pool,
-    judge: Arc<JudgeInbox>,
-    log: Log,
+    around: Around,
+    noted: Noted,
+}
+
+/// Whom an actor needs.
+#[derive(Clone)]
+pub(crate) struct Around {
+    /// Asked before failures are handed on.
+    pub(crate) guard: GuardHandle,
+    /// Works the mailbox off.
+    pub(crate) pool: Pool,
+    /// Gets what was found.
+    pub(crate) judge: Arc<JudgeInbox>,
+    /// Notes of what is looked at, for the next process.
+    pub(crate) poison: Poison,
+    /// The own log.
+    pub(crate) log: Log,
 }
 
 impl Actor {
     /// An actor with an empty mailbox.
-    pub(crate) fn new(
-        jail: JailName,
-        matcher: Matcher,
-        past: Vec<Past>,
-        guard: GuardHandle,
-        pool: Pool,
-        judge: Arc<JudgeInbox>,
-        log: Log,
-    ) -> Arc<Actor> {
+    pub(crate) fn new(jail: JailName, matcher: Matcher, past: Vec<Past>, around: Around) -> Arc<Actor> {
         let past = past.into_iter().map(|p| (p.source.clone(), p)).collect();
         Arc::new(Actor {
+            noted: around.poison.of(&jail),
+            around,
             jail,
             mailbox: Mutex::new(Mailbox { items: VecDeque::new(), blocks: 0, scheduled: false, waiting: Vec::new() }),
             filter: Mutex::new(Arc::clone(matcher.filter())),
             work: Mutex::new(Work { matcher, past, snapshot_at: None, bytes_since: 0, failures_since: 0 }),
-            guard,
-            pool,
-            judge,
-            log,
         })
+    }
+
+    /// Before its first block comes: part of a source was decided about in another life, and is only counted.
+    pub(crate) fn replay(&self, past: Past) {
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        work.past.insert(past.source.clone(), past);
     }
 
     /// Whose matcher it is.
@@ -163,7 +173,7 @@ impl Actor {
         if !mailbox.scheduled {
             mailbox.scheduled = true;
             let actor = Arc::clone(self);
-            self.pool.submit(Box::new(move || actor.turn()));
+            self.around.pool.submit(Box::new(move || actor.turn()));
         }
     }
 
@@ -193,13 +203,13 @@ impl Actor {
         }
         if again {
             let actor = Arc::clone(&self);
-            self.pool.submit(Box::new(move || actor.turn()));
+            self.around.pool.submit(Box::new(move || actor.turn()));
         }
     }
 
     fn send_snapshot(&self, work: &mut Work) {
         let blob = work.matcher.snapshot();
-        self.judge.data(JudgeData::Snapshot { jail: self.jail.clone(), blob });
+        self.around.judge.data(JudgeData::Snapshot { jail: self.jail.clone(), blob });
         (work.snapshot_at, work.bytes_since, work.failures_since) = (Some(Instant::now()), 0, 0);
     }
 
@@ -216,7 +226,7 @@ impl Actor {
                 replay: true,
                 epoch: u64::MAX,
             };
-            self.judge.data(JudgeData::Batch(begin));
+            self.around.judge.data(JudgeData::Batch(begin));
             self.send_snapshot(work);
             return;
         };
@@ -228,9 +238,13 @@ impl Actor {
     /// Matches the part of a block that is news to this jail.
     fn judge_block(&self, work: &mut Work, block: &Block, scan: &Scan) {
         self.snapshot_if_due(work, block);
+        let care = self.noted.begin(block);
         for (from, to, replay) in self.parts(work, block) {
             let whole = from == 0 && to == block.text.len();
-            let mut batch = if whole {
+            let mut batch = if care == Care::LineByLine {
+                let Some(part) = cut(block, from, to, replay) else { continue };
+                self.line_by_line(work, &part, scan)
+            } else if whole {
                 work.matcher.scanned(block, scan)
             } else {
                 let Some(part) = cut(block, from, to, replay) else { continue };
@@ -240,15 +254,35 @@ impl Actor {
             work.bytes_since = work.bytes_since.saturating_add(to - from);
             work.failures_since = work.failures_since.saturating_add(batch.failures.len());
             if !batch.failures.is_empty() && !batch.replay {
-                self.guard.refresh();
+                self.around.guard.refresh();
             }
             for note in work.matcher.take_notes() {
-                self.log.line(super::level(note.level), "fail2ban.filter", note.text);
+                self.around.log.line(super::level(note.level), "fail2ban.filter", note.text);
             }
-            if !self.judge.data(JudgeData::Batch(batch)) {
-                return;
+            if !self.around.judge.data(JudgeData::Batch(batch)) {
+                break;
             }
         }
+        self.noted.end(block, care);
+    }
+
+    /// Matches lines of which one may have ended an earlier process: each is noted first.
+    fn line_by_line(&self, work: &mut Work, part: &Block, scan: &Scan) -> Batch {
+        let mut all =
+            work.matcher.block(scan.now(), &Block { text: Box::default(), stamps: Box::default(), ..part.clone() });
+        let mut from = 0;
+        for line in work.matcher.filter().line_end().lines(&part.text).map(<[u8]>::len).collect::<Vec<_>>() {
+            let to = from + line;
+            if let Some(line) = cut(part, from, to, part.replay)
+                && self.noted.begin_line(&line)
+            {
+                let batch = work.matcher.block(scan.now(), &line);
+                all.failures.extend(batch.failures);
+            }
+            all.lines = all.lines.saturating_add(1);
+            from = to;
+        }
+        all
     }
 
     /// The parts of a block's text that count, each with whether it is only replayed: cut where
@@ -305,35 +339,4 @@ fn cut(block: &Block, from: usize, to: usize, replay: bool) -> Option<Block> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn block(begin: u64, text: &str) -> Block {
-        Block {
-            source: SourceKey { path: "/log".into(), generation: 7 },
-            begin: Position::Offset(begin),
-            end: Position::Offset(begin + text.len() as u64),
-            text: text.as_bytes().into(),
-            stamps: Box::default(),
-            in_operation: true,
-            replay: false,
-        }
-    }
-
-    #[test]
-    fn a_block_is_cut_at_line_ends_with_its_places() {
-        let whole = block(100, "a\nb\nc\n");
-        let part = cut(&whole, 2, 6, true).unwrap();
-        assert_eq!(&*part.text, b"b\nc\n");
-        assert_eq!((part.begin, part.end, part.replay), (Position::Offset(102), Position::Offset(106), true));
-        assert!(cut(&whole, 6, 6, false).is_none());
-    }
-
-    #[test]
-    fn places_are_clamped_to_the_block() {
-        let whole = block(100, "a\nb\n");
-        assert_eq!(place(&whole, &Position::Offset(50)), 0);
-        assert_eq!(place(&whole, &Position::Offset(102)), 2);
-        assert_eq!(place(&whole, &Position::Offset(500)), 4);
-    }
-}
+mod tests;

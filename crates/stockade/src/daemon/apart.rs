@@ -148,10 +148,12 @@ mod tests {
     use stockade_source::{Mode, Start, Watcher};
     use stockade_store::{Options, Store};
 
+    use super::super::actor::Around;
     use super::super::flow::Reader;
     use super::super::guard::GuardHandle;
     use super::super::inbox::Taken;
     use super::super::judge::{JudgeData, inbox};
+    use super::super::poison::Poison;
     use super::super::store::StoreHandle;
     use super::super::watch::WatchHandle;
     use super::*;
@@ -184,7 +186,9 @@ mod tests {
             let name = JailName::new(name);
             let matcher = Matcher::new(name.clone(), filter, 0);
             let guard = GuardHandle::new(Arc::clone(&judge), Span::from_secs(86_400));
-            Actor::new(name, matcher, Vec::new(), guard, pool.clone(), Arc::clone(&judge), log.clone())
+            let poison = Poison::none(&log);
+            let around = Around { guard, pool: pool.clone(), judge: Arc::clone(&judge), poison, log: log.clone() };
+            Actor::new(name, matcher, Vec::new(), around)
         };
         let (quick, slow) = (actor("quick", 1), actor("slow", 50));
         let reader = Reader::File(Box::new(FileReader::open(&path, Start::Head)));

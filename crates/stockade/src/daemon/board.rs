@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use stockade_core::judge::JailSpec;
 use stockade_core::matcher::Filter;
+use stockade_enforce::stock::StockAction;
 
 use super::actor::Actor;
 use super::flow::SourceRun;
@@ -23,8 +24,10 @@ pub(crate) struct JailBoard {
     pub(crate) reads: bool,
     /// Does it do anything about a ban at all?
     pub(crate) blocks: bool,
-    /// Are its bans in the kernel, by our own hand?
-    pub(crate) native: bool,
+    /// Are its bans in our own table?
+    pub(crate) table: bool,
+    /// Its stock firewall actions, carried out without a shell.
+    pub(crate) stock: Vec<StockAction>,
 }
 
 /// One configuration, as it is in force.
@@ -40,6 +43,13 @@ pub(crate) struct Posted {
     pub(crate) waiting: Vec<(String, Arc<Filter>)>,
     /// Everything that commands have set.
     pub(crate) settings: Arc<Settings>,
+}
+
+impl JailBoard {
+    /// Are its bans in the kernel, by our own hand?
+    pub(crate) fn is_native(&self) -> bool {
+        self.table || !self.stock.is_empty()
+    }
 }
 
 impl Posted {

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use stockade_core::judge::{Command, Event, Judge, StoredBan};
+use stockade_core::judge::{Command, Judge};
 use stockade_core::matcher::Calendar;
 use stockade_core::{JailName, Net, Position, Seq, SourceKey};
 use stockade_enforce::runner::{NewsReader, Runner};
@@ -38,12 +38,14 @@ use super::kernel::KernelHandle;
 use super::launch::{Ended, Launch};
 use super::notify::notify;
 use super::operator::{Left, Operator};
+use super::poison::Poison;
 use super::pool::Pool;
+use super::restore;
 use super::room::Room;
 use super::server_options;
 use super::snapshot;
 use super::stage::Ground;
-use super::store::{ROWS_AT_ONCE, StoreHandle, stored};
+use super::store::{StoreHandle, Wanted};
 use super::watch::WatchHandle;
 use crate::cli::RUNNER_WORD;
 use crate::control::answers::Answers;
@@ -98,7 +100,7 @@ impl Content {
             places.logtarget = target;
         }
         if launch.empty {
-            let database = self.settings.server_text("dbfile").filter(|file| !file.eq_ignore_ascii_case("none"));
+            let database = self.settings.server_text("dbfile").filter(|file| !Places::is_memory(file));
             places.database = database.map(Into::into);
         }
     }
@@ -267,7 +269,7 @@ impl Daemon {
             log.warning(dry_words(launch));
         }
         let zone = jiff::tz::TimeZone::system();
-        let (store, recovery, mut streamed) = open_store(&places, &settings, &log)?;
+        let (store, recovery) = open_store(&places, &settings, &log)?;
         let kernel = open_kernel(dry_run, &log)?;
         let judge_inbox = super::judge::inbox();
         let store = StoreHandle::start(store, Arc::clone(&judge_inbox), log.clone())?;
@@ -306,6 +308,7 @@ impl Daemon {
             store: store.clone(),
             watch: WatchHandle::start(watcher, log.clone())?,
             asker,
+            poison: Poison::open(&super::poison::place(&places.pidfile), &log),
             log: log.clone(),
         };
         let year = jiff::Zoned::now().with_time_zone(zone.clone()).year();
@@ -340,9 +343,14 @@ impl Daemon {
         }
         operator.arm(&stage).map_err(|why| anyhow!("the firewall could not be set up: {why}"))?;
         allow(&recovery, &judge_inbox);
-        blacklists::hold(&mut streamed, &recovery.snapshots);
-        restore(&streamed, &judge_inbox)?;
-        drop(streamed);
+        let jails = stage.jails.iter().map(|jail| (jail.spec.name.clone(), jail.spec.evidence)).collect();
+        let kept = blacklists::kept_before(&recovery.snapshots);
+        let wanted = Wanted { jails, others: true, at: super::now(), kept };
+        let database = places.database.as_deref();
+        let rows = restore::all(database, &store, wanted, &judge_inbox).context("the judge has gone")?;
+        if rows > 0 {
+            log.info(format!("stored bans read and decided about: {rows}"));
+        }
         kernel.settle();
         actions.settle();
         operator.commit_armed(stage);
@@ -434,8 +442,8 @@ fn dry_words(args: &Launch) -> &'static str {
     }
 }
 
-/// Opens the database and reads all stored bans.
-fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store, Recovery, Vec<StoredBan>)> {
+/// Opens the database and reads what a start needs but the stored bans.
+fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store, Recovery)> {
     let path = places.database.clone().unwrap_or_else(|| ":memory:".into());
     if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
         // What can't be made shows as a store that can't save.
@@ -446,7 +454,7 @@ fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store,
         dbmaxmatches: server_options::max_matches(settings),
         ..stockade_store::Options::default()
     };
-    let (mut store, recovery) = Store::open(&path, &options).map_err(|e| anyhow!("{e}"))?;
+    let (store, recovery) = Store::open(&path, &options).map_err(|e| anyhow!("{e}"))?;
     for note in &recovery.notes {
         let level = if matches!(note, Note::Created | Note::TakenOver) { Level::Info } else { Level::Warning };
         log.line(level, "fail2ban.database", note.to_string());
@@ -455,14 +463,7 @@ fn open_store(places: &Places, settings: &Settings, log: &Log) -> Result<(Store,
         let who = lifted.net.map_or_else(|| "everybody".to_owned(), |net| net.to_string());
         log.warning(format!("bans of {who} were lifted by `stockade lift` while no daemon ran; they stay lifted"));
     }
-    let mut bans = Vec::new();
-    let read = store.each_ban(|ban| {
-        bans.push(stored(ban));
-    });
-    if let Err(e) = read {
-        log.line(Level::Error, "fail2ban.database", format!("not all stored bans could be read: {e}"));
-    }
-    Ok((store, recovery, bans))
+    Ok((store, recovery))
 }
 
 /// The actions' thread over a runner that waits already.
@@ -493,28 +494,6 @@ fn allow(recovery: &Recovery, judge: &JudgeInbox) {
     let nets: Vec<Net> = recovery.allowed.iter().filter_map(|allow| allow.id.net()).collect();
     if !nets.is_empty() {
         judge.control(JudgeControl::Command(Command::Allow { jail: None, nets }, Box::new(|_| {})));
-    }
-}
-
-/// Hands stored bans to the judge, some at a time, and waits until all are decided about.
-fn restore(bans: &[StoredBan], judge: &Arc<JudgeInbox>) -> Result<()> {
-    for rows in bans.chunks(ROWS_AT_ONCE) {
-        let (sender, receiver) = channel();
-        judge.control(JudgeControl::Event(Event::Restore(rows.to_vec())));
-        judge.control(JudgeControl::Look(Box::new(move |_, _| sender.send(()).unwrap_or_default())));
-        receiver.recv().context("the judge has gone")?;
-    }
-    // What a step leaves over for the next one is done when nothing is due any more.
-    loop {
-        let (sender, receiver) = channel();
-        let look = move |judge: &Judge, now| {
-            let busy = judge.next_deadline().is_some_and(|at| at <= now);
-            sender.send(busy).unwrap_or_default();
-        };
-        judge.control(JudgeControl::Look(Box::new(look)));
-        if !receiver.recv().context("the judge has gone")? {
-            return Ok(());
-        }
     }
 }
 

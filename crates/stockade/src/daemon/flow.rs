@@ -13,6 +13,7 @@ use stockade_source::{FileReader, Journal, Note};
 use super::actor::{Actor, Reads};
 use super::apart::Apart;
 use super::asker::Asker;
+use super::poison::Poison;
 use super::pool::Pool;
 use super::store::{StoreHandle, StoreJob};
 use super::watch::WatchHandle;
@@ -102,6 +103,7 @@ pub(crate) struct Reach {
     pub(crate) store: StoreHandle,
     pub(crate) watch: WatchHandle,
     pub(crate) asker: Asker,
+    pub(crate) poison: Poison,
     pub(crate) log: Log,
 }
 

@@ -189,6 +189,7 @@ impl JudgeThread {
     fn data(&mut self, data: JudgeData) {
         match data {
             JudgeData::Batch(batch) => {
+                super::arrow::pass("source to judge");
                 let again = batch.replay.then(|| Watermark {
                     jail: batch.jail.clone(),
                     source: batch.source.clone(),
@@ -224,6 +225,7 @@ impl JudgeThread {
     fn snapshot(&mut self, jail: &JailName, matcher: &[u8]) {
         let marks = self.counted.get(jail).map(Vec::as_slice).unwrap_or_default();
         let data = super::snapshot::encode(marks, matcher, &self.judge.snapshot_jail(jail));
+        super::arrow::pass("snapshot");
         let name = format!("jail/{jail}").into();
         self.hands.store.send(StoreJob::Snapshots(vec![Snapshot { name, data: data.into() }]));
     }
@@ -233,14 +235,19 @@ impl JudgeThread {
         self.remember_turn();
         let out = &mut self.outputs;
         let mut decided = None;
+        for flush in &out.flushes {
+            self.hands.kernel.flush(flush.jail.clone());
+        }
         if !out.turn.decisions.is_empty() || !out.turn.watermarks.is_empty() {
             let turn = Arc::new(std::mem::take(&mut out.turn));
             if let Some(last) = turn.decisions.last() {
                 self.last_seq = last.seq;
+                super::arrow::pass("judge to kernel");
                 self.hands.kernel.turn(Arc::clone(&turn));
                 self.hands.blacklists.turn(&turn);
                 decided = Some(Arc::clone(&turn));
             }
+            super::arrow::pass("judge to store");
             self.hands.store.send(StoreJob::Turn(turn));
         }
         self.hands.actions.outputs(out, decided);
@@ -267,6 +274,7 @@ impl JudgeThread {
             self.hands.actions.doubt(doubt);
         }
         if let Some(seq) = newest_announced(&out.changes).filter(|seq| *seq > self.last_announced) {
+            super::arrow::pass("announced");
             self.last_announced = seq;
             self.hands.store.announced(seq);
         }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use stockade_core::judge::{Event, Retry};
+use stockade_core::judge::{BanView, Event, Retry};
 use stockade_core::{Decision, JailName, Net, Seq, Turn};
 use stockade_enforce::stock::{Stock, StockAction};
 use stockade_enforce::{GroupCount, Held, Kernel, Layout, Means, OnClose, Progress, SetOp};
@@ -33,6 +33,10 @@ enum Job {
     Retry(Retry),
     /// Somebody who is banned was heard of again: does the ban hold?
     Doubt(JailName, Net),
+    /// Living bans of jails that did not block so far.
+    TakeOver(Vec<SetOp>),
+    /// All bans of this jail end.
+    Flush(JailName),
     /// All stored bans have been decided about: what stood before may go.
     Settle,
     Layout(Layout, Vec<StockAction>, Sender<Result<(), String>>),
@@ -115,9 +119,11 @@ impl KernelHandle {
         };
         let shared = Arc::new(Shared { jobs: Mutex::default(), wake: Waker::new()?, state: Mutex::new(state) });
         let layout = Layout::default();
+        let mut stock = Stock::new();
+        stock.expect_load();
         let thread = Thread {
             kernel,
-            stock: Stock::new(),
+            stock,
             shared: Arc::clone(&shared),
             judge,
             log,
@@ -147,6 +153,17 @@ impl KernelHandle {
     /// What an earlier process left may go, as soon as everything of ours is in.
     pub(crate) fn settle(&self) {
         self.push(Job::Settle);
+    }
+
+    /// Living bans of a jail that did not block so far.
+    pub(crate) fn take_over(&self, jail: &JailName, bans: &[BanView]) {
+        let op = |ban: &BanView| Some(SetOp::Ban { jail: jail.clone(), net: ban.ip.or(ban.id.net())?, end: ban.end });
+        self.push(Job::TakeOver(bans.iter().filter_map(op).collect()));
+    }
+
+    /// All bans of a jail end; the single decisions follow.
+    pub(crate) fn flush(&self, jail: JailName) {
+        self.push(Job::Flush(jail));
     }
 
     /// Changes what jails block, without a gap.
@@ -242,6 +259,13 @@ impl Thread {
                     Job::Turn(_) => {}
                     Job::Retry(retry) => self.again(&retry),
                     Job::Doubt(jail, net) => self.doubt(&jail, net),
+                    Job::TakeOver(ops) => self.take_over(&ops),
+                    Job::Flush(jail) => {
+                        // What is left standing is lifted one by one.
+                        if let Err(e) = self.stock.flush(&jail) {
+                            self.log.line(Level::Warning, "fail2ban.actions", format!("[{jail}] {e}"));
+                        }
+                    }
                     Job::Settle => {
                         self.loading = Loading::Going;
                         for error in self.stock.settle(super::now()) {
@@ -319,7 +343,22 @@ impl Thread {
         }
         failed.sort_by_key(|(seq, _)| *seq);
         failed.dedup_by_key(|(seq, _)| *seq);
+        super::arrow::pass("kernel to judge");
         self.judge.control(JudgeControl::Event(Event::Applied { upto, failed }));
+    }
+
+    /// Puts bans in force that were decided before their jail blocked.
+    fn take_over(&mut self, ops: &[SetOp]) {
+        let now = super::now();
+        let (kernel, stock) = (&mut self.kernel, &mut self.stock);
+        let of_stock: Vec<SetOp> = ops.iter().filter(|op| stock.blocks(op.jail())).cloned().collect();
+        let of_table: Vec<SetOp> = ops.iter().filter(|op| self.layout.ports(op.jail()).is_some()).cloned().collect();
+        let mut failed = stock.apply(now, &of_stock).failed;
+        failed.extend(kernel.apply(now, &of_table).failed);
+        if let Some((_, why)) = failed.first() {
+            let text = format!("{} living bans could not be put in force; they are tried again: {why}", failed.len());
+            self.log.line(Level::Error, "fail2ban.actions", text);
+        }
     }
 
     /// Tries again what the kernel refused, and tells what came of this one.
@@ -385,6 +424,10 @@ impl Thread {
             Ok(Progress::Done(loaded)) => {
                 self.loading = Loading::None;
                 self.trouble(None);
+                let bans = self.kernel.bans() + self.stock.bans();
+                if bans > 0 {
+                    self.log.line(Level::Info, "fail2ban.actions", format!("all bans are in force: {bans}"));
+                }
                 if loaded.refused > 0 {
                     let text = format!("the kernel refused {} bans; they are tried again", loaded.refused);
                     self.log.line(Level::Error, "fail2ban.actions", text);

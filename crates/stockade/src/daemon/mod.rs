@@ -3,6 +3,7 @@
 pub(crate) mod actions;
 pub(crate) mod actor;
 mod apart;
+mod arrow;
 mod asker;
 pub(crate) mod blacklists;
 pub(crate) mod board;
@@ -16,7 +17,9 @@ pub(crate) mod kernel;
 mod launch;
 mod notify;
 pub(crate) mod operator;
+mod poison;
 mod pool;
+mod restore;
 pub(crate) mod room;
 mod server_options;
 mod snapshot;
@@ -82,7 +85,7 @@ fn source_level(level: stockade_source::Level) -> Level {
 /// between blanks and commas; `#` and `;` begin a comment. Other words are left out.
 fn ignore_file(path: &Path) -> io::Result<Vec<Net>> {
     let mut text = String::new();
-    std::fs::File::open(path)?.take(IGNORE_FILE_BYTES_MAX).read_to_string(&mut text)?;
+    crate::plain_file::open(path)?.take(IGNORE_FILE_BYTES_MAX).read_to_string(&mut text)?;
     let lines = text.lines().map(|line| line.split(['#', ';']).next().unwrap_or_default());
     let words = lines.flat_map(|line| line.split([' ', '\t', ','])).filter(|word| !word.is_empty());
     Ok(words.filter_map(|word| FailureId::parse(word).net()).collect())

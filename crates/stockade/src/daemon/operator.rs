@@ -17,23 +17,29 @@ use stockade_wire::Value;
 use stockade_wire::pickle::Exception;
 
 use super::actions::{ActionsHandle, How};
-use super::actor::{Actor, Past};
+use super::actor::{Actor, Around, Past};
 use super::blacklists::{BlacklistHandle, ListSpec};
 use super::board::{Board, JailBoard, Posted};
 use super::flow::{Reach, Reader, SourceRun};
 use super::guard::GuardHandle;
 use super::judge::{JudgeControl, JudgeInbox};
 use super::kernel::KernelHandle;
+use super::restore::Way;
 use super::server_options;
 use super::snapshot::Saved;
 use super::stage::{self, Ground, Sources, Stage, StagedJail};
-use super::store::StoreJob;
+use super::store::{StoreJob, Wanted};
 use crate::blacklist::Lists;
 use crate::places::Tree;
 use crate::settings::{JailSettings, Settings};
 
 /// Logs smaller than this are read from their beginning when they are new to us.
 const SEEK_FROM_BYTES: u64 = 1 << 20;
+
+/// Under which name the original notes its place in the systemd journal: the time of the last entry.
+const THEIR_JOURNAL: &str = "systemd-journal";
+/// The journal's times go by microseconds: the first that the original has not seen.
+const THEIR_JOURNAL_STEP: f64 = 1e-6;
 
 /// What an earlier process left of one jail.
 #[derive(Default)]
@@ -247,7 +253,8 @@ impl Operator {
     /// Swaps a staged configuration in.
     fn commit(&mut self, stage: Stage, server: server_options::Change) -> Result<(), String> {
         let is_new = |name: &JailName| !self.jails.iter().any(|jail| jail.staged.spec.name == *name);
-        let new: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).filter(is_new).collect();
+        let fresh = stage.jails.iter().filter(|jail| is_new(&jail.spec.name));
+        let new = fresh.map(|jail| (jail.spec.name.clone(), jail.spec.evidence)).collect();
         self.arm(&stage)?;
         self.take_up_again(new)?;
         self.commit_armed(stage);
@@ -255,9 +262,9 @@ impl Operator {
         Ok(())
     }
 
-    /// Jails that come (back) while we run get their stored bans, and go on
-    /// with their logs where they stopped.
-    fn take_up_again(&mut self, new: Vec<JailName>) -> Result<(), String> {
+    /// Jails that come (back) while we run get their stored bans (some with
+    /// their evidence), and go on with their logs where they stopped.
+    fn take_up_again(&mut self, new: Vec<(JailName, bool)>) -> Result<(), String> {
         if new.is_empty() {
             return Ok(());
         }
@@ -265,17 +272,18 @@ impl Operator {
         let (sender, places) = channel();
         self.judge.control(JudgeControl::Places(sender));
         let mut places = places.recv().map_err(|_| gone())?;
-        for name in &new {
+        for (name, _) in &new {
             let marks = places.remove(name).unwrap_or_default();
             let decided = marks.into_iter().map(|mark| (mark.source, mark.to)).collect();
             self.left.insert(name.clone(), Left { decided, ..Left::default() });
         }
-        for rows in self.reach.store.bans(new) {
-            self.judge.control(JudgeControl::Event(Event::Restore(rows)));
+        let jails = new.into_iter().collect();
+        let wanted = Wanted { jails, others: false, at: super::now(), ..Wanted::default() };
+        let mut way = Way::to(&self.judge);
+        for rows in self.reach.store.bans(wanted) {
+            way.send(rows).ok_or_else(gone)?;
         }
-        let (sender, done) = channel();
-        self.judge.control(JudgeControl::Look(Box::new(move |_, _| sender.send(()).unwrap_or_default())));
-        done.recv().map_err(|_| gone())
+        way.end().ok_or_else(gone)
     }
 
     /// The first half of a commit: firewall and judge know the new jails.
@@ -284,6 +292,7 @@ impl Operator {
         if self.layout.as_ref() != Some(&(layout.clone(), stock.clone())) {
             self.kernel.layout(layout.clone(), stock.clone())?;
             self.layout = Some((layout, stock));
+            self.hand_over(stage);
         }
         self.actions.stage(stage.actions());
         let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
@@ -303,6 +312,20 @@ impl Operator {
         }
         self.judge.control(JudgeControl::Event(Event::Config(changes)));
         Ok(())
+    }
+
+    /// Bans of jails that did not block by our own hand, and do now, come into the kernel.
+    fn hand_over(&self, stage: &Stage) {
+        let blocks = |staged: &StagedJail| staged.block.is_some() || !staged.stock.is_empty();
+        for old in self.jails.iter().map(|jail| &jail.staged).filter(|old| !blocks(old)) {
+            if !stage.jails.iter().any(|new| new.spec.name == old.spec.name && blocks(new)) {
+                continue;
+            }
+            let (kernel, name) = (self.kernel.clone(), old.spec.name.clone());
+            // In the judge's own thread, so that no decision comes in between.
+            let look = move |judge: &Judge, _| kernel.take_over(&name, &judge.bans(&name));
+            self.judge.control(JudgeControl::Look(Box::new(look)));
+        }
     }
 
     /// The second half: matchers and logs.
@@ -381,15 +404,14 @@ impl Operator {
                 past.push(Past { source: source.clone(), counted, decided: decided.clone() });
             }
         }
-        let actor = Actor::new(
-            name,
-            matcher,
-            past,
-            self.guard.clone(),
-            self.reach.pool.clone(),
-            Arc::clone(&self.judge),
-            self.reach.log.clone(),
-        );
+        let around = Around {
+            guard: self.guard.clone(),
+            pool: self.reach.pool.clone(),
+            judge: Arc::clone(&self.judge),
+            poison: self.reach.poison.clone(),
+            log: self.reach.log.clone(),
+        };
+        let actor = Actor::new(name, matcher, past, around);
         Running { staged, actor, reads: Vec::new() }
     }
 
@@ -485,7 +507,8 @@ impl Operator {
             actor: Arc::clone(&jail.actor),
             sources: jail.reads.iter().filter_map(|name| self.sources.get(name).cloned()).collect(),
             reads: jail.staged.sources != Sources::Nothing,
-            native: jail.staged.block.is_some(),
+            table: jail.staged.block.is_some(),
+            stock: jail.staged.stock.clone(),
             blocks: jail.staged.block.is_some()
                 || !jail.staged.stock.is_empty()
                 || !jail.staged.actions.actions.is_empty(),
@@ -537,6 +560,12 @@ impl Operator {
         let places = jails.iter().map(|jail| self.place(&jail.staged.spec.name, name)).collect::<Vec<_>>();
         if let Some(options) = journal {
             let start = journal_start(&places, since);
+            let decided = |at: f64| Position::Cursor { cursor: "".into(), at: Timestamp::from_secs_f64(at) };
+            for (jail, at) in jails.iter().filter_map(|jail| Some((jail, self.theirs(jail, THEIR_JOURNAL)?.2))) {
+                let source = SourceKey { path: Arc::clone(name), generation: 0 };
+                let counted = decided(0.0);
+                jail.actor.replay(Past { source, counted, decided: decided(at + THEIR_JOURNAL_STEP) });
+            }
             return Journal::open(*options, start).map(|journal| Reader::Journal(Box::new(journal)));
         }
         let tail = jails.iter().all(|jail| match &jail.staged.sources {
@@ -547,14 +576,22 @@ impl Operator {
             }
             _ => false,
         });
-        let theirs = jails
-            .iter()
-            .filter_map(|jail| self.left.get(&jail.staged.spec.name))
-            .flat_map(|left| &left.theirs)
-            .find(|(path, ..)| **path == **name);
+        let theirs = jails.iter().find_map(|jail| self.theirs(jail, name));
         let start = file_start(&places, theirs, tail);
-        let fresh = start == Start::Head;
-        let mut file = FileReader::with_line_end(&**name, start, FileBounds::default(), line_end);
+        let mut fresh = start == Start::Head;
+        let open = |start| FileReader::with_line_end(&**name, start, FileBounds::default(), line_end);
+        let mut file = open(start);
+        if theirs.is_some() && file.offset() > 0 {
+            // What it had counted is known to nobody: the lines before its place are counted again, silently.
+            let (source, decided) = (file.key(), file.offset());
+            for jail in &jails {
+                let own = self.theirs(jail, name).map_or(decided, |(_, _, place)| whole(*place).min(decided));
+                let (counted, decided) = (Position::Offset(0), Position::Offset(own));
+                jail.actor.replay(Past { source: source.clone(), counted, decided });
+            }
+            file = open(Start::Head);
+            fresh = true;
+        }
         if let Some(jail) = jails.first().filter(|_| fresh && file.lag_bytes() > SEEK_FROM_BYTES) {
             // A guess at the place; what is too old is left out line by line.
             let mut matcher = Matcher::new(jail.staged.spec.name.clone(), Arc::clone(&jail.staged.filter), self.epoch);
@@ -567,6 +604,11 @@ impl Operator {
             }
         }
         Ok(Reader::File(Box::new(file)))
+    }
+
+    /// Where the original stood in that log, for that jail.
+    fn theirs(&self, jail: &Running, path: &str) -> Option<&(String, String, f64)> {
+        self.left.get(&jail.staged.spec.name)?.theirs.iter().find(|(theirs, ..)| theirs == path)
     }
 
     /// Where a jail goes on with a source: behind what its saved counts know.
@@ -686,6 +728,7 @@ impl Operator {
         let saved = self.reach.store.close();
         let kernel = self.kernel.close(if lift { OnClose::Lift } else { OnClose::Keep });
         self.reach.pool.close();
+        self.reach.poison.close();
         saved.and(kernel)
     }
 }
@@ -721,15 +764,17 @@ fn file_start(places: &[Option<(SourceKey, Position)>], theirs: Option<&(String,
         same.then(|| all.iter().map(|(_, offset)| *offset).min()).flatten().map(|offset| (generation, offset))
     });
     match (earliest, theirs) {
-        (_, Some((_, hash, place))) => {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; a byte offset")]
-            let offset = *place as u64;
-            Start::ResumeLegacy { first_line_hash: hash.clone(), offset }
-        }
+        (_, Some((_, hash, place))) => Start::ResumeLegacy { first_line_hash: hash.clone(), offset: whole(*place) },
         (Some((generation, offset)), None) => Start::Resume { generation, offset },
         (None, None) if tail => Start::Tail,
         (None, None) => Start::Head,
     }
+}
+
+/// A place that the original noted, as a byte offset.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; a byte offset")]
+fn whole(place: f64) -> u64 {
+    place as u64
 }
 
 /// Files that match a pattern now.

@@ -5,6 +5,7 @@
 //! complete. One broken jail is off and reported; `stockade.strict` makes it
 //! refuse the whole.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -269,8 +270,9 @@ fn stage_jail(
     let sources = sources(jail, ground)?;
     let filter_spec = filter_spec(jail, matches!(sources, Sources::Journal(_)))?;
     let filter = Filter::compile(&filter_spec, &ground.calendar).map_err(Fault::Filter)?;
-    let spec = jail_spec(jail, epoch)?;
+    let filter = filter.with_origins(&filter_spec, |option, pattern| jail.origin(option, pattern));
     let (block, actions) = actions(jail, stock, ground)?;
+    let spec = JailSpec { evidence: wants_evidence(jail, &actions), ..jail_spec(jail, epoch)? };
     let strict = jail.own("actionorder") != Some("free");
     let actions = JailActions { name: spec.name.clone(), bantime: spec.bantime, strict, actions };
     let stock = stock.iter().filter(|action| action.jail == jail.jail() && !ground.dry_run).cloned().collect();
@@ -287,7 +289,7 @@ fn stage_jail(
     })
 }
 
-fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSpec, String> {
+pub(super) fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSpec, String> {
     let encoding = jail.logencoding.as_deref().unwrap_or("auto");
     Ok(FilterSpec {
         prefregex: jail.prefregex.clone().filter(|p| !p.is_empty()),
@@ -414,7 +416,7 @@ pub(crate) fn recognised(settings: &Settings) -> Vec<(ActionSpec, Recognised)> {
 }
 
 /// The actions that are carried out without a shell.
-fn stock_actions(settings: &Settings) -> Vec<StockAction> {
+pub(crate) fn stock_actions(settings: &Settings) -> Vec<StockAction> {
     let plan = |(spec, recognised): (ActionSpec, Recognised)| match recognised {
         Recognised::Accelerated(plan) => {
             Some(StockAction { jail: JailName::new(&spec.jail), name: spec.name, plan: *plan })
@@ -447,6 +449,15 @@ fn actions(
         }
     }
     Ok((block, specs))
+}
+
+/// Do commands, or the cache of ignored ids, tell of a ban's lines and groups?
+fn wants_evidence(jail: &JailSettings, actions: &[ActionSpec]) -> bool {
+    let tells = |tag: &String| tag.ends_with("matches") || tag == "raw-ticket" || tag.starts_with("F-");
+    // Of a text that can't be expanded nobody knows.
+    let in_commands = |wanted: BTreeSet<String>| wanted.is_empty() || wanted.iter().any(tells);
+    let in_key = jail.ignorecache.as_ref().is_some_and(|cache| cache.key.contains("<F-"));
+    in_key || actions.iter().any(|action| in_commands(action.wanted_tags()))
 }
 
 fn native_block(jail: &JailName, action: &ActionSettings, ground: &Ground) -> Result<JailBlock, String> {

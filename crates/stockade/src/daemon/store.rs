@@ -4,15 +4,17 @@
 //! the judge is told. Places in logs that come without a decision wait up to ten
 //! seconds for one, so that a quiet host does not write for every line.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use stockade_core::judge::{Event, StoredBan, StoredTime};
-use stockade_core::{BanTime, DecisionKind, JailName, Seq, SourceKey, Span, Turn};
-use stockade_store::{Allow, Error, FirstLine, Forget, Marks, Snapshot, Store};
+use stockade_core::{BanTime, DecisionKind, JailName, Seq, SourceKey, Span, Timestamp, Turn};
+use stockade_store::{Allow, Error, Evidence, FirstLine, Forget, Marks, Snapshot, Store};
 
+use super::blacklists::Kept;
 use super::judge::{JudgeControl, JudgeInbox};
 use crate::log::{Level, Log};
 
@@ -50,7 +52,7 @@ pub(crate) enum StoreJob {
     /// Save now, and say when it is done.
     Sync(Sender<()>),
     /// All stored bans of these jails, some at a time.
-    Bans(Vec<JailName>, SyncSender<Vec<StoredBan>>),
+    Bans(Wanted, SyncSender<Vec<StoredBan>>),
     /// Save everything, tidy up and end.
     Close(Sender<Result<(), String>>),
 }
@@ -113,9 +115,9 @@ impl StoreHandle {
     }
 
     /// All stored bans of these jails, living or not, some at a time.
-    pub(crate) fn bans(&self, jails: Vec<JailName>) -> impl Iterator<Item = Vec<StoredBan>> + use<> {
+    pub(crate) fn bans(&self, wanted: Wanted) -> impl Iterator<Item = Vec<StoredBan>> + use<> {
         let (sender, rows) = sync_channel(2);
-        self.send(StoreJob::Bans(jails, sender));
+        self.send(StoreJob::Bans(wanted, sender));
         rows.into_iter()
     }
 
@@ -139,9 +141,43 @@ impl StoreHandle {
     }
 }
 
-/// A stored ban as the judge wants it.
-pub(crate) fn stored(ban: stockade_store::StoredBan<'_>) -> StoredBan {
-    let evidence = ban.evidence();
+/// Which stored bans are wanted, and how much of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// Of these jails, and whether with their lines and groups.
+    pub(crate) jails: HashMap<JailName, bool>,
+    /// Of all others, too, as mere history.
+    pub(crate) others: bool,
+    /// When; who is not banned any more is mere history.
+    pub(crate) at: Timestamp,
+    /// Whose bans without an end stay without an end.
+    pub(crate) kept: Kept,
+}
+
+impl Wanted {
+    /// A stored ban as the judge wants it.
+    pub(crate) fn take(&self, ban: stockade_store::StoredBan<'_>) -> Option<StoredBan> {
+        let jail = self.jails.get(&ban.jail);
+        if jail.is_none() && !self.others {
+            return None;
+        }
+        let mut row = match jail {
+            Some(true) if ban.stands(self.at) => stored(ban.evidence(), ban),
+            Some(false) if ban.stands(self.at) => stored(ban.brief(), ban),
+            _ => stored(Evidence::default(), ban),
+        };
+        if row.bantime == StoredTime::Known(BanTime::Permanent) && self.is_kept(&row) {
+            row.bantime = StoredTime::Kept;
+        }
+        Some(row)
+    }
+
+    fn is_kept(&self, row: &StoredBan) -> bool {
+        row.id.net().is_some_and(|net| self.kept.get(&row.jail).is_some_and(|nets| nets.contains(&net)))
+    }
+}
+
+fn stored(evidence: Evidence, ban: stockade_store::StoredBan<'_>) -> StoredBan {
     StoredBan {
         jail: ban.jail.clone(),
         ip: evidence.ip,
@@ -178,7 +214,8 @@ struct Thread {
 
 impl Thread {
     fn run(mut self) {
-        let mut next_tidy = Some(Instant::now());
+        // Not while a start takes up what is stored.
+        let mut next_tidy = None;
         loop {
             let wake = [self.late, next_tidy].into_iter().flatten().min();
             let first = match wake {
@@ -195,8 +232,8 @@ impl Thread {
                 let Ok(job) = self.jobs.try_recv() else { break };
                 close = self.take(job);
             }
-            if self.urgent || close.is_some() || self.late.is_some_and(|at| at <= Instant::now()) {
-                self.commit();
+            let due = self.urgent || close.is_some() || self.late.is_some_and(|at| at <= Instant::now());
+            if due && self.commit() {
                 next_tidy = Some(Instant::now());
             }
             if let Some(done) = close {
@@ -247,9 +284,9 @@ impl Thread {
                 done.send(()).unwrap_or_default();
                 return None;
             }
-            StoreJob::Bans(jails, reply) => {
+            StoreJob::Bans(wanted, reply) => {
                 self.commit();
-                self.bans(&jails, &reply);
+                self.bans(&wanted, &reply);
                 return None;
             }
             StoreJob::Close(done) => return Some(done),
@@ -260,12 +297,10 @@ impl Thread {
         None
     }
 
-    fn bans(&mut self, jails: &[JailName], reply: &SyncSender<Vec<StoredBan>>) {
+    fn bans(&mut self, wanted: &Wanted, reply: &SyncSender<Vec<StoredBan>>) {
         let mut rows = Vec::new();
         let read = self.store.each_ban(|ban| {
-            if jails.contains(&ban.jail) {
-                rows.push(stored(ban));
-            }
+            rows.extend(wanted.take(ban));
             if rows.len() >= ROWS_AT_ONCE {
                 drop(reply.send(std::mem::take(&mut rows)));
             }
@@ -276,7 +311,8 @@ impl Thread {
         }
     }
 
-    fn commit(&mut self) {
+    /// Saves what waits; false if there was nothing to write.
+    fn commit(&mut self) -> bool {
         let turns = std::mem::take(&mut self.turns);
         let marks = std::mem::take(&mut self.marks);
         (self.urgent, self.late) = (false, None);
@@ -287,13 +323,15 @@ impl Thread {
             // that what waits stays bounded; nothing is lost.
             (self.turns, self.marks, self.urgent) = (turns, marks, true);
             std::thread::sleep(AGAIN_AFTER);
-            return;
+            return true;
         }
         self.tell(result.map_err(|e| e.to_string()));
+        !nothing
     }
 
     /// Work that may wait; how long until there is more of it.
     fn tidy(&mut self) -> Duration {
+        super::arrow::pass("projection");
         let waiting = self.store.catch_up(super::now());
         let more = waiting.as_ref().is_ok_and(|w| w.more);
         let failed = waiting.is_err();
@@ -315,6 +353,7 @@ impl Thread {
         };
         let unsaved = degraded.map_or(0, |d| d.rows);
         if let Some(upto) = self.unsaved_upto {
+            super::arrow::pass("store to judge");
             let event = if trouble.is_empty() {
                 self.unsaved_upto = None;
                 Event::Saved(upto)

@@ -1,9 +1,11 @@
 //! The running daemon, as it sees itself.
 
 use serde_json::{Value, json};
+use stockade_enforce::stock::{Families, findings_here};
 
 use super::{Findings, Patient};
 use crate::cli::client::{Client, list, number, text};
+use crate::daemon::stage;
 
 /// A jail this many bytes behind does not keep up.
 const LAG_BYTES: i64 = 16 << 20;
@@ -20,6 +22,7 @@ pub(super) fn check(patient: &Patient, findings: &mut Findings) {
         }
     };
     enforcement(&status, findings);
+    rules(patient, &status, findings);
     jails(&status, findings);
     if let Some(loaded) = status.get("loaded").and_then(Value::as_f64) {
         stale(patient, loaded, findings);
@@ -49,7 +52,31 @@ fn enforcement(status: &Value, findings: &mut Findings) {
         findings.problem("not-saved", what, fix);
     }
     for problem in list(status, "problems").iter().filter_map(Value::as_str) {
+        if problem.contains("wrote to standard error") {
+            let fix = "its last command hides what failed before: join them with &&, or put the firewall command last";
+            findings.warning("hidden-error", problem, fix);
+            continue;
+        }
         findings.problem("ban-failed", problem, "it is tried again; the daemon's log has the command's own words");
+    }
+}
+
+/// Rules that match nothing, or less than was meant, as the machine's tables stand now.
+fn rules(patient: &Patient, status: &Value, findings: &mut Findings) {
+    let Some(stage) = &patient.stage else { return };
+    let families = |jail: &str| {
+        let of_jail = list(status, "jails").iter().find(|row| text(row, "name") == jail);
+        let has = |family| of_jail.and_then(|row| row.get("banned_families")?.get(family)?.as_bool()).unwrap_or(false);
+        Families { inet4: has("inet4"), inet6: has("inet6") }
+    };
+    for action in stage::stock_actions(&stage.settings) {
+        for found in findings_here(&action, families(action.jail.as_str())) {
+            let what = format!("action '{}' of jail '{}': {}", found.action, found.jail, found.what);
+            match found.blocks_nothing {
+                true => findings.problem("cant-match", what, found.help),
+                false => findings.warning("cant-match", what, found.help),
+            }
+        }
     }
 }
 

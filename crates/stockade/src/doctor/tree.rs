@@ -4,6 +4,7 @@ use stockade_config::Severity;
 use stockade_core::judge::IgnoreEntry;
 
 use super::Findings;
+use crate::blacklist::{self, Lists};
 use crate::daemon::stage::Stage;
 use crate::places::Tree;
 use crate::settings::Settings;
@@ -76,5 +77,36 @@ pub(super) fn check(tree: &Tree, findings: &mut Findings) -> Option<Stage> {
             }
         }
     }
+    lists(&stage, findings);
     Some(stage)
+}
+
+/// Lines of `.keep` files that ban nobody.
+fn lists(stage: &Stage, findings: &mut Findings) {
+    for jail in &stage.jails {
+        let Some(option) = jail.from.own("blacklist") else { continue };
+        let lists = match Lists::of(option, jail.spec.name.as_str()) {
+            Some(Ok(lists)) => lists,
+            Some(Err(why)) => {
+                findings.problem(
+                    "list",
+                    format!("jail '{}': {why}", jail.spec.name),
+                    "correct it, then stockade reload",
+                );
+                continue;
+            }
+            None => continue,
+        };
+        match blacklist::read(&lists.keep) {
+            Ok(keep) => {
+                for complaint in keep.complaints(&lists.keep) {
+                    findings.warning("list", complaint, "correct the line, or put # in front of it");
+                }
+            }
+            Err(e) => {
+                let what = format!("{} can't be read: {e}; who was banned by it stays banned", lists.keep.display());
+                findings.problem("list", what, "make it a plain file that only root may write");
+            }
+        }
+    }
 }

@@ -50,6 +50,8 @@ pub(crate) struct JailSettings {
     pub(crate) actions: Vec<ActionSettings>,
     /// Patterns of files that may appear, with `head` or `tail`.
     pub(crate) patterns: Vec<(String, String)>,
+    /// Where patterns are written: option, pattern, file and line.
+    pub(crate) origins: Vec<(String, String, String)>,
     /// Our own options, without the `stockade.` in front.
     pub(crate) own: BTreeMap<String, String>,
 }
@@ -83,6 +85,28 @@ impl JailSettings {
     /// The same, to be changed.
     pub(super) fn action_mut(&mut self, name: &str) -> Result<&mut ActionSettings, Exception> {
         self.actions.iter_mut().find(|a| a.name == name).ok_or_else(|| no_action(name))
+    }
+
+    /// Where the patterns of an option stand, which were set just before.
+    fn take_origins(&mut self, option: &str, places: &[Value]) {
+        let patterns: Vec<&String> = match option {
+            "failregex" => self.failregex.iter().collect(),
+            "ignoreregex" => self.ignoreregex.iter().collect(),
+            "prefregex" => self.prefregex.iter().collect(),
+            _ => self.datepattern.iter().collect(),
+        };
+        let (true, Some(first)) = (places.len() == 1 || places.len() == patterns.len(), places.first()) else { return };
+        let places = places.iter().chain(std::iter::repeat(first));
+        let told = patterns.into_iter().zip(places);
+        let told: Vec<_> = told.map(|(pattern, place)| (option.to_owned(), pattern.clone(), words(place))).collect();
+        self.origins.retain(|(known, ..)| known != option);
+        self.origins.extend(told);
+    }
+
+    /// Where a pattern of an option is written, if a file says so.
+    pub(crate) fn origin(&self, option: &str, pattern: &str) -> Option<&str> {
+        let known = self.origins.iter().find(|(o, p, _)| o == option && p == pattern);
+        known.map(|(.., place)| place.as_str())
     }
 
     /// `set JAIL OPTION VALUE..`
@@ -129,6 +153,7 @@ impl JailSettings {
                 let action = self.action_mut(&name)?;
                 action.set(&words(property), rest.get(2).ok_or_else(Exception::missing_word)?.clone())?;
             }
+            "stockade.origin" => self.take_origins(&text()?, rest.get(1..).unwrap_or_default()),
             "stockade.logpath" => {
                 let place = rest.get(1).map_or_else(|| "head".to_owned(), words);
                 let pattern = text()?;

@@ -3,6 +3,7 @@
 
 mod encodings;
 mod ignore_file;
+mod overrun;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,11 @@ impl Daemon {
     /// A daemon whose jail `app` bans at the first failure. `{here}` in its `options` is its folder.
     /// Nothing if no namespace can be made.
     pub(crate) fn start(name: &str, options: &str) -> Option<Daemon> {
+        Daemon::with_filter(name, options, "[Definition]\nfailregex = ^\\s*app: refused <HOST>$\n")
+    }
+
+    /// The same with another filter.
+    pub(crate) fn with_filter(name: &str, options: &str, filter: &str) -> Option<Daemon> {
         if !rustix::process::geteuid().is_root() {
             println!("SKIPPED: a network namespace needs root");
             return None;
@@ -47,7 +53,7 @@ impl Daemon {
                 options.replace("{here}", &here.to_string())
             ),
         );
-        put("conf/filter.d/app.conf", "[Definition]\nfailregex = ^\\s*app: refused <HOST>$\n".to_owned());
+        put("conf/filter.d/app.conf", filter.to_owned());
         put("list", "192.0.2.7\n".to_owned());
         put("app.log", String::new());
         let child = Command::new("unshare")
@@ -74,13 +80,18 @@ impl Daemon {
     /// Lets the address fail again and again until the daemon's log says that of it.
     #[track_caller]
     pub(crate) fn until(&self, address: &str, said: &str) {
-        let wanted = format!("{said} {address}");
+        self.until_said(&format!("app: refused {address}"), &format!("{said} {address}"));
+    }
+
+    /// Lets a line appear again and again until the daemon's log says that.
+    #[track_caller]
+    pub(crate) fn until_said(&self, line: &str, wanted: &str) {
         let end = Instant::now() + PATIENCE;
         let mut log = std::fs::OpenOptions::new().append(true).open(self.path("app.log")).unwrap();
-        while !read(&self.path("own.log")).contains(&wanted) {
+        while !read(&self.path("own.log")).contains(wanted) {
             assert!(Instant::now() < end, "no '{wanted}' in\n{}", read(&self.path("own.log")));
             let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
-            log.write_all(&(self.encode)(&format!("{now} app: refused {address}\n"))).unwrap();
+            log.write_all(&(self.encode)(&format!("{now} {line}\n"))).unwrap();
             std::thread::park_timeout(Duration::from_millis(100));
         }
     }

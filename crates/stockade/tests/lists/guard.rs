@@ -47,6 +47,11 @@ pub(crate) struct Guard {
 impl Guard {
     /// Starts it with a jail `web` for bans by hand that has lists.
     pub(crate) fn start(jail: &str) -> Guard {
+        Guard::start_with_actions(jail, None)
+    }
+
+    /// The same with the actions of an original's tree.
+    pub(crate) fn start_with_actions(jail: &str, actions: Option<&Path>) -> Guard {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("stockade-lists-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let home = std::env::temp_dir().join(name);
@@ -65,6 +70,9 @@ impl Guard {
             ),
         );
         guard.jail(jail);
+        if let Some(actions) = actions {
+            std::os::unix::fs::symlink(actions, guard.home.join("etc/action.d")).unwrap();
+        }
         guard.up();
         guard
     }
@@ -104,6 +112,23 @@ impl Guard {
     /// The same under a name of the original's.
     pub(crate) fn says_as(&self, name: &str, words: &str) -> Said {
         self.run(name, words)
+    }
+
+    /// Runs a shell line in the daemon's network.
+    pub(crate) fn inside(&self, line: &str) -> Said {
+        let pid = self.read("run/s.pid").trim().to_owned();
+        let output = Command::new("nsenter").args(["--net", "-t", &pid, "sh", "-c", line]).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout) + &text(&output.stderr) }
+    }
+
+    /// What `doctor` finds, run in the daemon's network: lines with this id.
+    pub(crate) fn doctor(&self, id: &str) -> Vec<String> {
+        let etc = self.home.join("etc");
+        let said = self.inside(&format!("{} doctor --json -c {}", env!("CARGO_BIN_EXE_stockade"), etc.display()));
+        let all: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        let all = all["findings"].as_array().unwrap().iter().filter(|finding| finding["id"] == id);
+        all.map(|finding| finding["what"].as_str().unwrap().to_owned()).collect()
     }
 
     fn run(&self, name: &str, words: &str) -> Said {

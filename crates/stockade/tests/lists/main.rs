@@ -1,5 +1,6 @@
-//! `blacklist = PATH` and `PATH.keep` with the real program, a real kernel in a
-//! network of its own, and an operator who edits.
+//! What operators see, with the real program and a real kernel in a network of
+//! its own: `blacklist = PATH` and `PATH.keep`, bans that don't hold, rules that
+//! can't match.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -10,6 +11,7 @@
 )]
 
 mod guard;
+mod holds;
 mod keep;
 mod list;
 

@@ -12,6 +12,7 @@ use stockade_pattern::{Scratch, Slots};
 
 use super::Templates;
 use super::convert::{Bad, Clock};
+use super::fast::Place;
 use super::sketch::Sketch;
 use super::template::{Exhausted, Found, Template};
 use crate::time::{Span, Timestamp};
@@ -63,6 +64,9 @@ pub(in super::super) struct Choice {
 /// A date and its time, as read at one moment with one template.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Memo {
+    /// The line's begin up to two bytes behind the date, if the date stands there, and the date's end.
+    head: Vec<u8>,
+    cut: Range<usize>,
     template: usize,
     now: Timestamp,
     text: String,
@@ -174,6 +178,7 @@ impl Choice {
             return Ok(time);
         }
         let time = template.time(line, found, clock)?;
+        memo.head.clear();
         memo.text.clear();
         memo.text.push_str(text);
         (memo.template, memo.now, memo.time) = (index, clock.now, Some(time));
@@ -229,8 +234,26 @@ impl Choice {
     ) -> Option<Dated> {
         let index = self.order.get(self.last?)?.template;
         let template = templates.get(index)?;
-        let found = template.fast()?.find(line.as_bytes(), &(0..line.len()))?;
+        let fast = template.fast()?;
+        // The short way looks at no byte beyond the two behind a date.
+        let memo = &self.memo;
+        if !memo.head.is_empty()
+            && (memo.template, memo.now) == (index, clock.now)
+            && line.as_bytes().starts_with(&memo.head)
+            && let Some(time) = memo.time
+        {
+            let cut = memo.cut.clone();
+            self.pass(1, clock.wall);
+            return Some(Dated { template: index, cut, time: Ok(time) });
+        }
+        let found = fast.find(line.as_bytes(), &(0..line.len()))?;
         let time = self.remembered(template, index, line, &found, clock);
+        if let (true, Ok(_), Some(head)) = (fast.place == Place::Line, &time, line.as_bytes().get(..found.cut.end + 2))
+        {
+            self.memo.head.clear();
+            self.memo.head.extend_from_slice(head);
+            self.memo.cut = found.cut.clone();
+        }
         self.pass(1, clock.wall);
         Some(Dated { template: index, cut: found.cut, time })
     }

@@ -55,13 +55,14 @@ impl Survey {
             times: None,
         };
         let mut last = Last::default();
+        let bracket = template.fast()?.place == Place::Bracket;
         let mut from = 0;
         while from < text.len() {
             let rest = text.get(from..).unwrap_or_default();
             let len = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
             let line = rest.get(..len).unwrap_or_default();
             survey.lines += 1;
-            if !survey.repeats(&last, line) && survey.read(line, &mut last, clock).is_none() {
+            if !survey.repeats(&mut last, line, bracket) && survey.read(line, &mut last, clock).is_none() {
                 survey.odd.push((u32::try_from(from).ok()?, u32::try_from(from + len).ok()?));
             }
             from += len;
@@ -89,14 +90,22 @@ impl Survey {
     /// Has the line the same date as the last one, but for the seconds?
     ///
     /// The short way looks at no byte beyond the two behind a date.
-    fn repeats(&mut self, last: &Last<'_>, line: &[u8]) -> bool {
+    #[inline]
+    fn repeats<'t>(&mut self, last: &mut Last<'t>, line: &'t [u8], bracket: bool) -> bool {
         if last.head.is_empty() {
             return false;
         }
-        let Some(head) = self.place(line).and_then(|from| line.get(from..from + last.head.len())) else { return false };
-        if head == last.head {
-            return true;
-        }
+        let from = if bracket {
+            let Some(at) = memchr::memchr(b'[', line) else { return false };
+            at + 1
+        } else {
+            0
+        };
+        let Some(head) = line.get(from..from + last.head.len()) else { return false };
+        same(head, last.head) || self.differs_in_seconds(last, head)
+    }
+
+    fn differs_in_seconds<'t>(&mut self, last: &mut Last<'t>, head: &'t [u8]) -> bool {
         let (Some((minute, tail)), Some((last_minute, last_tail))) =
             (head.split_at_checked(last.seconds), last.head.split_at_checked(last.seconds))
         else {
@@ -111,6 +120,7 @@ impl Survey {
         }
         let seconds = i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
         self.note(last.minute + Span::from_secs(seconds));
+        last.head = head;
         true
     }
 
@@ -166,6 +176,20 @@ impl Survey {
         }
         self.note(at);
         Some(())
+    }
+}
+
+/// Are two pieces of the same length equal? For pieces so short that a call would cost more than the look.
+#[inline]
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let (mut ones, mut others) = (one.chunks_exact(8), other.chunks_exact(8));
+    let differ = |(a, b): (&[u8], &[u8])| a.first_chunk::<8>() != b.first_chunk::<8>();
+    if ones.by_ref().zip(others.by_ref()).any(differ) {
+        return false;
+    }
+    match (one.last_chunk::<8>(), other.last_chunk::<8>()) {
+        (Some(a), Some(b)) => a == b,
+        _ => ones.remainder() == others.remainder(),
     }
 }
 

@@ -18,7 +18,7 @@ const LIMITS: Limits = Limits { values: 8_000_000, text_bytes: ANSWER_BYTES_MAX,
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(in crate::cli) enum Trouble {
     /// The socket is to blame.
     Socket(io::Error),
     /// The answer can't be understood.
@@ -32,13 +32,13 @@ impl From<io::Error> for Trouble {
 }
 
 /// A connection; dropping it says goodbye.
-pub(super) struct Connection {
+pub(in crate::cli) struct Connection {
     stream: UnixStream,
 }
 
 impl Connection {
     /// Connects; `patience` bounds the wait for each part of an answer.
-    pub(super) fn open(socket: &Path, patience: Option<Duration>) -> io::Result<Connection> {
+    pub(in crate::cli) fn open(socket: &Path, patience: Option<Duration>) -> io::Result<Connection> {
         let stream = UnixStream::connect(socket)?;
         // Zero would mean for ever.
         let patience = patience.map(|time| time.max(Duration::from_micros(1)));
@@ -48,7 +48,7 @@ impl Connection {
     }
 
     /// Sends one command and waits for its answer.
-    pub(super) fn ask(&mut self, command: &[Value]) -> Result<Answer, Trouble> {
+    pub(in crate::cli) fn ask(&mut self, command: &[Value]) -> Result<Answer, Trouble> {
         let mut request = pickle::request(command);
         request.extend_from_slice(END_MARKER);
         self.stream.write_all(&request)?;
@@ -82,7 +82,7 @@ impl Drop for Connection {
 }
 
 /// A socket's error as Python words it.
-pub(super) fn in_words(error: &io::Error) -> String {
+pub(in crate::cli) fn in_words(error: &io::Error) -> String {
     if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
         return "timed out".to_owned();
     }

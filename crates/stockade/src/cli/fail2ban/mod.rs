@@ -6,7 +6,7 @@
 
 mod background;
 mod client;
-mod connection;
+pub(super) mod connection;
 mod options;
 mod prompt;
 mod regex;

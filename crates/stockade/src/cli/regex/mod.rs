@@ -11,7 +11,7 @@ mod trial;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use clap::Args;
 use jiff::tz::TimeZone;
 use stockade_core::matcher::{Calendar, DatePattern, Encoding, Filter, FilterSpec, UseDns};
@@ -19,10 +19,11 @@ use stockade_core::matcher::{Calendar, DatePattern, Encoding, Filter, FilterSpec
 use self::report::Report;
 use self::trial::Trial;
 use super::logs::{self, LogReader, Manner, Progress};
-use super::scan::{first_jail, spec_of};
+use super::scan::{compile, first_jail, spec_of};
 use super::term::Usage;
 use super::{Common, Exit};
 use crate::places::Tree;
+use crate::settings::JailSettings;
 
 pub(crate) const EXAMPLES: &str = "Examples:\n  \
     stockade regex 'login of <F-USER>\\S+</F-USER> from <HOST> failed' app.log\n  \
@@ -77,19 +78,19 @@ pub(crate) fn regex(args: &RegexArgs) -> Result<Exit> {
         )
         .into());
     }
-    let (mut spec, journalmatch) = spec(args, journals > 0)?;
+    let (mut spec, jail) = spec(args, journals > 0)?;
     if journals > 0 {
         spec.datepattern = DatePattern::Journal;
     }
     let calendar = Calendar::new(TimeZone::system(), jiff::Zoned::now().year());
-    let filter = Filter::compile(&spec, &calendar).map_err(|e| anyhow!("{e}"))?;
+    let filter = compile(&spec, &jail, &calendar)?;
     let rules = Rules { spec, filter: Arc::new(filter), calendar };
     let mut trial = Trial::new(&rules, args.show);
     for (text, number) in texts.iter().flat_map(|text| text.lines()).zip(1..) {
         trial.line(number, text, None);
     }
     let progress = Progress::of(&paths);
-    let manner = Manner { partial: true, encoding: rules.spec.encoding, journalmatch: &journalmatch };
+    let manner = Manner { partial: true, encoding: rules.spec.encoding, journalmatch: &jail.journalmatch };
     for log in &paths {
         let mut reader = LogReader::open(log, &manner, &progress)?;
         while let Some(line) = reader.next()? {
@@ -118,8 +119,8 @@ fn is_log(word: &str) -> bool {
     word == "-" || logs::is_journal(path) || path.exists() || word.starts_with('/') && !word.contains(' ')
 }
 
-/// The filter that is meant, and which entries of the journal.
-fn spec(args: &RegexArgs, journal: bool) -> Result<(FilterSpec, Vec<Vec<String>>)> {
+/// The filter that is meant, and the jail that it is of.
+fn spec(args: &RegexArgs, journal: bool) -> Result<(FilterSpec, JailSettings)> {
     let tree = Tree::of(args.common.conf.as_deref());
     let what = args.what.as_str();
     let name = what.split('[').next().unwrap_or(what);
@@ -147,5 +148,5 @@ fn spec(args: &RegexArgs, journal: bool) -> Result<(FilterSpec, Vec<Vec<String>>
     if let Some(pattern) = &args.datepattern {
         spec.datepattern = DatePattern::Text(pattern.clone());
     }
-    Ok((spec, jail.map(|jail| jail.journalmatch).unwrap_or_default()))
+    Ok((spec, jail.unwrap_or_default()))
 }

@@ -8,17 +8,17 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use clap::Args;
 use jiff::tz::TimeZone;
-use stockade_core::matcher::{Calendar, Filter, Hit, LineMode, LineReport, Matcher, Note, Scanner};
+use stockade_core::matcher::{Calendar, Hit, LineMode, LineReport, Matcher, Note, Scanner};
 use stockade_core::{FailureId, JailName, Timestamp, Who};
 
 use self::names::Names;
 use self::report::Report;
 pub(crate) use self::report::epoch;
 use self::rules::Rules;
-pub(crate) use self::rules::{first_jail, spec_of};
+pub(crate) use self::rules::{compile, first_jail, spec_of};
 use super::logs::{self, LogReader, Manner, Progress};
 use super::term::{self, Usage};
 use super::{Common, Exit};
@@ -99,8 +99,7 @@ pub(crate) fn scan(args: &ScanArgs) -> Result<Exit> {
     let zone = zone(args.tz.as_deref())?;
     let now = args.now.map_or_else(crate::daemon::now, Timestamp::from_secs);
     let year = jiff::Timestamp::from_second(now.secs()).map_or(2026, |t| t.to_zoned(zone.clone()).year());
-    let filter =
-        Filter::compile(&rules.spec, &Calendar::new(zone, year)).map_err(|e| anyhow!("{}: {e}", rules.name))?;
+    let filter = rules.filter(&Calendar::new(zone, year))?;
     let logs = logs::oldest_first(args.logs.clone());
     let progress = Progress::of(&logs);
     let manner = Manner { partial: args.partial, encoding: rules.spec.encoding, journalmatch: &rules.journalmatch };

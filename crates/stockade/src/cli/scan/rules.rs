@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use stockade_core::matcher::{DatePattern, Encoding, FilterSpec, UseDns};
+use stockade_core::matcher::{Calendar, DatePattern, Encoding, Filter, FilterSpec, UseDns};
 use stockade_core::{BanTime, Span};
 
 use super::ScanArgs;
@@ -24,6 +24,7 @@ pub(super) struct Rules {
     pub(super) journalmatch: Vec<Vec<String>>,
     /// What it is called in messages.
     pub(super) name: String,
+    jail: JailSettings,
 }
 
 impl Rules {
@@ -66,7 +67,12 @@ impl Rules {
             Some(words) => vec![words.split_whitespace().map(str::to_owned).collect()],
             None => jail.journalmatch.clone(),
         };
-        Ok(Rules { spec, ban, journalmatch, name })
+        Ok(Rules { spec, ban, journalmatch, name, jail })
+    }
+
+    /// The filter, compiled.
+    pub(super) fn filter(&self, calendar: &Arc<Calendar>) -> Result<Filter> {
+        compile(&self.spec, &self.jail, calendar).with_context(|| format!("the {} can't be used", self.name))
     }
 }
 
@@ -103,6 +109,24 @@ pub(crate) fn spec_of(jail: &JailSettings) -> Result<FilterSpec> {
         encoding: Encoding::parse(encoding).map_err(|e| anyhow!("logencoding: {e}"))?,
         ..FilterSpec::default()
     })
+}
+
+/// Compiles a filter whose patterns know where the files of the jail have them.
+pub(crate) fn compile(spec: &FilterSpec, jail: &JailSettings, calendar: &Arc<Calendar>) -> Result<Filter> {
+    let filter = Filter::compile(spec, calendar).map_err(|e| {
+        let index = e.index as usize;
+        let pattern = match e.option {
+            "failregex" => spec.failregex.get(index),
+            "ignoreregex" => spec.ignoreregex.get(index),
+            "prefregex" => spec.prefregex.as_ref(),
+            _ => jail.datepattern.as_ref(),
+        };
+        match pattern.and_then(|pattern| jail.origin(e.option, pattern)) {
+            Some(place) => anyhow!("{place}: {e}"),
+            None => anyhow!("{e}"),
+        }
+    })?;
+    Ok(filter.with_origins(spec, |option, pattern| jail.origin(option, pattern)))
 }
 
 fn own_thresholds(jail: &JailSettings) -> Result<Thresholds> {

@@ -17,6 +17,8 @@ use stockade_core::{FailureId, Net};
 use stockade_enforce::actions::ActionSpec;
 use stockade_enforce::runner::ActionState;
 
+use crate::plain_file;
+
 /// The first word of the file.
 const MAGIC: &str = "stockade-actions-1";
 /// What is read of a file at most.
@@ -151,9 +153,9 @@ fn ban_line(number: u32, id: &FailureId, ip: Option<Net>) -> String {
     }
 }
 
-/// Reads a file of this boot; what is damaged ends it.
+/// Reads a file of this boot that we wrote; what is damaged ends it.
 fn read(path: &Path) -> Option<Vec<Effect>> {
-    let file = File::open(path).ok()?;
+    let file = plain_file::open_own(path).ok()?;
     let mut lines = BufReader::new(file.take(FILE_BYTES_MAX)).lines();
     if lines.next()?.ok()? != format!("{MAGIC}\t{}", boot_id()) {
         return None;

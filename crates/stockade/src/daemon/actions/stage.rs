@@ -60,7 +60,7 @@ impl Thread {
             let how = if only.as_ref().is_none_or(|only| *only == jail.name) { how } else { How::Set };
             match self.by_name.get(&jail.name).copied() {
                 Some(key) => self.change(key, jail, how),
-                None => self.add(jail),
+                None => self.add(jail, how),
             }
         }
         self.undo_left(&off);
@@ -69,15 +69,16 @@ impl Thread {
         self.rewrite_effects();
     }
 
-    /// A jail is new: what an earlier process left of the same action stands,
-    /// if its check says so.
-    fn add(&mut self, jail: JailActions) {
+    /// A jail is new, or had no commands so far: what an earlier process left of
+    /// the same action stands, if its check says so.
+    fn add(&mut self, jail: JailActions, how: How) {
         if jail.actions.is_empty() {
             return;
         }
         let key = self.add_entry(&jail);
         self.by_name.insert(jail.name.clone(), key);
-        let (mut all, mut probes) = (Vec::new(), Vec::new());
+        let name = jail.name.clone();
+        let (mut all, mut probes, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
         for spec in jail.actions {
             let found = self.left.iter().position(|left| left.spec == spec);
             let effect = match found {
@@ -88,12 +89,17 @@ impl Thread {
             let checked = effect.spec.property("actioncheck").is_some_and(|text| !text.is_empty());
             let action = self.add_action(key, effect);
             all.push(action);
+            fresh.extend((found.is_none() && how == How::Tree).then_some(action));
             probes.extend((stands && checked).then_some(action));
         }
         if !probes.is_empty() {
             self.begin(key, What::Probe, probes);
         }
         self.begin(key, What::Start, all);
+        // Nobody is banned yet in a jail that is new.
+        for action in fresh {
+            self.ask_for_living(&name, action);
+        }
     }
 
     fn add_entry(&mut self, jail: &JailActions) -> u64 {

@@ -17,8 +17,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use stockade_core::judge::{Command, JailSpec, Judge, Outcome, StoredBan, StoredTime};
-use stockade_core::{BanTime, DecisionKind, JailName, Net, Timestamp, Turn};
+use stockade_core::judge::{Command, JailSpec, Judge, Outcome};
+use stockade_core::{DecisionKind, JailName, Net, Timestamp, Turn};
 use stockade_source::{Mode, Waker, Watcher};
 use stockade_store::Snapshot;
 
@@ -181,25 +181,17 @@ impl BlacklistHandle {
     }
 }
 
-/// Whom an earlier process has banned for good.
-fn kept_before(left: &[Snapshot]) -> BTreeMap<JailName, BTreeSet<Net>> {
+/// Who is banned for good by the operator's own lists, by jail.
+pub(super) type Kept = BTreeMap<JailName, BTreeSet<Net>>;
+
+/// Whom an earlier process has banned for good. Their stored bans stay so,
+/// however short the jail's own bans are.
+pub(super) fn kept_before(left: &[Snapshot]) -> Kept {
     let of_jail = |saved: &Snapshot| {
         let jail = saved.name.strip_prefix(SNAPSHOT)?;
         Some((JailName::new(jail), kept::decode(&saved.data)))
     };
     left.iter().filter_map(of_jail).collect()
-}
-
-/// Stored bans of those whom an earlier process has banned for good stay so,
-/// however short the jail's own bans are.
-pub(super) fn hold(stored: &mut [StoredBan], left: &[Snapshot]) {
-    let kept = kept_before(left);
-    for ban in stored.iter_mut().filter(|ban| ban.bantime == StoredTime::Known(BanTime::Permanent)) {
-        let is_kept = ban.id.net().is_some_and(|net| kept.get(&ban.jail).is_some_and(|nets| nets.contains(&net)));
-        if is_kept {
-            ban.bantime = StoredTime::Kept;
-        }
-    }
 }
 
 struct Thread {
@@ -211,7 +203,7 @@ struct Thread {
     /// Options that are of no use, by jail.
     refused: Vec<(JailName, String)>,
     /// Whom this thread has banned for good, also in an earlier process.
-    applied: BTreeMap<JailName, BTreeSet<Net>>,
+    applied: Kept,
 }
 
 impl Thread {

@@ -136,8 +136,8 @@ impl Court {
     pub(super) fn fail(&mut self, jail: &str, id: &str, time: Timestamp, matches: &[&str], groups: &[(&str, &str)]) {
         self.offset += 1;
         let text = |text: &str| GroupValue::Text(text.into());
-        let mut groups: Vec<(Arc<str>, GroupValue)> = groups.iter().map(|(n, v)| (Arc::from(*n), text(v))).collect();
-        groups.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut groups: Vec<(&str, GroupValue)> = groups.iter().map(|(n, v)| (*n, text(v))).collect();
+        groups.sort_by_key(|(name, _)| *name);
         let source = SourceKey { path: "/log".into(), generation: 1 };
         let failure = Failure {
             who: Who::Id(FailureId::parse(id)),
@@ -146,7 +146,7 @@ impl Court {
             regex: 0,
             place: Position::Offset(self.offset),
             matches: matches.iter().map(|m| Box::from(*m)).collect(),
-            groups,
+            groups: groups.into_iter().collect(),
         };
         self.step(Event::Batch(Batch {
             jail: JailName::new(jail),

@@ -1,0 +1,355 @@
+//! The steps of a takeover, each way, and what undoes them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use stockade_core::{FailureId, JailName};
+
+use super::bridge::Bridge;
+use super::names::{self, Name};
+use super::server::{Listed, Server};
+use super::units;
+use crate::cli::client::{Client, list, text};
+use crate::places::{Places, Tree};
+use crate::settings::Settings;
+
+/// How many bans that could not be taken over are shown.
+pub(super) const MISSING_SHOWN: usize = 20;
+/// The original ends bans one by one where its actions can't do it at once: 20,000 take minutes.
+const END_MAX: Duration = Duration::from_secs(1_800);
+/// And it makes them anew one by one: 20,000 take five minutes with the stock action.
+const BANS_BACK_MAX: Duration = Duration::from_secs(3_600);
+/// It lists a ban just before it carries it out, and actions may be slow.
+const LAST_BAN: Duration = Duration::from_secs(3);
+const START_MAX: Duration = Duration::from_secs(60);
+/// Bans handed over in one request.
+const AT_ONCE: usize = 2_000;
+
+/// Which guard follows which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// stockade follows fail2ban.
+    Over,
+    /// fail2ban follows stockade.
+    Back,
+}
+
+impl Way {
+    /// For programs.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Way::Over => "over",
+            Way::Back => "back",
+        }
+    }
+}
+
+/// What is going to be done.
+pub(super) struct Change {
+    way: Way,
+    conf: PathBuf,
+    places: Places,
+    settings: Settings,
+    server: Server,
+    running: bool,
+    names: Vec<Name>,
+    /// systemd starts and stops them.
+    units: bool,
+}
+
+/// What was done.
+pub(super) struct Done {
+    /// Bans that stood before and stand now.
+    pub(super) bans: usize,
+    /// Bans that were not in the database and were handed over.
+    pub(super) handed_over: usize,
+    /// Bans that the new guard has not, in words.
+    pub(super) missing: Vec<String>,
+    pub(super) seconds: f64,
+}
+
+impl Change {
+    /// Looks at everything that has to be there, and changes nothing.
+    pub(super) fn plan(
+        way: Way,
+        conf: PathBuf,
+        tree: &Tree,
+        places: Places,
+        server: Server,
+        running: bool,
+        keep_names: bool,
+    ) -> Result<Change> {
+        // What can't be used is refused while the old guard still stands.
+        let loaded = tree.load().context("nothing is changed")?;
+        let (settings, broken) = Settings::default()
+            .staged_as_far_as_possible(&loaded.stream)
+            .map_err(|why| anyhow::anyhow!("the configuration can't be used, and nothing is changed: {why}"))?;
+        let off = loaded.off(&broken);
+        if let Some((jail, why)) = off.first().filter(|_| way == Way::Over) {
+            bail!(
+                "jail '{jail}' can't run with stockade, and nothing is changed: {why}; switch it off or mend it first"
+            );
+        }
+        let names = match way {
+            Way::Over if keep_names => Vec::new(),
+            Way::Over => names::theirs(),
+            Way::Back => names::ours(),
+        };
+        let units = units::are_there();
+        let needed = if way == Way::Over { units::OURS } else { units::THEIRS };
+        if units && !units::known(needed) {
+            bail!("systemd knows no {needed}, and nothing is changed; install the package that has it");
+        }
+        Ok(Change { way, conf, places, settings, server, running, names, units })
+    }
+
+    /// The steps, in words.
+    pub(super) fn words(&self) -> Vec<String> {
+        let (old, new) = match self.way {
+            Way::Over => ("fail2ban", "stockade"),
+            Way::Back => ("stockade", "fail2ban"),
+        };
+        let mut words = Vec::new();
+        if self.running {
+            words.push(format!("hold all bans of {old} in a table of their own (inet stockade-bridge)"));
+            words.push(match (self.units, self.way) {
+                (true, Way::Over) => format!("systemctl disable --now {}", units::THEIRS),
+                (true, Way::Back) => format!("systemctl disable --now {}", units::OURS),
+                (false, _) => format!("stop {old}, which answers at {}", self.server.socket().display()),
+            });
+        } else {
+            words.push(format!("{old} does not run: nothing to stop"));
+        }
+        for name in &self.names {
+            words.push(match self.way {
+                Way::Over => format!("{} becomes a link to stockade; the file is kept beside it", name.path.display()),
+                Way::Back => format!("{} is fail2ban's own program again", name.path.display()),
+            });
+        }
+        words.push(match (self.units, self.way) {
+            (true, Way::Over) => format!("systemctl enable --now {}", units::OURS),
+            (true, Way::Back) => format!("systemctl enable --now {}", units::THEIRS),
+            (false, _) => format!("start {new} with {}", self.conf.display()),
+        });
+        let database =
+            self.places.database.as_ref().map_or("no database".to_owned(), |path| path.display().to_string());
+        words.push(format!("{new} goes on with {database}: bans, their counts, and places in the logs"));
+        words.push(format!("wait until {new} has every ban, hand over what is missing, and remove the table"));
+        words
+    }
+
+    /// Does it. If the new guard does not come, the old one is started again.
+    pub(super) fn carry_out(&self, told: &dyn Fn(&str)) -> Result<Done> {
+        let begin = Instant::now();
+        let (bridge, bans) = self.stop_old(told)?;
+        if let Err(why) = self.start_new(told) {
+            told("the new guard did not start; the old one is started again");
+            return match self.undo() {
+                Ok(()) => Err(why.context("everything is as it was before")),
+                Err(worse) => {
+                    // Whoever is banned stays out until the table's own end.
+                    std::mem::forget(bridge);
+                    Err(why
+                        .context(format!("and the old guard does not come back either ({worse:#}); start it by hand")))
+                }
+            };
+        }
+        told(&format!("waiting until it has all {} bans", bans.len()));
+        let (handed_over, missing) = match self.way {
+            Way::Over => self.hand_over(&bans)?,
+            Way::Back => (0, self.wait_for_bans(&bans, told)?),
+        };
+        if let Some(bridge) = bridge {
+            bridge.remove()?;
+        }
+        let kept = bans.len().saturating_sub(missing.len());
+        Ok(Done { bans: kept, handed_over, missing, seconds: begin.elapsed().as_secs_f64() })
+    }
+
+    /// Holds the bans, and stops who runs; everybody who was banned then.
+    fn stop_old(&self, told: &dyn Fn(&str)) -> Result<(Option<Bridge>, BTreeSet<Listed>)> {
+        if !self.running {
+            return Ok((None, BTreeSet::new()));
+        }
+        let bans = self.standing()?;
+        told(&format!("{} bans are held in a table of their own", bans.len()));
+        let mut bridge = Bridge::put(&self.settings, &bans)?;
+        if !bridge.holds() {
+            told("this kernel has no nftables and no ipset: until the new guard has them, bans are not in force");
+        }
+        // From here on it decides nothing more: lines that it has not read are read by the next one.
+        if self.way == Way::Over {
+            self.server.idle(true)?;
+        }
+        let bans = self.standing()?;
+        bridge.hold(&bans)?;
+        told("the old guard is told to stop");
+        let waiting = || told("it is still taking its bans out of the firewall");
+        let stopped = match (self.units, self.way) {
+            (true, Way::Over) => units::off(units::THEIRS).and_then(|()| self.server.end(END_MAX, &waiting)),
+            (false, Way::Over) => self.server.end(END_MAX, &waiting),
+            (_, Way::Back) => self.stop_ours(&waiting),
+        };
+        if let Err(why) = stopped {
+            if self.way == Way::Over {
+                drop(self.server.idle(false));
+            }
+            return Err(why);
+        }
+        // Whom it has banned since, the database knows.
+        let bans = together(bans, self.stored()?);
+        bridge.hold(&bans)?;
+        Ok((Some(bridge), bans))
+    }
+
+    /// Stops ours, and what it has put into the firewall goes: the original makes its own anew.
+    fn stop_ours(&self, waiting: &dyn Fn()) -> Result<()> {
+        Client::at(&self.places.socket)?.ask("stop", &json!({ "lift": true }))?;
+        if self.units {
+            units::off(units::OURS)?;
+        }
+        self.server.end(END_MAX, waiting)
+    }
+
+    fn start_new(&self, told: &dyn Fn(&str)) -> Result<()> {
+        for name in &self.names {
+            match self.way {
+                Way::Over => name.take()?,
+                Way::Back => name.give_back()?,
+            }
+        }
+        told("the new guard is started");
+        match (self.units, self.way) {
+            (true, Way::Over) => units::on(units::OURS)?,
+            (true, Way::Back) => units::on(units::THEIRS)?,
+            (false, Way::Over) => units::start_stockade(&self.conf)?,
+            (false, Way::Back) => units::start_original(&self.conf)?,
+        }
+        let begin = Instant::now();
+        while !self.server.answers() {
+            if begin.elapsed() > START_MAX {
+                bail!(
+                    "the new guard does not answer at {} within {} s",
+                    self.server.socket().display(),
+                    START_MAX.as_secs()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Puts everything back and starts the old guard again.
+    fn undo(&self) -> Result<()> {
+        drop(self.server.end(END_MAX, &|| {}));
+        for name in &self.names {
+            match self.way {
+                Way::Over => name.give_back()?,
+                Way::Back => name.take()?,
+            }
+        }
+        match (self.units, self.way) {
+            (true, Way::Over) => units::off(units::OURS).and_then(|()| units::on(units::THEIRS)),
+            (true, Way::Back) => units::off(units::THEIRS).and_then(|()| units::on(units::OURS)),
+            (false, Way::Over) => units::start_original(&self.conf),
+            (false, Way::Back) => units::start_stockade(&self.conf),
+        }
+    }
+
+    /// Everybody whom the running guard has banned.
+    fn standing(&self) -> Result<BTreeSet<Listed>> {
+        match self.way {
+            Way::Over => self.server.bans(),
+            Way::Back => self.ours(),
+        }
+    }
+
+    /// Bans in the database that stand, of jails that run.
+    fn stored(&self) -> Result<BTreeSet<Listed>> {
+        let mut all = BTreeSet::new();
+        let Some(path) = self.places.database.as_ref().filter(|path| path.exists()) else { return Ok(all) };
+        let now = crate::daemon::now();
+        let runs = |jail: &JailName| self.settings.jails.iter().any(|known| known.jail() == *jail);
+        stockade_store::import(path, |ban| {
+            // Of one without a time nobody knows how long it lasts: the guards' own lists have it if it stands.
+            if ban.bantime.is_some() && ban.stands(now) && runs(&ban.jail) {
+                let secs = ban.bantime.map_or(0, |time| time.secs());
+                all.insert(Listed { jail: ban.jail, id: ban.id, time: Some((ban.time.secs(), secs)) });
+            }
+        })?;
+        Ok(all)
+    }
+
+    /// Everybody whom stockade has banned.
+    fn ours(&self) -> Result<BTreeSet<Listed>> {
+        let answer = Client::at(&self.places.socket)?.ask("banned", &json!({}))?;
+        let bans = list(&answer, "bans").iter().map(|ban| Listed {
+            jail: JailName::new(text(ban, "jail")),
+            id: FailureId::parse(text(ban, "id")),
+            time: None,
+        });
+        Ok(bans.collect())
+    }
+
+    /// What the database did not have, ours gets; how many, and whom it has not taken.
+    fn hand_over(&self, bans: &BTreeSet<Listed>) -> Result<(usize, Vec<String>)> {
+        let now = crate::daemon::now().secs();
+        let lacking = |there: &BTreeSet<Listed>| -> Vec<Listed> {
+            let there: BTreeSet<_> = there.iter().map(|ban| (&ban.jail, &ban.id)).collect();
+            let over =
+                |ban: &Listed| ban.time.is_some_and(|(begin, secs)| secs >= 0 && begin.saturating_add(secs) <= now);
+            bans.iter().filter(|ban| !there.contains(&(&ban.jail, &ban.id)) && !over(ban)).cloned().collect()
+        };
+        let first = lacking(&self.ours()?);
+        let row = |ban: &Listed| {
+            let (begin, secs) = ban.time.unwrap_or((now, 600));
+            json!({ "jail": ban.jail.as_str(), "id": ban.id.to_string(), "time": begin, "bantime": secs })
+        };
+        for part in first.chunks(AT_ONCE) {
+            let rows: Vec<Value> = part.iter().map(row).collect();
+            Client::at(&self.places.socket)?.ask("import", &json!({ "bans": rows }))?;
+        }
+        let missing = if first.is_empty() { first.clone() } else { lacking(&self.ours()?) };
+        Ok((first.len().saturating_sub(missing.len()), missing.iter().map(in_words).collect()))
+    }
+
+    /// Waits until the original has made all bans anew.
+    fn wait_for_bans(&self, bans: &BTreeSet<Listed>, told: &dyn Fn(&str)) -> Result<Vec<String>> {
+        let begin = Instant::now();
+        let (mut last, mut since, mut shown) = (usize::MAX, begin, begin);
+        loop {
+            let there = self.server.bans()?;
+            let have: BTreeMap<_, _> = there.iter().map(|ban| ((&ban.jail, &ban.id), ())).collect();
+            let missing: Vec<&Listed> = bans.iter().filter(|ban| !have.contains_key(&(&ban.jail, &ban.id))).collect();
+            if missing.len() != last {
+                (last, since) = (missing.len(), Instant::now());
+            }
+            // Bans that ended meanwhile never come; fail2ban makes some each second while it is at it.
+            let still = since.elapsed() > Duration::from_secs(30);
+            if missing.is_empty() || still || begin.elapsed() > BANS_BACK_MAX {
+                std::thread::sleep(LAST_BAN);
+                return Ok(missing.into_iter().map(in_words).collect());
+            }
+            if shown.elapsed() > Duration::from_secs(10) {
+                shown = Instant::now();
+                told(&format!("{} bans to go", missing.len()));
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+}
+
+/// Each (jail, id) once.
+fn together(bans: BTreeSet<Listed>, more: BTreeSet<Listed>) -> BTreeSet<Listed> {
+    let known: BTreeSet<_> = bans.iter().map(|ban| (ban.jail.clone(), ban.id.clone())).collect();
+    let new = more.into_iter().filter(|ban| !known.contains(&(ban.jail.clone(), ban.id.clone())));
+    let new: Vec<Listed> = new.collect();
+    bans.into_iter().chain(new).collect()
+}
+
+fn in_words(ban: &Listed) -> String {
+    format!("{} in jail {}", ban.id, ban.jail)
+}
