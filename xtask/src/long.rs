@@ -62,6 +62,13 @@ const CHECKS: &[Long] = &[
         "25",
     ),
     of_a_crate(
+        "random-filters",
+        "4,000 random filters over random bytes in all encodings: no panic, and scanned blocks give what lines give",
+        60,
+        ["stockade-core", "random_filters", ""],
+        "20",
+    ),
+    of_a_crate(
         "scan",
         "12,000 logs through scan and the original's classes: failures and bans",
         60,

@@ -8,10 +8,12 @@
 //! #= 192.0.2.1 2026-11-22T10:00:00Z carol     ... or this address, time and user (* is any or none)
 //! ```
 //!
-//! What a service does with text of clients: `any` writes it as it is, `word`
+//! What a service does with text of clients: `any` writes it as it is, but a line
+//! break as `#012`; `raw` line breaks, too; `tabbed` a tab behind each; `word`
 //! takes no blanks, `cut` ends it at a colon, `quoted` puts a backslash before quotes and backslashes,
-//! `hex` writes them as `\x22`, `uri` as `%22`. With a `?` behind it another text
-//! may make the line harmless; without, the failure must stay.
+//! `hex` writes them as `\x22`, `uri` as `%22`, `csv` doubles quotes, `json` is JSON.
+//! With a `?` behind it another text may make the line harmless; without, the failure
+//! must stay. With `:63` behind that it takes 63 bytes at most.
 
 use jiff::Timestamp;
 
@@ -29,11 +31,15 @@ pub(crate) struct Expected {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writing {
     Any,
+    Raw,
+    Tabbed,
     Word,
     Cut,
     Quoted,
     Hex,
     Uri,
+    Csv,
+    Json,
 }
 
 /// A piece of a line that clients choose.
@@ -42,6 +48,8 @@ pub(crate) struct Field {
     pub(crate) writing: Writing,
     /// Another text may make the line harmless.
     pub(crate) decides: bool,
+    /// What the service takes of it.
+    pub(crate) bytes_max: usize,
     pub(crate) text: String,
 }
 
@@ -112,20 +120,28 @@ fn expected(note: &str) -> Option<Option<Expected>> {
 
 fn field(note: &str) -> Option<Field> {
     let (writing, text) = note.split_once(' ')?;
+    let (writing, bytes_max) = match writing.split_once(':') {
+        Some((writing, most)) => (writing, most.parse().ok()?),
+        None => (writing, usize::MAX),
+    };
     let (writing, decides) = match writing.strip_suffix('?') {
         Some(writing) => (writing, true),
         None => (writing, false),
     };
     let writing = match writing {
         "any" => Writing::Any,
+        "raw" => Writing::Raw,
+        "tabbed" => Writing::Tabbed,
         "word" => Writing::Word,
         "cut" => Writing::Cut,
         "quoted" => Writing::Quoted,
         "hex" => Writing::Hex,
         "uri" => Writing::Uri,
+        "csv" => Writing::Csv,
+        "json" => Writing::Json,
         _ => return None,
     };
-    Some(Field { writing, decides, text: text.to_owned() })
+    Some(Field { writing, decides, bytes_max, text: text.to_owned() })
 }
 
 /// What the journal has of a line of syslog: everything but the date.
