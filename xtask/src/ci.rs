@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::{arrows, steps, testing, tidy, tools};
+use crate::{arrows, bench, steps, testing, tidy, tools};
 
 /// The whole budget.
 const LIMIT: Duration = Duration::from_secs(25 * 60);
@@ -26,7 +26,7 @@ pub(crate) fn run() -> Result<bool> {
     steps::step("lints", &mut steps::cargo(&lints), left())?;
     let mut docs = steps::cargo(&["doc", "--quiet", "--workspace", "--no-deps"]);
     steps::step("docs", docs.env("RUSTDOCFLAGS", "--deny warnings"), left())?;
-    let good = testing::run(&[])?;
+    let good = testing::run(&[])? & bench::counts()?;
     if start.elapsed() > LIMIT {
         bail!("the checks took {} s, more than their budget of {} s", start.elapsed().as_secs(), LIMIT.as_secs());
     }

@@ -8,6 +8,7 @@ mod dist;
 mod docs;
 mod known;
 mod long;
+mod pictures;
 mod roots;
 mod steps;
 mod testing;
@@ -27,6 +28,7 @@ cargo xtask tidy                   rules about the tree that no compiler checks,
 cargo xtask dist [PROGRAM]         the packages (.deb, .rpm) and the portable archive, under target/dist,
                                    with a program that was built already, or with one that is built now
 cargo xtask docs                   writes the generated pages and manual pages anew
+cargo xtask pictures [PROGRAM]     draws what the program shows in a terminal anew, into docs/pictures (needs tmux)
 cargo xtask bench [LINES]          how fast: instructions against the accepted ones, then every rival beside us
 cargo xtask roots                  builds the Debian roots that tests use, if they are missing
 cargo xtask long [NAME]            a long check; without a name: which there are
@@ -60,6 +62,8 @@ fn run() -> Result<bool> {
         ["dist"] => dist::run(None),
         ["dist", program] => dist::run(Some(program)),
         ["docs"] => docs::run(),
+        ["pictures"] => pictures::run(None),
+        ["pictures", program] => pictures::run(Some(program)),
         ["bench"] => bench::run("200000"),
         ["bench", lines] => bench::run(lines),
         ["roots"] => {

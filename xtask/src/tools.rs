@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use crate::steps;
 
 /// Program and Debian package.
-const TOOLS: [(&str, &str); 11] = [
+const TOOLS: [(&str, &str); 12] = [
     ("apt-get", "apt"),
     ("git", "git"),
     ("ip", "iproute2"),
@@ -19,6 +19,7 @@ const TOOLS: [(&str, &str); 11] = [
     ("python3", "python3"),
     ("setpriv", "util-linux"),
     ("strace", "strace"),
+    ("valgrind", "valgrind"),
 ];
 
 /// Makes sure that every tool is there; installs what is missing, and starts no service.

@@ -90,13 +90,10 @@ fn the_recipes_are_named_with_file_and_line() {
 #[test]
 fn the_originals_actions_have_no_such_mistakes() {
     let mut seen = 0;
-    for variable in ["STOCKADE_F2B_ROOT_110", "STOCKADE_F2B_ROOT_102"] {
-        let Some(root) = std::env::var_os(variable) else {
-            println!("SKIPPED the_originals_actions_have_no_such_mistakes: {variable} is not set");
-            continue;
-        };
-        let stock = Path::new(&root).join("etc/fail2ban/action.d");
-        let tree = folder(variable);
+    for original in stockade_original::both("the_originals_actions_have_no_such_mistakes") {
+        let version = original.version;
+        let stock = original.tree().join("action.d");
+        let tree = folder(version);
         let mut names: Vec<String> = Vec::new();
         for entry in fs::read_dir(&stock).unwrap() {
             let path = entry.unwrap().path();
@@ -109,7 +106,7 @@ fn the_originals_actions_have_no_such_mistakes() {
         let found = findings(&tree);
         let found: Vec<String> =
             found.iter().filter(|d| words.iter().any(|w| d.message.contains(w))).map(ToString::to_string).collect();
-        assert_eq!(found, Vec::<String>::new(), "{variable}");
+        assert_eq!(found, Vec::<String>::new(), "{version}");
         seen += names.len();
         fs::remove_dir_all(tree).unwrap();
     }

@@ -102,6 +102,8 @@ impl<R: Read> StreamReader<R> {
             let wanted = self.bounds.block.saturating_sub(self.buf.len()).max(self.bounds.block / 4).max(1);
             let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
             let path = || (&*self.name).into();
+            // All at once: a buffer that grows is copied each time.
+            self.buf.reserve(usize::try_from(wanted).unwrap_or(0));
             match self.input.by_ref().take(wanted).read_to_end(&mut self.buf) {
                 Ok(0) => self.ended = true,
                 Ok(_) => {}

@@ -51,6 +51,16 @@ fn a_near_miss_says_where_it_stopped() {
 }
 
 #[test]
+fn lines_that_miss_in_the_same_way_are_told_of_once() {
+    let others =
+        ["2026-11-22 14:44:12 app: login of mallory from 192.0.2.7 Failed", "2026-11-22 14:44:13 app: basket 7"];
+    let all: Vec<Value> = rows(&[PATTERN, NEAR, others[1], others[0], "2026-11-22 14:44:14 app: basket 12"]);
+    let missed: Vec<_> = all.iter().filter(|row| row.get("missed").is_some()).collect();
+    let told = |row: &Value| (row["missed"].clone(), row["alike"].clone());
+    assert_eq!(missed.iter().map(|row| told(row)).collect::<Vec<_>>(), [(json!(1), json!(2)), (json!(2), json!(2))]);
+}
+
+#[test]
 fn risky_patterns_are_told_of() {
     let lints = |pattern: &str, line: &str| -> Vec<String> {
         let all = rows(&[pattern, line]);

@@ -107,6 +107,45 @@ fn check_words(desk: &Desk, command: &str) {
     }
 }
 
+/// Every command of ours that a page names, in code blocks or in backticks: its words exist.
+fn check_all_words(page: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(page);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let desk = Desk::new(&page.replace('/', "-"));
+    let code = |line: &str| line.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let blocks = blocks(&text).into_iter().flat_map(|block| block.lines);
+    let lines = text.lines().filter(|line| !line.starts_with("```")).flat_map(code).chain(blocks);
+    let mut commands = 0;
+    for line in lines {
+        let line = line.trim_start_matches(['#', '$', ' ']).replace("sudo ", "");
+        let mut words = line.split_whitespace();
+        let ours = words.next() == Some("stockade");
+        let Some(subcommand) = words.next().filter(|word| ours && word.chars().all(|c| c.is_ascii_lowercase())) else {
+            continue;
+        };
+        let command: Vec<&str> =
+            line.split(['[', '|', '>', '<', ',', ';']).next().unwrap().split_whitespace().collect();
+        if help_lacks(&desk, subcommand) {
+            panic!("{page}: `{line}`: there is no such command");
+        }
+        check_words(&desk, &command.join(" "));
+        commands += 1;
+    }
+    println!("{page}: {commands} commands");
+    assert!(commands > 0, "{page} names no command of ours");
+}
+
+fn help_lacks(desk: &Desk, subcommand: &str) -> bool {
+    !desk.run(&format!("stockade {subcommand} --help")).contains(&format!("Usage: stockade {subcommand}"))
+}
+
+#[test]
+fn commands_on_all_pages_exist() {
+    for page in ["README.md", "docs/moving.md", "docs/operating.md", "docs/comparison.md"] {
+        check_all_words(page);
+    }
+}
+
 fn check(name: &str) {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/guides/{name}.md"));
     let text = std::fs::read_to_string(&page).unwrap();

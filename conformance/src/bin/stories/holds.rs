@@ -32,6 +32,7 @@ pub(crate) fn stories() -> Vec<Story> {
         Story::new("holds: control: without a guard the witness counts every packet", control),
         Story::new("theirs: holds: a restart of the original leaks", theirs),
     ];
+    stories.push(Story::new("holds: restart by fail2ban's client, in fail2ban's tree", by_fail2bans_client));
     let events: [(&str, Event); 8] = [
         ("restart", |_, _, guard| guard.client(&["restart"])?.good("restart").map(drop)),
         ("reload", |_, _, guard| guard.client(&["reload"])?.good("reload").map(drop)),
@@ -234,6 +235,43 @@ fn empty(machine: &Machine) -> Result<()> {
     machine.sh("nft flush ruleset")?;
     let left = machine.sh("nft list tables")?;
     ensure!(!left.contains("stockade"), "the table of a dead guard survives: {left}");
+    Ok(())
+}
+
+/// The program under fail2ban's names on the tree of Debian's package, its bans made by the stock action.
+fn by_fail2bans_client(stage: &mut Stage<'_>) -> Result<()> {
+    let Scene { machine, street, .. } = &Scene::set(stage, Setting { root: Root::Trixie, ..Setting::PLAIN })?;
+    for name in ["fail2ban-client", "fail2ban-server"] {
+        machine.sh(&format!("ln -sf /run/stage/stockade /usr/bin/{name}"))?;
+    }
+    machine.write("/etc/fail2ban/jail.local", &format!("[DEFAULT]\n{BANTIME}\nignoreip =\nignoreself = false\n"))?;
+    machine.sh("fail2ban-client start")?;
+    let mut ban = String::from("fail2ban-client set sshd banip");
+    for address in Stream::addresses(ADDRESSES) {
+        ban.push_str(&format!(" {address}"));
+    }
+    machine.sh(&ban)?;
+    let stream = street.stream(ADDRESSES, RATE)?;
+    let delivered = |before: Counts| -> Result<u64> {
+        settled(street)?;
+        // The stock action rejects, which the witness takes for answers: only what is delivered counts here.
+        Ok(street.counts()?.since(before).delivered)
+    };
+    eventually("all bans to be in the kernel", || Ok(delivered(street.counts()?)? == 0))?;
+    let before = street.counts()?;
+    let start = Instant::now();
+    for _ in 0..3 * scale() {
+        machine.sh("fail2ban-client restart")?;
+    }
+    let (took, through) = (start.elapsed(), delivered(before)?);
+    let sent = street.counts()?.since(before).sent;
+    stage.figure(format!("{sent} packets from {ADDRESSES} banned addresses in {took:.1?}: {through} came through"));
+    ensure!(through == 0, "{through} packets came through while fail2ban's client restarted the guard");
+    machine.sh("fail2ban-client stop")?;
+    let after = delivered(street.counts()?)?;
+    drop(stream);
+    ensure!(after > 0, "a stop lifts no ban: {after} packets came through");
+    stage.figure(format!("{after} came through after its stop"));
     Ok(())
 }
 

@@ -16,6 +16,7 @@ mod runner;
 mod scene;
 mod speed;
 mod takeover;
+mod walls;
 mod way_out;
 
 use std::{env, path::PathBuf, process::ExitCode};
@@ -35,6 +36,7 @@ fn main() -> Result<ExitCode> {
     stories.extend(doctor::stories());
     stories.extend(packages::stories());
     stories.extend(takeover::stories());
+    stories.extend(walls::stories());
     stories.extend(speed::stories());
     if words.iter().any(|word| word == "--list") {
         runner::list(&stories);

@@ -96,6 +96,9 @@ impl Judge {
     }
 
     pub(super) fn restore(&mut self, rows: Vec<StoredBan>, out: &mut Outputs) {
+        if rows.is_empty() {
+            self.jails.iter_mut().for_each(|jail| jail.bans.pack());
+        }
         for row in rows {
             match self.position(&row.jail) {
                 Some(at) => self.restore_row(at, row, out),

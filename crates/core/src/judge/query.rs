@@ -180,6 +180,13 @@ impl Judge {
         bans
     }
 
+    /// At most `most` living bans of a jail, as [`Judge::ban_lines`] gives them, with all that is known of each.
+    pub fn bans_page(&self, jail: &JailName, from: u32, most: usize) -> (Vec<BanView>, Option<u32>) {
+        let Some(jail) = self.jail(jail) else { return (Vec::new(), None) };
+        let (page, next) = jail.bans.page(from, most);
+        (page.map(|(id, ban)| self.view(jail, id, ban)).collect(), next)
+    }
+
     /// At most `most` living bans of a jail in no order, from place `from` on
     /// (begin with 0), and the place to go on from; `None` when all were seen.
     /// What is banned or unbanned between two pages may be in none or in two.

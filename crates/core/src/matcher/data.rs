@@ -307,12 +307,35 @@ impl Kept {
     }
 }
 
+/// Different texts, sorted.
+#[derive(Clone, Debug, Default)]
+struct Users {
+    text: String,
+    list: Vec<Extent>,
+}
+
+impl Users {
+    fn add(&mut self, user: &str) {
+        let text = &self.text;
+        let of = |(from, to): &Extent| text.get(*from as usize..*to as usize).unwrap_or("");
+        let Err(at) = self.list.binary_search_by(|known| of(known).cmp(user)) else { return };
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        let from = place(self.text.len());
+        self.text.push_str(user);
+        self.list.insert(at, (from, place(self.text.len())));
+    }
+
+    fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.list.iter().map(|(from, to)| self.text.get(*from as usize..*to as usize).unwrap_or(""))
+    }
+}
+
 /// What is remembered of the lines of a session.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Data {
     groups: Kept,
-    /// All users seen in the session, sorted.
-    pub(super) users: Vec<Box<str>>,
+    /// All users seen in the session.
+    users: Users,
     /// Lines that make up the failure, oldest first.
     pub(super) matches: Vec<Box<str>>,
     /// Lines that are no failure yet, but will belong to the next one.
@@ -327,6 +350,16 @@ impl Data {
     /// All groups that are set, sorted by name.
     pub(super) fn groups(&self) -> impl Iterator<Item = (&Name, Part<'_>)> {
         self.groups.iter()
+    }
+
+    /// All users seen, sorted.
+    pub(super) fn users(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.users.iter()
+    }
+
+    /// How many users were seen.
+    pub(super) fn users_seen(&self) -> usize {
+        self.users.list.len()
     }
 
     /// Sets a group.
@@ -354,23 +387,22 @@ impl Data {
     /// Notes the user of this hit.
     pub(super) fn add_user(&mut self, user: Option<&Part<'_>>) {
         if let Some(user) = user.filter(|user| user.is_true())
-            && self.users.len() < USERS_MAX
+            && self.users.list.len() < USERS_MAX
         {
-            let user = user.shown();
-            if let Err(at) = self.users.binary_search_by(|known| (**known).cmp(&*user)) {
-                self.users.insert(at, user.into());
-            }
+            self.users.add(&user.shown());
         }
     }
 
     /// Forgets everything but its room in memory; false if that is not worth keeping.
     pub(super) fn clear(&mut self) -> bool {
         self.groups.clear();
-        self.users.clear();
+        self.users.text.clear();
+        self.users.list.clear();
         self.matches.clear();
         self.nofail_matches.clear();
         (self.pending, self.ip) = (false, None);
-        self.groups.text.capacity() <= 4 * GONE_BYTES_MAX && self.users.capacity() + self.matches.capacity() < 64
+        let texts = self.groups.text.capacity() + self.users.text.capacity();
+        texts <= 4 * GONE_BYTES_MAX && self.users.list.capacity() + self.matches.capacity() < 64
     }
 }
 
@@ -384,10 +416,10 @@ impl Known for Data {
     }
 
     fn pack(&mut self, to: &mut Packer, ids: bool) -> Groups {
-        let mut users = (!self.users.is_empty()).then_some(&self.users);
+        let mut users = (!self.users.list.is_empty()).then_some(&self.users);
         let mut list = |to: &mut Packer| {
             if let Some(users) = users.take() {
-                to.list(Name::USERS, users.iter().map(|user| &**user));
+                to.list(Name::USERS, users.iter());
             }
         };
         for (name, value) in self.groups.iter().filter(|(name, _)| ids || !name.is_id()) {

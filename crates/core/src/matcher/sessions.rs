@@ -148,7 +148,7 @@ impl Sessions {
             }
         };
         // The users of a session count only where there is one.
-        if std::mem::take(&mut data.pending) || data.users.len() > 1 {
+        if std::mem::take(&mut data.pending) || data.users_seen() > 1 {
             data.take(&Name::NOFAIL);
             data.take(&Name::MLFGAINED);
             (gained, nofail) = (false, false);

@@ -118,7 +118,8 @@ impl Matcher {
         let filter = Arc::clone(&self.filter);
         self.terse = true;
         let Some(candidates) = self.candidates(&filter, block, scan) else { return self.block(scan.now(), block) };
-        let mut walk = Walk::new(&filter, scan.now(), block, LineMode::DAEMON, Found::Failures(Vec::new()));
+        let room = Vec::with_capacity(candidates.len() / 2);
+        let mut walk = Walk::new(&filter, scan.now(), block, LineMode::DAEMON, Found::Failures(room));
         self.walk(&mut walk, scan, candidates);
         let mut batch = self.empty_batch(block);
         batch.lines = walk.lines;

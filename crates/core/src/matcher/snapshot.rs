@@ -182,7 +182,7 @@ impl Writer {
         self.option(time, |w, t| w.0.extend_from_slice(&t.micros().to_le_bytes()));
     }
 
-    fn texts<'a>(&mut self, texts: impl ExactSizeIterator<Item = &'a Box<str>>) {
+    fn texts<'a>(&mut self, texts: impl ExactSizeIterator<Item = &'a str>) {
         self.count(texts.len());
         for text in texts {
             self.text(text);
@@ -207,9 +207,9 @@ impl Writer {
                 }
             }
         }
-        self.texts(data.users.iter());
-        self.texts(data.matches.iter());
-        self.texts(data.nofail_matches.iter());
+        self.texts(data.users());
+        self.texts(data.matches.iter().map(|text| &**text));
+        self.texts(data.nofail_matches.iter().map(|text| &**text));
         self.flag(data.pending);
         self.option(data.ip.as_ref(), |w, ip| w.text(&ip.to_string()));
     }
@@ -306,9 +306,9 @@ impl Reader<'_> {
                 _ => return None,
             }
         }
-        data.users = self.texts()?;
-        data.users.sort_unstable();
-        data.users.dedup();
+        for user in self.texts()? {
+            data.add_user(Some(&Part::Text(&user)));
+        }
         data.matches = self.texts()?;
         data.nofail_matches = self.texts()?;
         data.pending = self.flag()?;

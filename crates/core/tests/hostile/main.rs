@@ -1,13 +1,14 @@
 //! Hostile lines of 8 KiB with every pattern of an installed fail2ban's stock filters: what each takes.
 //!
 //! The lines: those of GHSA-33wh-ccjc-p397, near misses of every date, and sample lines with each of
-//! their words repeated until the line is full. Where that fail2ban lies unpacked is said by
-//! `STOCKADE_F2B_ROOT_110`. Times are judged in release builds only; `STOCKADE_LONG=1` takes every
-//! sample line instead of some.
+//! their words repeated until the line is full. Where both versions lie unpacked is said by
+//! `STOCKADE_F2B_ROOT_110` and `STOCKADE_F2B_ROOT_102`. Times are judged in release builds only, steps in
+//! all; `STOCKADE_LONG=1` takes every sample line instead of some.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "a test: it reads logs, measures, and prints the worst"
 )]
 
@@ -25,11 +26,13 @@ use stockade_core::matcher::{Calendar, Filter, FilterSpec, LineMode, Matcher};
 use stockade_core::{JailName, Timestamp};
 use stockade_original::Installed;
 use stockade_original::samples::Options;
-use stockade_pattern::{Flags, Regex, Scratch, Slots};
+use stockade_pattern::{Flags, Outcome, Regex, Scratch, Slots};
 
 const BYTES: usize = 8 << 10;
 /// The bar: one pattern (or the search for a date) on one line of 8 KiB.
 const BAR: Duration = Duration::from_millis(1);
+/// The most steps that a search may take, for each byte of the line.
+const STEPS_PER_BYTE: usize = 10;
 /// Searches are timed this often; the fastest counts, as others run beside us.
 const TIMES: usize = if cfg!(debug_assertions) { 1 } else { 5 };
 /// Sample lines of one filter that are stretched, in the short form.
@@ -154,13 +157,19 @@ fn samples(installed: &Installed, name: &str, all: bool) -> Vec<String> {
 
 #[test]
 fn every_stock_pattern_is_bounded() {
-    let Some(installed) = stockade_original::newest("every_stock_pattern_is_bounded") else { return };
+    for installed in stockade_original::both("every_stock_pattern_is_bounded") {
+        check(&installed);
+    }
+}
+
+/// Searches hostile lines for each stock pattern of one version.
+fn check(installed: &Installed) {
     let all = std::env::var_os("STOCKADE_LONG").is_some();
     let calendar = Calendar::new(TimeZone::UTC, 2026);
-    let mut reader = Reader::start(&installed);
+    let mut reader = Reader::start(installed);
     let mut worst: BTreeMap<String, Worst> = BTreeMap::new();
     let (mut scratch, mut slots) = (Scratch::new(), Slots::new());
-    let mut searches = 0_u64;
+    let (mut searches, mut given_up, mut most) = (0_u64, 0_u64, 0);
     let mut names: Vec<String> = std::fs::read_dir(installed.tree().join("filter.d"))
         .unwrap()
         .filter_map(|e| e.unwrap().file_name().into_string().ok()?.strip_suffix(".conf").map(str::to_owned))
@@ -174,7 +183,7 @@ fn every_stock_pattern_is_bounded() {
         let spec = reader.spec(&name, &options);
         let Ok(filter) = Filter::compile(&spec, &calendar) else { continue };
         let mut lines: Vec<String> =
-            samples(&installed, &name, all).iter().flat_map(|sample| stretched(sample)).collect();
+            samples(installed, &name, all).iter().flat_map(|sample| stretched(sample)).collect();
         // The advisory's: names of 64 words, and of 22 colons.
         lines.extend([filled("", "A ", ""), filled("", "a: ", ""), filled("", "x", ""), filled(" ", "192.0.2.1 ", "")]);
         let mut matcher =
@@ -189,6 +198,8 @@ fn every_stock_pattern_is_bounded() {
                 searches += 1;
                 let mut outcome = None;
                 let time = fastest(|| outcome = Some(regex.search(&mut scratch, &text, 0..text.len(), &mut slots)));
+                given_up += u64::from(outcome == Some(Outcome::Exhausted));
+                most = most.max(scratch.steps());
                 let entry = worst.entry(format!("{name} {what}")).or_default();
                 if time > entry.time {
                     *entry = Worst {
@@ -209,12 +220,19 @@ fn every_stock_pattern_is_bounded() {
     }
     let mut rows: Vec<(&String, &Worst)> = worst.iter().collect();
     rows.sort_by_key(|(_, w)| std::cmp::Reverse(w.time));
-    println!("{searches} searches of {} patterns on lines of {BYTES} bytes; the worst:", rows.len());
+    println!(
+        "{}: {searches} searches of {} patterns on lines of {BYTES} bytes, {given_up} given up (and told of), at most \
+         {most} steps; the worst:",
+        installed.version,
+        rows.len()
+    );
     for (what, w) in rows.iter().take(12) {
         println!("{:>8} us {:>8} steps  {what}: {} on {}", w.time.as_micros(), w.steps, w.pattern, w.line);
     }
     let over: Vec<_> = rows.iter().filter(|(_, w)| w.time > BAR).map(|(what, _)| what.as_str()).collect();
     println!("{} patterns above 1 ms", over.len());
+    assert!(usize::try_from(most).unwrap() <= STEPS_PER_BYTE * BYTES, "{most} steps");
+    assert!(rows.len() > 200, "only {} patterns", rows.len());
     assert!(cfg!(debug_assertions) || over.is_empty(), "{over:?}");
 }
 

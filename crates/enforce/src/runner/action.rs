@@ -81,7 +81,7 @@ impl CommandAction {
         let mut report = Report::default();
         let mut work = Work { action: self, hands, report: &mut report };
         let result = match verb {
-            Verb::Start => work.start(),
+            Verb::Start => work.start(values),
             Verb::Ban => work.ban("actionban", values),
             Verb::Reban => {
                 let again = work.action.spec.property("actionreban").is_some_and(|text| !text.is_empty());
@@ -233,13 +233,17 @@ impl Work<'_, '_> {
         self.execute(&script)
     }
 
-    fn start(&mut self) -> Result<(), Failure> {
+    /// `values` holds `again` if somebody asks for it by hand.
+    fn start(&mut self, values: &Values) -> Result<(), Failure> {
         if self.action.spec.starts_on_demand() {
             return Ok(());
         }
         let families = self.own_families();
         // What an earlier process of ours started stands.
-        if !families.is_empty() && families.iter().all(|family| self.action.flags(family) & STARTED != 0) {
+        if values.get("again").is_none()
+            && !families.is_empty()
+            && families.iter().all(|family| self.action.flags(family) & STARTED != 0)
+        {
             return Ok(());
         }
         self.start_families(&families)

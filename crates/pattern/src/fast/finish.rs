@@ -6,7 +6,7 @@ use super::Options;
 use super::emit::Emitted;
 use super::lower::Lowered;
 use super::memo::Places;
-use super::node::{FAIL, Node, Program};
+use super::node::{FAIL, Node, Program, Word};
 use crate::first::ByteSet;
 
 /// Most byte classes: one bit each in a mask.
@@ -58,7 +58,9 @@ pub(super) fn finish(mut emitted: Emitted, lowered: &Lowered, options: Options) 
         return None;
     }
     let places = Places::new(&emitted.nodes, emitted.memo);
+    let begins = if lowered.anchored { begins(&emitted.nodes, emitted.start) } else { None };
     Some(Program {
+        begins,
         nodes: emitted.nodes,
         class_of,
         tables,
@@ -75,6 +77,20 @@ pub(super) fn finish(mut emitted: Emitted, lowered: &Lowered, options: Options) 
         places,
         memo_from: options.memo_from,
     })
+}
+
+/// The literal that every way from a node goes through first.
+fn begins(nodes: &[Node], from: u32) -> Option<Word> {
+    let mut at = from;
+    // No more steps than stand before any literal worth the name.
+    for _ in 0..16 {
+        match nodes.get(at as usize)? {
+            Node::Start { next } | Node::Save { next, .. } => at = *next,
+            Node::Word { word, .. } => return Some(*word),
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// Bytes that no set tells apart share a class; with a sample byte of each class.

@@ -203,6 +203,8 @@ pub(crate) struct Program {
     pub(super) registers: usize,
     /// Only the start of the text can match.
     pub(super) anchored: bool,
+    /// What a match of an anchored program begins with, if that is known.
+    pub(super) begins: Option<Word>,
     /// Made for ASCII texts only.
     pub(super) ascii: bool,
     /// Classes of the bytes a match can begin with, and whether one can be at the end.

@@ -32,6 +32,9 @@ enum Stop {
 impl Program {
     /// Searches from every position of the window, in order.
     pub(crate) fn search(&self, scratch: &mut Scratch, text: Text<'_>) -> Outcome {
+        if self.begins.as_ref().is_some_and(|word| !is_word(text.bytes, text.start as usize, word)) {
+            return Outcome::NoMatch;
+        }
         let mut search =
             Search { program: self, bytes: text.bytes, text, scratch, line: (1, 0), depth: 0, remembers: false };
         search.scratch.slots.clear();

@@ -71,6 +71,27 @@ impl Client {
         self.request(&json!(["stockade", word, args]))
     }
 
+    /// Everybody who is banned, in one jail or in all, some at a time: a million is
+    /// never in one answer. `plain` gives addresses only.
+    pub(crate) fn banned(
+        &mut self,
+        jail: Option<&str>,
+        plain: bool,
+        mut page: impl FnMut(Vec<Value>) -> Result<()>,
+    ) -> Result<()> {
+        let mut from = Value::Null;
+        loop {
+            let mut answer = self.ask("banned", &json!({ "jail": jail, "plain": plain, "from": from }))?;
+            if let Some(Value::Array(bans)) = answer.get_mut("bans").map(Value::take) {
+                page(bans)?;
+            }
+            from = answer.get_mut("next").map(Value::take).unwrap_or_default();
+            if from.is_null() {
+                return Ok(());
+            }
+        }
+    }
+
     fn request(&mut self, request: &Value) -> Result<Value> {
         let mut line = request.to_string();
         line.push('\n');

@@ -237,7 +237,7 @@ fn machine(json: bool) -> Result<Exit> {
     }
     let mut daemon = Daemon::start(dir, &log)?;
     let mut client = daemon.wait()?;
-    tell("$ stockade run          # sshd's jail: 5 wrong passwords within 10 minutes ban for an hour\n".to_owned());
+    tell("$ stockade run       # sshd: 5 wrong passwords in 10 minutes ban for an hour\n".to_owned());
     let mut tried = 0;
     while tried < 5 {
         let answer = attacker.order(&format!("try {ATTACKER}"))?;

@@ -15,7 +15,7 @@ pub(crate) const STATUS_EXAMPLES: &str = "Examples:\n  \
 
 pub(crate) const BANNED_EXAMPLES: &str = "Examples:\n  \
     stockade banned                  every ban with its jail and end\n  \
-    stockade banned --jail sshd      of one jail\n  \
+    stockade banned sshd             of one jail\n  \
     stockade banned --plain          addresses only, one a line";
 
 /// Words of `status`.
@@ -31,7 +31,6 @@ pub(crate) struct StatusArgs {
 #[derive(Args)]
 pub(crate) struct BannedArgs {
     /// Only this jail
-    #[arg(long)]
     jail: Option<String>,
     /// Addresses only, one a line
     #[arg(long)]
@@ -133,6 +132,9 @@ fn show_jail(jail: &Value) {
         say("");
         ban_table(bans, false);
     }
+    if jail.get("bans_left_out") == Some(&Value::Bool(true)) {
+        say(format!("and more: stockade banned {}", text(jail, "name")));
+    }
 }
 
 fn show_lists(lists: &Value) {
@@ -165,21 +167,39 @@ fn show_withheld(status: &Value) {
 
 /// Lists bans.
 pub(crate) fn banned(args: &BannedArgs) -> Result<Exit> {
-    let answer = Client::connect(&args.common)?.ask("banned", &json!({ "jail": args.jail, "plain": args.plain }))?;
+    let mut client = Client::connect(&args.common)?;
+    let jail = args.jail.as_deref();
     if args.common.json {
-        say(answer.to_string());
+        let mut first = true;
+        client.banned(jail, args.plain, |page| {
+            for ban in page {
+                say(format!("{}{ban}", if first { "{\"bans\":[" } else { "," }));
+                first = false;
+            }
+            Ok(())
+        })?;
+        say(if first { "{\"bans\":[]}" } else { "]}" });
         return Ok(Exit::Done);
     }
-    let answer = harmless(answer);
-    let bans = list(&answer, "bans");
     if args.plain {
-        for ban in bans {
-            say(text(ban, "id"));
-        }
-    } else if bans.is_empty() {
+        client.banned(jail, true, |page| {
+            for ban in page.into_iter().map(harmless) {
+                say(text(&ban, "id"));
+            }
+            Ok(())
+        })?;
+        return Ok(Exit::Done);
+    }
+    let mut bans = Vec::new();
+    client.banned(jail, false, |page| {
+        bans.extend(page.into_iter().map(harmless));
+        Ok(())
+    })?;
+    bans.sort_by_key(|ban| (text(ban, "jail").to_owned(), number(ban, "time")));
+    if bans.is_empty() {
         say("nobody is banned");
     } else {
-        ban_table(bans, true);
+        ban_table(&bans, true);
     }
     Ok(Exit::Done)
 }

@@ -10,6 +10,35 @@ pub(crate) fn say(line: impl AsRef<str>) {
     }
 }
 
+/// Writes a sentence; on a terminal it is broken between words, and goes on `indent` columns from the left.
+pub(crate) fn say_folded(indent: usize, text: &str) {
+    say(match width() {
+        Some(columns) => folded(columns, indent, text),
+        None => text.to_owned(),
+    });
+}
+
+/// The text in lines of at most `columns`, broken at blanks; a word that is too long stands alone.
+fn folded(columns: usize, indent: usize, text: &str) -> String {
+    let mut out = String::new();
+    let mut column = 0_usize;
+    for (word, nth) in text.split(' ').zip(0..) {
+        // What only a terminal sees takes no room; our own texts have no other sequences than these.
+        let length = word.replace("\x1b[1m", "").replace("\x1b[33m", "").replace("\x1b[0m", "").chars().count();
+        if nth > 0 && column.saturating_add(length) >= columns && column > indent {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if nth > 0 {
+            out.push(' ');
+            column = column.saturating_add(1);
+        }
+        out.push_str(word);
+        column = column.saturating_add(length);
+    }
+    out
+}
+
 /// Writes a line to standard error.
 pub(crate) fn note(line: impl AsRef<str>) {
     drop(writeln!(std::io::stderr().lock(), "{}", line.as_ref()));
@@ -159,6 +188,14 @@ pub(crate) fn short_clock(epoch_secs: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sentences_are_broken_between_words() {
+        assert_eq!(folded(20, 4, "one two three four five six"), "one two three four\n    five six");
+        assert_eq!(folded(10, 2, "a-word-that-is-too-long b"), "a-word-that-is-too-long\n  b");
+        assert_eq!(folded(12, 0, "\x1b[1mbold\x1b[0m and on"), "\x1b[1mbold\x1b[0m and\non");
+        assert_eq!(folded(80, 4, ""), "");
+    }
 
     #[test]
     fn long_addresses_stand_above_their_row() {

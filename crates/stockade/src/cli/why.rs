@@ -13,6 +13,9 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  \
     stockade why 192.0.2.1 --json    the same for programs\n\n\
     Exit code 0 if the address is banned, 1 if it is not.";
 
+/// How many lines of an earlier ban are shown.
+const LINES_SHOWN: usize = 3;
+
 /// Words of `why`.
 #[derive(Args)]
 pub(crate) struct WhyArgs {
@@ -35,7 +38,7 @@ pub(crate) fn why(args: &WhyArgs) -> Result<Exit> {
 }
 
 fn show(answer: &Value) {
-    say(format!("{}: {}", term::bold(text(answer, "id")), text(answer, "summary")));
+    term::say_folded(4, &format!("{}: {}", term::bold(text(answer, "id")), text(answer, "summary")));
     for ban in list(answer, "bans") {
         say("");
         let as_part = match text(ban, "id") {
@@ -50,14 +53,12 @@ fn show(answer: &Value) {
             }
             None => say("  until     somebody lifts it"),
         }
-        say(format!("  because   {}", text(ban, "because")));
+        term::say_folded(12, &format!("  because   {}", text(ban, "because")));
         say(format!("  state     {}", text(ban, "state")));
         for action in list(ban, "actions") {
-            say(format!("  action    {}", action.as_str().unwrap_or_default()));
+            term::say_folded(12, &format!("  action    {}", action.as_str().unwrap_or_default()));
         }
-        for line in list(ban, "matches") {
-            say(format!("  line      {}", line.as_str().unwrap_or_default()));
-        }
+        show_lines("  line      ", list(ban, "matches"));
     }
     for one in list(answer, "withheld") {
         say(term::warn(&format!("\nwould be banned in {}, but {}", text(one, "jail"), text(one, "why"))));
@@ -71,15 +72,22 @@ fn show(answer: &Value) {
             term::duration(number(one, "findtime")),
             term::clock(number(one, "last"))
         ));
-        for line in list(one, "matches") {
-            say(format!("  line      {}", line.as_str().unwrap_or_default()));
-        }
+        show_lines("  line      ", list(one, "matches"));
     }
     for rule in list(answer, "allowed") {
         say(format!("\nallowed: {}", rule.as_str().unwrap_or_default()));
     }
     if let Some(kernel) = answer.get("kernel").and_then(Value::as_str) {
-        say(format!("\nkernel: {kernel}"));
+        say("");
+        term::say_folded(8, &format!("kernel: {kernel}"));
+    }
+    if let Some(logs) = answer.get("logs").filter(|logs| !logs.is_null()) {
+        show_logs(logs);
+    }
+    if list(answer, "bans").is_empty() {
+        for jail in list(answer, "off") {
+            say(term::warn(&format!("\njail {} is off: {}", text(jail, "jail"), text(jail, "why"))));
+        }
     }
     let history = list(answer, "history");
     if !history.is_empty() {
@@ -93,6 +101,48 @@ fn show(answer: &Value) {
                 text(row, "kind"),
                 text(row, "jail")
             ));
+            // Who was banned and is not any more: the evidence that the journal keeps.
+            if list(answer, "bans").is_empty() {
+                let lines = list(row, "matches");
+                let shown = lines.get(lines.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default();
+                show_lines("    line    ", shown);
+            }
         }
+    }
+}
+
+/// Lines of a log; the same one several times stands once.
+fn show_lines(head: &str, lines: &[Value]) {
+    for run in lines.chunk_by(|a, b| a == b) {
+        let line = run.first().and_then(Value::as_str).unwrap_or_default();
+        let times = if run.len() > 1 { format!(" ({} times)", run.len()) } else { String::new() };
+        term::say_folded(head.chars().count(), &format!("{head}{line}{times}"));
+    }
+}
+
+/// What the logs say of somebody who is not banned.
+fn show_logs(logs: &Value) {
+    let found = list(logs, "found");
+    for one in found {
+        let (lines, failures) = (number(one, "lines"), number(one, "failures"));
+        say("");
+        let sentence = format!(
+            "{} for {}: {lines} {} it, {failures} of them {}; the last one: {}",
+            text(one, "path"),
+            term::bold(text(one, "jail")),
+            if lines == 1 { "line names" } else { "lines name" },
+            if failures == 1 { "a failure" } else { "failures" },
+            text(one, "verdict"),
+        );
+        term::say_folded(4, &sentence);
+        term::say_folded(12, &format!("  line      {}", text(one, "last")));
+    }
+    let names = |key: &str| list(logs, key).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+    let (searched, journal) = (names("searched"), names("journal"));
+    if found.is_empty() && !searched.is_empty() {
+        say(format!("\nno line names it at the end of {searched}"));
+    }
+    if !journal.is_empty() {
+        say(format!("\nnot looked through: the journal, which {journal} reads; see `journalctl -g ADDRESS`"));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::{Map, Value, json};
 use stockade_core::judge::{BanView, Judge, TallyView};
@@ -22,6 +22,9 @@ use crate::daemon::judge::{JudgeControl, JudgeInbox};
 use crate::daemon::kernel::KernelHandle;
 use crate::daemon::store::StoreHandle;
 use crate::log::Log;
+
+/// Said to whoever asks too late.
+const STOPPING: &str = "the daemon is stopping";
 
 /// How many problems of one kind `status` shows.
 const PROBLEMS_MAX: usize = 20;
@@ -52,15 +55,34 @@ pub(crate) struct Answers {
     pub(crate) started: Timestamp,
 }
 
+/// How many bans one answer holds at most.
+const PAGE_BANS: usize = 10_000;
+
+/// Which bans are asked for.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// Of one jail, or of all.
+    pub(crate) jail: Option<String>,
+    /// Addresses only.
+    pub(crate) plain: bool,
+    /// Where the answer before this one ended.
+    pub(crate) from: Option<(String, u32)>,
+}
+
 impl Answers {
     /// Looks at the judge between two of its steps.
     pub(super) fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Judge, Timestamp) -> T + Send + 'static,
     ) -> Result<T, String> {
+        self.look_later(look).recv().map_err(|_| STOPPING.to_owned())
+    }
+
+    /// The same, for who has something else to ask meanwhile.
+    fn look_later<T: Send + 'static>(&self, look: impl FnOnce(&Judge, Timestamp) -> T + Send + 'static) -> Receiver<T> {
         let (sender, receiver) = channel();
         self.judge.control(JudgeControl::Look(Box::new(move |judge, now| drop(sender.send(look(judge, now))))));
-        receiver.recv().map_err(|_| "the daemon is stopping".to_owned())
+        receiver
     }
 
     /// `status` of all, or of one jail.
@@ -74,10 +96,13 @@ impl Answers {
     fn daemon(&self) -> Result<Value, String> {
         let posted = self.board.read();
         let names: Vec<JailName> = posted.jails.iter().map(|jail| jail.spec.name.clone()).collect();
-        let (statuses, health) = self.look(move |judge, _| {
+        // All three threads are asked at once: on a busy machine each answer takes its time.
+        let look = self.look_later(move |judge, _| {
             let statuses: Vec<_> = names.iter().map(|name| (judge.status(name), families(judge, name))).collect();
-            (statuses, judge.health())
-        })?;
+            (statuses, judge.health(), withheld(judge, None))
+        });
+        let (actions, counters) = (self.actions.view_later(), self.kernel.counters());
+        let (statuses, health, withheld) = look.recv().map_err(|_| STOPPING.to_owned())?;
         let mut jails: Vec<Value> = Vec::new();
         for (board, (status, families)) in posted.jails.iter().zip(statuses) {
             let counters = status.map(|s| s.counters).unwrap_or_default();
@@ -98,7 +123,7 @@ impl Answers {
             let part = trouble.action.as_deref().unwrap_or("kernel");
             problems.push(format!("[{}] {}: {part}: {}", trouble.subject.jail, trouble.subject.id, trouble.why));
         }
-        let actions = self.actions.view();
+        let actions = actions.recv().unwrap_or_default();
         problems.extend(actions.iter().flat_map(action_problems).take(PROBLEMS_MAX));
         let state = match (&kernel, kernel.trouble.is_empty(), kernel.unsettled) {
             (k, _, _) if k.dry => "dry run: nobody is banned".to_owned(),
@@ -107,8 +132,8 @@ impl Answers {
             (k, true, n) => format!("{n} of {} bans are not held", k.bans),
         };
         let ok = !kernel.dry && kernel.trouble.is_empty() && kernel.unsettled == 0;
-        let dropped: (u64, u64) =
-            self.kernel.counters().iter().fold((0, 0), |(p, b), count| (p + count.packets, b + count.bytes));
+        let counters = counters.recv().unwrap_or_default();
+        let dropped: (u64, u64) = counters.iter().fold((0, 0), |(p, b), count| (p + count.packets, b + count.bytes));
         Ok(json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
@@ -126,7 +151,7 @@ impl Answers {
             },
             "jails": jails,
             "actions": actions.iter().map(action_json).collect::<Vec<_>>(),
-            "withheld": self.withheld(None)?,
+            "withheld": withheld,
             "problems": problems,
             "lists": self.blacklists.complaints().into_iter().take(PROBLEMS_MAX).collect::<Vec<_>>(),
         }))
@@ -145,7 +170,11 @@ impl Answers {
             });
         };
         let jail_name = board.spec.name.clone();
-        let (status, bans) = self.look(move |judge, _| (judge.status(&jail_name), judge.bans(&jail_name)))?;
+        let (status, (mut bans, more), withheld) = self.look(move |judge, _| {
+            let bans = judge.bans_page(&jail_name, 0, PAGE_BANS);
+            (judge.status(&jail_name), bans, withheld(judge, Some(jail_name.as_str())))
+        })?;
+        bans.sort_by_key(|ban| ban.seq);
         let counters = status.map(|s| s.counters).unwrap_or_default();
         let mut jail = Map::new();
         jail.insert("name".into(), json!(name));
@@ -164,11 +193,12 @@ impl Answers {
         let actions = self.actions.view();
         let actions = actions.iter().filter(|action| action.jail == name).map(action_json);
         jail.insert("actions".into(), actions.collect());
-        jail.insert("withheld".into(), self.withheld(Some(name))?);
+        jail.insert("withheld".into(), withheld);
         if let Some(view) = self.blacklists.view(&board.spec.name) {
             jail.insert("blacklist".into(), list_json(&view));
         }
         jail.insert("bans".into(), self.ban_rows(board, &bans));
+        jail.insert("bans_left_out".into(), json!(more.is_some()));
         Ok(Value::Object(jail))
     }
 
@@ -185,34 +215,42 @@ impl Answers {
         bans.iter().enumerate().map(row).collect()
     }
 
-    /// Bans that the guard withholds now.
-    fn withheld(&self, only: Option<&str>) -> Result<Value, String> {
-        let only = only.map(str::to_owned);
-        self.look(move |judge, _| {
-            let list = judge.withheld().filter(|(jail, ..)| only.as_deref().is_none_or(|only| jail.as_str() == only));
-            list.map(|(jail, id, why)| json!({ "jail": jail.as_str(), "id": id.to_string(), "why": why })).collect()
-        })
-    }
-
     /// All living bans; with `plain` only who is banned.
-    pub(crate) fn banned(&self, jail: Option<&str>, plain: bool) -> Result<Value, String> {
+    pub(crate) fn banned(&self, page: &Page) -> Result<Value, String> {
         let posted = self.board.read();
+        let wanted = |name: &str| page.jail.as_deref().is_none_or(|only| only == name);
+        let mut names = posted.jails.iter().map(|board| &board.spec.name).filter(|name| wanted(name.as_str()));
+        let Some(first) = names.next() else {
+            return match &page.jail {
+                Some(jail) => Err(format!("there is no jail '{jail}'")),
+                None => Ok(json!({ "bans": [], "next": null })),
+            };
+        };
+        let mut names = std::iter::once(first).chain(names).peekable();
+        let mut place = 0;
+        if let Some((jail, at)) = &page.from {
+            // A jail that has gone meanwhile ends the list.
+            while names.next_if(|name| name.as_str() != jail).is_some() {}
+            place = *at;
+        }
         let mut bans: Vec<Value> = Vec::new();
-        let wanted = posted.jails.iter().filter(|board| jail.is_none_or(|name| board.spec.name.as_str() == name));
-        let mut found = jail.is_none();
-        for board in wanted {
-            found = true;
-            let name = board.spec.name.clone();
-            let views = self.look(move |judge, _| judge.bans(&name))?;
-            bans.extend(views.iter().map(|ban| match plain {
+        let mut next = Value::Null;
+        while let Some(name) = names.next() {
+            let jail = name.clone();
+            let room = PAGE_BANS.saturating_sub(bans.len());
+            let (views, more) = self.look(move |judge, _| judge.bans_page(&jail, place, room))?;
+            bans.extend(views.iter().map(|ban| match page.plain {
                 true => json!({ "id": ban.id.to_string() }),
-                false => ban_json(board.spec.name.as_str(), ban),
+                false => ban_json(name.as_str(), ban),
             }));
+            place = 0;
+            let goes_on = more.map(|at| (name, at)).or_else(|| Some((*names.peek()?, 0)));
+            if let Some((name, at)) = goes_on.filter(|_| more.is_some() || bans.len() >= PAGE_BANS) {
+                next = json!([name.as_str(), at]);
+                break;
+            }
         }
-        if !found {
-            return Err(format!("there is no jail '{}'", jail.unwrap_or_default()));
-        }
-        Ok(json!({ "bans": bans }))
+        Ok(json!({ "bans": bans, "next": next }))
     }
 
     /// Everything about one id.
@@ -258,8 +296,19 @@ impl Answers {
             allowed.push(format!("the guard protects it: {reason}"));
         }
         let history = self.history(&id);
-        let summary = summary(&id, &bans, &withheld, &counting, &allowed, &history);
+        let mut summary = summary(&id, &bans, &withheld, &counting, &allowed, &history);
+        let about = bans.is_empty().then(|| super::logs_about::look(&posted, &id, crate::daemon::now()));
+        let logs = about.map_or(Value::Null, |about| {
+            if let Some(one) = about.found.first().filter(|_| counting.is_empty() && history.is_empty()) {
+                let get = |key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default();
+                summary += &format!(" ({} names it, but {})", get("path"), get("verdict"));
+            }
+            json!({ "found": about.found, "searched": about.searched, "journal": about.journal })
+        });
+        let off: Vec<Value> = posted.off.iter().map(|(jail, reason)| json!({ "jail": jail, "why": reason })).collect();
         Ok(json!({
+            "logs": logs,
+            "off": off,
             "id": id.to_string(),
             "banned": !bans.is_empty(),
             "summary": summary,
@@ -364,6 +413,12 @@ impl Answers {
         let rows = Reader::open(path).and_then(|reader| reader.history(id, HISTORY_MAX)).unwrap_or_default();
         rows.iter().map(row_json).collect()
     }
+}
+
+/// Bans that the guard withholds now, of all jails or of one.
+fn withheld(judge: &Judge, only: Option<&str>) -> Value {
+    let list = judge.withheld().filter(|(jail, ..)| only.is_none_or(|only| jail.as_str() == only));
+    list.map(|(jail, id, why)| json!({ "jail": jail.as_str(), "id": id.to_string(), "why": why })).collect()
 }
 
 /// What makes that a ban by stock firewall actions matches nothing, as the tables stand now.
@@ -510,7 +565,10 @@ fn row_json(row: &Row) -> Value {
         DecisionKind::Withhold => "withheld",
     };
     let origin = match &decision.origin {
-        stockade_core::Origin::Log { source, .. } => source.path.to_string(),
+        stockade_core::Origin::Log { source, place } => match place {
+            stockade_core::Position::Offset(at) => format!("{}, byte {at}", source.path),
+            stockade_core::Position::Cursor { .. } => source.path.to_string(),
+        },
         stockade_core::Origin::Manual => "by hand".to_owned(),
         stockade_core::Origin::Restored => "at start".to_owned(),
         stockade_core::Origin::Expired => "its time was over".to_owned(),

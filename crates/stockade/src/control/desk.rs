@@ -14,7 +14,7 @@ use stockade_core::{BanTime, FailureId, JailName, Net};
 use stockade_wire::pickle::{self, Exception};
 use stockade_wire::value as pickle_value;
 
-use super::answers::Answers;
+use super::answers::{Answers, Page};
 use super::fail2ban::{self, Bans, Rights, Route};
 use super::server::{ANSWER_BYTES_MAX, Desk, Peer, ReplyTo, Request};
 use super::{line, pickled, refusal, shutting_down, unreadable};
@@ -101,7 +101,7 @@ impl FrontDesk {
         let rights = self.rights(peer);
         let may = match route {
             Route::Now(_) | Route::Ask => rights != Rights::None,
-            Route::Bans | Route::Change | Route::Sleep(_) | Route::Stop => rights == Rights::All,
+            Route::Bans | Route::Change | Route::Sleep(_) | Route::Stop { .. } => rights == Rights::All,
         };
         let command = match request {
             pickle_value::Value::List(items) | pickle_value::Value::Tuple(items) => items,
@@ -132,18 +132,25 @@ impl FrontDesk {
             }
             Route::Change => {
                 self.audit(peer, &shown(&command));
+                if fail2ban::is_call(&command) {
+                    return self.operator.send(move |operator| {
+                        let words = command.clone();
+                        let done = move |answer| respond_original(&log, &words, reply, &answer);
+                        fail2ban::call(operator, &command, Box::new(done));
+                    });
+                }
                 self.operator.send(move |operator| {
                     let answer = fail2ban::change(operator, &command);
                     respond_original(&log, &command, reply, &answer);
                 });
             }
             Route::Sleep(seconds) => self.sleep(seconds, reply),
-            Route::Stop => {
+            Route::Stop { keep } => {
                 self.audit(peer, &shown(&command));
                 let (ender, stopping) = (Arc::clone(&self.end), Arc::clone(&self.stopping));
                 self.operator.send(move |operator| {
                     stopping.store(true, Ordering::Relaxed);
-                    let lift = operator.lift_on_stop();
+                    let lift = !keep && operator.lift_on_stop();
                     // The original answers when it has stopped: whoever waits for that may start it anew at once.
                     let done = move || reply.send(pickled(&Ok(pickle_value::Value::None)));
                     ender(End::Stop { lift }, Box::new(done));
@@ -208,7 +215,7 @@ impl FrontDesk {
         }
         match word {
             "status" => self.ask(reply, move |a| a.status(args.text("jail"))),
-            "banned" => self.ask(reply, move |a| a.banned(args.text("jail"), args.flag("plain"))),
+            "banned" => self.ask(reply, move |a| a.banned(&args.page())),
             "why" => self.ask(reply, move |a| a.why(args.text("id").unwrap_or_default())),
             _ => {
                 self.audit(peer, &format!("command '{word}'"));
@@ -314,6 +321,18 @@ impl Args {
 
     fn list(&self, name: &str) -> &[Value] {
         self.0.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn page(&self) -> Page {
+        let from = match self.list("from") {
+            [jail, place] => jail.as_str().zip(place.as_u64().and_then(|at| u32::try_from(at).ok())),
+            _ => None,
+        };
+        Page {
+            jail: self.text("jail").map(str::to_owned),
+            plain: self.flag("plain"),
+            from: from.map(|(jail, at)| (jail.to_owned(), at)),
+        }
     }
 
     fn addresses(&self) -> Vec<&str> {

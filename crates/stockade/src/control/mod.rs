@@ -5,6 +5,7 @@ pub(crate) mod answers;
 pub(crate) mod desk;
 pub(crate) mod fail2ban;
 mod import;
+mod logs_about;
 pub(crate) mod server;
 
 use serde_json::{Value, json};

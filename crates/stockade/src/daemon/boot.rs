@@ -276,6 +276,7 @@ impl Daemon {
         let kernel = KernelHandle::start(kernel, Arc::clone(&judge_inbox), log.clone())?;
         let last = Seq(recovery.next.0.saturating_sub(1));
         let actions = start_actions(runner, &places, (&judge_inbox, last), &log)?;
+        actions.set_max_matches(server_options::max_matches(&settings));
         let asker = Asker::start(Arc::clone(&judge_inbox), actions.clone())?;
         asker.allow_ipv6(server_options::ipv6(&settings));
         log.set_found_most(server_options::found_most(&settings));
@@ -474,9 +475,8 @@ fn start_actions(
     log: &Log,
 ) -> Result<ActionsHandle> {
     let Some(runner) = runner else { return Ok(ActionsHandle::none(Arc::clone(judge))) };
-    let effects = places.database.as_ref().map(|path| path.with_extension("actions"));
     let spawn = Box::new(|| Runner::spawn(RUNNER_WORD));
-    ActionsHandle::start(runner, spawn, effects, (Arc::clone(judge), last), log.clone())
+    ActionsHandle::start(runner, spawn, places.database.clone(), (Arc::clone(judge), last), log.clone())
         .context("the thread for actions can't be started")
 }
 

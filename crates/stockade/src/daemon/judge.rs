@@ -254,13 +254,18 @@ impl JudgeThread {
         for ask in out.asks.drain(..) {
             self.hands.asker.ask(ask);
         }
+        let mut lines = Vec::new();
         for line in out.log.drain(..) {
             let (level, logger, text) = super::say(&line, &self.zone);
             match (&line.text, &line.jail) {
-                (LogText::Found { .. }, Some(jail)) => self.hands.log.found(level, logger, jail.as_str(), text),
-                _ => self.hands.log.line(level, logger, text),
+                (LogText::Found { .. }, Some(jail)) => {
+                    self.hands.log.lines(std::mem::take(&mut lines));
+                    self.hands.log.found(level, logger, jail.as_str(), text);
+                }
+                _ => lines.push((level, logger, text)),
             }
         }
+        self.hands.log.lines(lines);
         for retry in out.retries.drain(..) {
             match retry.by {
                 RetryBy::Kernel => self.hands.kernel.retry(retry),

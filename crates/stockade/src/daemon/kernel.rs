@@ -178,8 +178,10 @@ impl KernelHandle {
     }
 
     /// What has been dropped so far.
-    pub(crate) fn counters(&self) -> Vec<GroupCount> {
-        self.ask(Job::Counters).unwrap_or_default()
+    pub(crate) fn counters(&self) -> std::sync::mpsc::Receiver<Vec<GroupCount>> {
+        let (sender, counters) = std::sync::mpsc::channel();
+        self.push(Job::Counters(sender));
+        counters
     }
 
     /// Lets go of the kernel; bans stay or are lifted.

@@ -52,6 +52,7 @@ impl<'a> Way<'a> {
 
     /// Waits until everything handed over has been decided about; `None` if the judge has gone.
     pub(super) fn end(self) -> Option<()> {
+        self.judge.control(JudgeControl::Event(Event::Restore(Vec::new())));
         // What a step leaves over for the next one is done when nothing is due any more.
         let busy = |judge: &Judge, now| usize::from(judge.next_deadline().is_some_and(|at| at <= now));
         while self.look(busy).recv().ok()? > 0 {}

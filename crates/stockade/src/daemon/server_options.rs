@@ -56,6 +56,11 @@ pub(super) fn ipv6(settings: &Settings) -> bool {
 /// Finds what differs, and opens the next log.
 pub(super) fn stage(old: &Settings, new: &Settings) -> Result<Change, Exception> {
     let mut change = Change::default();
+    // DIVERGENCE (dbfile-while-running): the original changes it where there are no jails.
+    if let (Some(_), true) = (old.server_text("dbfile"), old.server_text("dbfile") != new.server_text("dbfile")) {
+        let text = "the database of a running server can't be changed: set dbfile in fail2ban.local and restart it";
+        return Err(Exception::builtin("RuntimeError", text));
+    }
     let differs = |name: &str| old.server.get(name) != new.server.get(name);
     if differs("loglevel") {
         change.level = new.server_text("loglevel").and_then(|text| Level::parse(&text));
@@ -99,6 +104,7 @@ impl Change {
         if let Some((age, matches)) = self.keep {
             reach.store.send(StoreJob::Keep(age, matches));
             operator.guard.set_purge_age(age);
+            operator.actions.set_max_matches(matches);
         }
         if self.readers
             && let Err(why) = let_readers_in(operator.settings())

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use stockade_core::judge::{Event, StoredBan, StoredTime};
-use stockade_core::{BanTime, DecisionKind, JailName, Seq, SourceKey, Span, Timestamp, Turn};
+use stockade_core::{BanTime, Decision, DecisionKind, JailName, Seq, SourceKey, Span, Timestamp, Turn};
 use stockade_store::{Allow, Error, Evidence, FirstLine, Forget, Marks, Snapshot, Store};
 
 use super::blacklists::Kept;
@@ -251,13 +251,19 @@ impl Thread {
     fn take(&mut self, job: StoreJob) -> Option<Sender<Result<(), String>>> {
         match job {
             StoreJob::Turn(turn) => {
-                let mut turn = Arc::unwrap_or_clone(turn);
                 if let Some(last) = turn.decisions.last() {
                     self.unsaved_upto = Some(last.seq);
                     self.urgent = true;
                 }
                 // A restore repeats what stands in the database already.
-                turn.decisions.retain(|decision| decision.kind != DecisionKind::Restore);
+                let repeats = |decision: &Decision| decision.kind == DecisionKind::Restore;
+                let turn = match turn.decisions.iter().any(repeats) {
+                    true => Turn {
+                        decisions: turn.decisions.iter().filter(|decision| !repeats(decision)).cloned().collect(),
+                        watermarks: turn.watermarks.clone(),
+                    },
+                    false => Arc::unwrap_or_clone(turn),
+                };
                 if !turn.decisions.is_empty() || !turn.watermarks.is_empty() {
                     self.turns.push(turn);
                 }

@@ -97,4 +97,12 @@ impl Level {
             Level::Debug | Level::Tracedebug | Level::Heavydebug => 7,
         }
     }
+    /// The priority that the original's entries have in the journal: Python knows
+    /// no NOTICE, and rounds it up.
+    pub(super) fn journal_priority(self) -> u8 {
+        match self {
+            Level::Notice => 4,
+            other => other.severity(),
+        }
+    }
 }

@@ -55,6 +55,18 @@ struct Queue {
     busy: bool,
 }
 
+impl Queue {
+    /// Takes a line if there is room for one of its level.
+    fn push(&mut self, level: Level, job: Job) {
+        let max = if level < Level::Warning { QUEUE_LINES_MAX } else { 2 * QUEUE_LINES_MAX };
+        if self.jobs.len() >= max {
+            self.dropped += 1;
+        } else {
+            self.jobs.push_back(job);
+        }
+    }
+}
+
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
@@ -112,6 +124,21 @@ impl Log {
         }
     }
 
+    /// Writes many lines, in their order; most at the cost of one.
+    pub(crate) fn lines(&self, lines: Vec<(Level, &'static str, String)>) {
+        let (at, mut wanted) = (SystemTime::now(), lines);
+        wanted.retain(|(level, ..)| self.wants(*level));
+        if wanted.is_empty() {
+            return;
+        }
+        let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        for (level, logger, text) in wanted {
+            queue.push(level, Job::Line(Line { at, level, logger, text }));
+        }
+        drop(queue);
+        self.shared.wake.notify_one();
+    }
+
     /// Writes the line about a counted failure, or sums it up with others in a storm.
     pub(crate) fn found(&self, level: Level, logger: &'static str, jail: &str, text: String) {
         if self.wants(level) {
@@ -126,12 +153,7 @@ impl Log {
 
     fn queue(&self, level: Level, job: Job) {
         let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let max = if level < Level::Warning { QUEUE_LINES_MAX } else { 2 * QUEUE_LINES_MAX };
-        if queue.jobs.len() >= max {
-            queue.dropped += 1;
-            return;
-        }
-        queue.jobs.push_back(job);
+        queue.push(level, job);
         drop(queue);
         self.shared.wake.notify_one();
     }

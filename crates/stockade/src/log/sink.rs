@@ -65,7 +65,7 @@ impl Sink {
         text.clear();
         match &self.aim.target {
             Target::Journal => {
-                push(text, format_args!("PRIORITY={}\nSYSLOG_IDENTIFIER=fail2ban\n", line.level.severity()));
+                push(text, format_args!("PRIORITY={}\nSYSLOG_IDENTIFIER=fail2ban\n", line.level.journal_priority()));
                 push(text, format_args!("LOGGER={}\nMESSAGE=", line.logger));
                 // Without line breaks, so the simple form will do.
                 push_escaped(text, &line.text);

@@ -5,20 +5,6 @@ use stockade_wire::value::Value;
 
 use super::python::{Seconds, items, seconds, words};
 
-/// Properties that every action of commands has, with their defaults.
-///
-/// Source: fail2ban `server/action.py`, `CommandAction.clearAllParams`.
-const COMMANDS: [&str; 9] = [
-    "actionban",
-    "actioncheck",
-    "actionflush",
-    "actionreban",
-    "actionreload",
-    "actionrepair",
-    "actionstart",
-    "actionstop",
-    "actionunban",
-];
 /// Seconds that a command may take.
 const TIMEOUT: Seconds = Seconds::Whole(60);
 
@@ -55,6 +41,21 @@ pub(crate) struct ActionSettings {
 }
 
 impl ActionSettings {
+    /// Properties that every action of commands has, with their defaults.
+    ///
+    /// Source: fail2ban `server/action.py`, `CommandAction.clearAllParams`.
+    pub(crate) const COMMANDS: [&str; 9] = [
+        "actionban",
+        "actioncheck",
+        "actionflush",
+        "actionreban",
+        "actionreload",
+        "actionrepair",
+        "actionstart",
+        "actionstop",
+        "actionunban",
+    ];
+
     /// A property as text.
     pub(crate) fn property(&self, name: &str) -> Option<String> {
         self.properties.iter().find(|(n, _)| n == name).map(|(_, v)| words(v))
@@ -92,7 +93,7 @@ impl ActionSettings {
         match name {
             "timeout" => Ok(TIMEOUT.value()),
             "banEpoch" => Ok(Value::Int(0)),
-            _ if COMMANDS.contains(&name) => Ok("".into()),
+            _ if Self::COMMANDS.contains(&name) => Ok("".into()),
             _ => Err(Exception::builtin("AttributeError", format!("'CommandAction' object has no attribute '{name}'"))),
         }
     }
@@ -100,7 +101,7 @@ impl ActionSettings {
     /// Names of all properties, sorted, as the original lists them.
     pub(crate) fn names(&self) -> Vec<Value> {
         let own = self.properties.iter().map(|(name, _)| name.as_str());
-        let mut names: Vec<&str> = own.chain(COMMANDS).chain(CONSTANTS).collect();
+        let mut names: Vec<&str> = own.chain(Self::COMMANDS).chain(CONSTANTS).collect();
         names.sort_unstable();
         names.dedup();
         names.into_iter().map(Value::from).collect()

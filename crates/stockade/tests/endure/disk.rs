@@ -30,18 +30,19 @@ fn wait(what: &str, mut is: impl FnMut() -> bool) -> Duration {
 }
 
 fn is_saved(guard: &Guard) -> bool {
-    guard.ask("status", &json!({}))["database"]["ok"].as_bool().unwrap()
+    let status = guard.ask("status", &json!({}));
+    status["database"]["ok"].as_bool().unwrap_or_else(|| panic!("{status}"))
 }
 
 /// Breaks the disk under a running daemon, bans, mends it, and crashes.
-fn through(name: &str, spoil: fn(&Path), mend: fn(&Path)) {
+fn through(name: &str, spoil: fn(&Path, &mut Guard), mend: fn(&Path)) {
     let folder = fresh(name);
     tool("mount", &["-t", "tmpfs", "-o", "size=8m", "none", &folder.to_string_lossy()]);
     let logs = fresh(&format!("{name}-logs"));
     let mut guard = Guard::with_logs(&folder, &logs, Blocks::Own, None);
-    guard.start_until("] ready");
+    guard.start_until("INFO    ready");
     guard.ban_by_line("192.0.2.1");
-    spoil(&folder);
+    spoil(&folder, &mut guard);
     guard.write("192.0.2.2 refused\n");
     let took = wait("the ban in the kernel", || is_held("192.0.2.2"));
     wait("told of the trouble", || !is_saved(&guard));
@@ -49,7 +50,7 @@ fn through(name: &str, spoil: fn(&Path), mend: fn(&Path)) {
     wait("saved again", || is_saved(&guard));
     guard.kill();
     tool("nft", &["flush", "ruleset"]);
-    guard.start_until("] ready");
+    guard.start_until("INFO    ready");
     wait("both in force after a crash", || is_held("192.0.2.1") && is_held("192.0.2.2"));
     println!("{name}: a ban meanwhile was in the kernel after {:.1} ms", took.as_secs_f64() * 1e3);
     guard.kill();
@@ -61,7 +62,7 @@ fn through(name: &str, spoil: fn(&Path), mend: fn(&Path)) {
 
 #[test]
 fn a_full_disk_stops_no_ban() {
-    fn fill(folder: &Path) {
+    fn fill(folder: &Path, _: &mut Guard) {
         let mut file = std::fs::File::create(folder.join("filler")).unwrap();
         while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
     }
@@ -73,10 +74,11 @@ fn a_full_disk_stops_no_ban() {
 
 #[test]
 fn a_read_only_disk_stops_no_ban() {
-    fn spoil(folder: &Path) {
-        // Files that are open for writing forbid the remount of the mount itself only with `-o remount,ro`
-        // without `bind`; so it is the mount point that becomes read-only.
+    fn spoil(folder: &Path, guard: &mut Guard) {
+        // While a file is open for writing that is refused.
+        guard.kill();
         tool("mount", &["-o", "remount,ro", &folder.to_string_lossy()]);
+        guard.start_until("INFO    ready");
     }
     fn mend(folder: &Path) {
         tool("mount", &["-o", "remount,rw", &folder.to_string_lossy()]);
@@ -95,7 +97,7 @@ fn a_slow_disk_delays_no_ban() {
         let mut guard = Guard::new(&folder, Blocks::Own, None);
         let (trace, slow) = ("trace=fsync,fdatasync", "inject=fsync,fdatasync:delay_enter=500000");
         guard.launch_under("strace", &["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", trace, "-e", slow]);
-        guard.wait_for("] ready", Duration::from_secs(60));
+        guard.wait_for("INFO    ready", Duration::from_secs(60));
         let (mut kernel, mut announced) = (Vec::new(), Vec::new());
         for n in 0..20 {
             let address = format!("192.0.2.{}", n + 1);

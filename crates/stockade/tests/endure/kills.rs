@@ -104,7 +104,7 @@ fn killed_at_random_moments_of_a_storm() {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             guard.launch(&[]);
             if round % 4 > 0 {
-                guard.wait_for("] ready", Duration::from_secs(60));
+                guard.wait_for("INFO    ready", Duration::from_secs(60));
                 alive += 1;
                 let missing = announced.difference(&guard.banned()).next().cloned();
                 assert_eq!(missing, None, "announced before kill {round}, and gone");
@@ -117,7 +117,7 @@ fn killed_at_random_moments_of_a_storm() {
         let wanted = expected(count);
         assert!(announced.is_subset(&wanted), "announced without cause");
         guard.launch(&[]);
-        guard.wait_for("] ready", Duration::from_secs(60));
+        guard.wait_for("INFO    ready", Duration::from_secs(60));
         settles(&mut guard, &wanted, "after all kills");
         assert!(held(Blocks::Own, wanted.iter().cloned()), "the kernel does not hold all bans");
         println!(
@@ -154,7 +154,7 @@ fn killed_at(folder: &Path, arrow: &str, pass: u32) -> bool {
     guard.maxretry(2);
     // Something to take up, and something to count on from.
     guard.launch(&[]);
-    guard.wait_for("] ready", Duration::from_secs(60));
+    guard.wait_for("INFO    ready", Duration::from_secs(60));
     guard.write(&(0..10).map(lines).collect::<String>());
     settles(&mut guard, &expected(10), "before");
     guard.kill();
@@ -170,7 +170,7 @@ fn killed_at(folder: &Path, arrow: &str, pass: u32) -> bool {
     guard.kill();
     let announced: BTreeSet<String> = guard.announced().into_iter().collect();
     guard.launch(&[]);
-    guard.wait_for("] ready", Duration::from_secs(60));
+    guard.wait_for("INFO    ready", Duration::from_secs(60));
     let missing = announced.difference(&guard.banned()).next().cloned();
     assert_eq!(missing, None, "announced before it died at '{arrow}', pass {pass}, and gone");
     settles(&mut guard, &expected(n), arrow);

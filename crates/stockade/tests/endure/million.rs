@@ -52,7 +52,7 @@ fn run(blocks: Blocks, theirs: Option<&Path>) {
     let raw = (0..3).map(|_| raw::load(bans)).min().unwrap().as_secs_f64();
     let until = jiff::Timestamp::now().as_second() + 20 + i64::from(scale()) / 2;
     guard.short_bantime(until - began.secs());
-    let ready = guard.start_until("] ready");
+    let ready = guard.start_until("INFO    ready");
     let enforced = guard.wait_for("all bans are in force", Duration::from_secs(60));
     let parts = ["Starting stockade", "stored bans read"].map(|words| guard.said(words).unwrap());
     println!(

@@ -31,7 +31,7 @@ fn run() {
     let folder = fresh("storm");
     let mut guard = Guard::new(&folder, Blocks::Own, None);
     stored::make(&folder.join("bans.sqlite3"), standing, 0);
-    guard.start_until("] ready");
+    guard.start_until("INFO    ready");
     guard.wait_for("all bans are in force", Duration::from_secs(60));
     let mut log = std::fs::OpenOptions::new().append(true).open(folder.join("web.log")).unwrap();
     let (begin, mut written, mut lags) = (Instant::now(), 0, Vec::new());

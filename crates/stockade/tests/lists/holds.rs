@@ -1,6 +1,6 @@
 //! A ban that does not hold is shown as such, and so is a rule that can't match.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::{Guard, eventually, skipped};
 
@@ -9,11 +9,7 @@ fn actions(test: &str) -> Option<PathBuf> {
     if skipped(test) {
         return None;
     }
-    let root = std::env::var_os("STOCKADE_F2B_ROOT_110");
-    if root.is_none() {
-        println!("SKIPPED {test}: STOCKADE_F2B_ROOT_110 is not set");
-    }
-    Some(Path::new(&root?).join("etc/fail2ban/action.d"))
+    Some(stockade_original::newest(test)?.tree().join("action.d"))
 }
 
 #[test]

@@ -14,5 +14,6 @@ mod guard;
 mod holds;
 mod keep;
 mod list;
+mod tags;
 
 pub(crate) use guard::{Guard, eventually, skipped};

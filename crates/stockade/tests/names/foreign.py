@@ -6,7 +6,7 @@ FOLDER holds the other `fail2ban-client` and `fail2ban-server`. With CLIENT `the
 where it starts a server, it starts that one; with `ours` every command line is run by the other programs. Tests whose
 server has to be a thread of the test itself can't be run so. Answer: one line per test, `NAME ok` or `NAME WHY`.
 """
-import json, logging, os, signal, subprocess, sys, tempfile, unittest
+import os, signal, subprocess, sys, tempfile, time, unittest
 
 sys.path.insert(0, sys.argv[1])
 sys.dont_write_bytecode = True
@@ -34,6 +34,26 @@ for name in ("fail2ban-client", "fail2ban-server"):
             path, path, name.endswith("server")))
 cases.BIN = shims
 fail2banserver.Fail2banServer.getServerPath = staticmethod(lambda: os.path.join(shims, "fail2ban-server"))
+
+
+def suspending_kill(pid, what, kill=os.kill):
+    """A stop that has taken effect when this returns: the tests ping a server that they believe to stand still, and
+    on a busy machine some of its threads run on for a while after the signal was sent."""
+    kill(pid, what)
+    end = time.monotonic() + 20
+    while what == signal.SIGSTOP and time.monotonic() < end:
+        states = []
+        for task in os.listdir("/proc/%d/task" % pid):
+            with open("/proc/%d/task/%s/stat" % (pid, task)) as file:
+                states.append(file.read().rsplit(")", 1)[1].split()[0])
+        if all(state == "T" for state in states):
+            return
+        time.sleep(0.005)
+
+
+os.kill = suspending_kill
+# Seconds until a server has to be there: for machines that do something else as well.
+cases.MAX_WAITTIME = 60
 
 
 def other(argv):

@@ -259,6 +259,60 @@ fn mishaps_end_the_same() {
 }
 
 #[test]
+fn a_hang_up_in_the_foreground_ends_in_order() {
+    let mut met = std::collections::BTreeSet::new();
+    for mut original in all("a_hang_up_in_the_foreground_ends_in_order") {
+        let ours = Ours::new();
+        let ends = [true, false].map(|theirs| {
+            let place = Place::new("hang-up");
+            let words = ["-c", place.tree.to_str().unwrap(), "-f", "-x", "start"].map(str::to_owned);
+            let mut command = if theirs { original.command("server", &words) } else { ours.command("server", &words) };
+            let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let mut server = Server::when_it_answers(child, &place.run("f2b.sock"));
+            let client: &mut dyn Client = if theirs { &mut original } else { &mut Ours::new() };
+            eventually("two jails", || client.says(&place.words("status")).out.contains("api, web"));
+            server.signal("HUP");
+            (server.ended(), place.run("f2b.sock").exists(), place.run("f2b.pid").exists())
+        });
+        println!("{}: {ends:?}", original.version);
+        // DIVERGENCE: hang-up-in-order. Theirs dies of it and leaves everything behind.
+        assert_eq!(ends[0], (None, true, true), "{}", original.version);
+        assert_eq!(ends[1], (Some(129), false, false));
+        met.insert("hang-up-in-order".to_owned());
+    }
+    crate::listed(&met);
+}
+
+#[test]
+fn a_restart_with_a_mistake_in_the_tree_leaves_the_server_as_it_is() {
+    let mut met = std::collections::BTreeSet::new();
+    for mut original in all("a_restart_with_a_mistake_in_the_tree_leaves_the_server_as_it_is") {
+        let mut program = Ours::new();
+        let mut ends = Vec::new();
+        for theirs in [true, false] {
+            let place = Place::new("restart");
+            let client: &mut dyn Client = if theirs { &mut original } else { &mut program };
+            assert_eq!(client.says(&place.words("start")).out, "Server ready\n");
+            assert_eq!(client.says(&place.words("set web banip 198.51.100.7")).out, "1\n");
+            // Good: the ban is taken up again, and there is another server.
+            let before = place.pid();
+            let said = client.says(&place.words("restart"));
+            assert_eq!((said.code, said.out.as_str()), (0, "Shutdown successful\nServer ready\n"));
+            assert_ne!(before, place.pid());
+            eventually("the ban is there", || client.says(&place.words("status web")).out.contains("198.51.100.7"));
+            crate::trees::write(&place.tree, "jail.local", "this is no section\n");
+            let said = client.says(&place.words("restart"));
+            ends.push((said.code, client.says(&place.words("ping")).code));
+        }
+        println!("{}: {ends:?}", original.version);
+        // DIVERGENCE: restart-without-gap. Theirs has stopped, and nothing is protected.
+        assert_eq!(ends, [(255, 255), (255, 0)], "{}", original.version);
+        met.insert("restart-without-gap".to_owned());
+    }
+    crate::listed(&met);
+}
+
+#[test]
 fn the_prompt_answers_the_same() {
     for mut original in all("the_prompt_answers_the_same") {
         let mut seen = Vec::new();

@@ -16,14 +16,36 @@ pub(crate) mod known;
 
 const STEPS: &str = include_str!("steps.jsonl");
 
-/// Runs all steps against both servers with that version's client, and fails on
-/// every difference that is not listed, and on a listed one that is none.
-pub(crate) fn compare(version: &str, root: &Path) {
+/// A table of steps, and what is known to differ in it.
+pub(crate) struct Table {
+    /// For names of folders.
+    pub(crate) name: &'static str,
+    pub(crate) steps: &'static str,
+    /// By their ids in `conformance/known-differences.json`.
+    pub(crate) listed: &'static [(&'static str, Concerns)],
+    /// Do actions run? Both then have a network of their own.
+    pub(crate) for_real: bool,
+}
+
+/// All commands of the protocol.
+pub(crate) const COMMANDS: Table = Table { name: "all", steps: STEPS, listed: &LISTED, for_real: false };
+
+/// What actions can be told to do by themselves.
+pub(crate) const METHODS: Table =
+    Table { name: "methods", steps: include_str!("methods.jsonl"), listed: &IN_METHODS, for_real: true };
+
+/// Runs all steps of a table against both servers with that version's client, and fails
+/// on every difference that is not listed, and on a listed one that is none.
+pub(crate) fn compare(table: &Table, version: &str, root: &Path) {
     let (ours, theirs) = std::thread::scope(|scope| {
         let run = |name: &str, theirs: bool| {
-            let folder = fresh(&format!("{name}-{version}"));
-            let daemon = if theirs { Daemon::theirs(folder, root) } else { Daemon::ours(folder) };
-            let results = drive(&daemon, root);
+            let folder = fresh(&format!("{name}-{}-{version}", table.name));
+            let daemon = match (theirs, table.for_real) {
+                (true, _) => Daemon::theirs(folder, root),
+                (false, true) => Daemon::ours_for_real(folder),
+                (false, false) => Daemon::ours(folder),
+            };
+            let results = drive(&daemon, root, table.steps);
             let text = daemon.folder.display().to_string();
             let folder = daemon.folder.clone();
             drop(daemon);
@@ -34,10 +56,10 @@ pub(crate) fn compare(version: &str, root: &Path) {
         (run("ours", false), theirs.join().unwrap())
     });
     let list = known::Differences::read();
-    let listed: Vec<_> = LISTED.iter().filter(|(id, _)| list.find(id, version).is_some()).collect();
+    let listed: Vec<_> = table.listed.iter().filter(|(id, _)| list.find(id, version).is_some()).collect();
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     let mut failures = Vec::new();
-    for ((step, a), b) in STEPS.lines().zip(&theirs.0).zip(&ours.0) {
+    for ((step, a), b) in table.steps.lines().zip(&theirs.0).zip(&ours.0) {
         let words = words_of(step);
         let (a, b) = (normal(&words, a, &theirs.1), normal(&words, b, &ours.1));
         if a == b {
@@ -48,13 +70,14 @@ pub(crate) fn compare(version: &str, root: &Path) {
             None => failures.push(format!("{words}\n  theirs {a}\n  ours   {b}")),
         }
     }
-    let steps = STEPS.lines().count();
+    let steps = table.steps.lines().count();
     assert_eq!((theirs.0.len(), ours.0.len()), (steps, steps), "not all steps were answered");
     for (id, _) in listed.iter().filter(|(id, _)| !seen.contains_key(id)) {
         failures.push(format!("{id} is listed and no longer differs"));
     }
     println!(
-        "{version}: {steps} steps, {} equal, listed: {seen:?}",
+        "{version}: {}: {steps} steps, {} equal, listed: {seen:?}",
+        table.name,
         steps - seen.values().sum::<usize>() - failures.len()
     );
     assert!(failures.is_empty(), "{} differences with {version}:\n{}", failures.len(), failures.join("\n"));
@@ -83,6 +106,17 @@ const LISTED: [(&str, Concerns); 10] = [
     ("protocol-102-all", Concerns::Steps(r#"^\["(status", "--all.*|stats.*|statistic|statistics)"?\]$"#)),
     ("protocol-102-flavor", Concerns::Steps(r#"^\["status", "web", "stats"\]$"#)),
     ("protocol-102-add", Concerns::Steps(r#"^\["add", "(new|n2)""#)),
+];
+
+/// The same for methods of actions.
+const IN_METHODS: [(&str, Concerns); 7] = [
+    ("protocol-text-methods", Concerns::Steps(r#""(escapeTag|replaceTag|replaceDynamicTags)""#)),
+    ("protocol-words-missing", Concerns::Steps(r#""ban", "\{"\]$"#)),
+    ("values-cut", Concerns::Steps(r#"^\["@D@/length"\]$"#)),
+    ("failed-ban-again", Concerns::Steps(r#"^\["@D@/tries"\]$"#)),
+    ("options-at-once", Concerns::Steps(r#"^\["get", "web", "failregex"\]$"#)),
+    ("dbfile-while-running", Concerns::Steps(r#"^\["[gs]et", "dbfile""#)),
+    ("flush-twice", Concerns::Steps(r#"^\["@D@/(flushed|reloaded)"\]$"#)),
 ];
 
 impl Concerns {
@@ -131,10 +165,10 @@ pub(crate) fn words_in(words: &Value) -> String {
 }
 
 /// Drives a client of that root through all steps.
-fn drive(daemon: &Daemon, root: &Path) -> Vec<Value> {
+fn drive(daemon: &Daemon, root: &Path, steps: &str) -> Vec<Value> {
     let folder = daemon.folder.display().to_string();
     let steps: Vec<Value> =
-        STEPS.lines().map(|step| serde_json::from_str(&step.replace("@D@", &folder)).unwrap()).collect();
+        steps.lines().map(|step| serde_json::from_str(&step.replace("@D@", &folder)).unwrap()).collect();
     let task = json!({ "conf": format!("{folder}/etc"), "socket": daemon.socket(), "steps": steps });
     let mut command = Command::new("python3");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/protocol/drive.py"));

@@ -32,6 +32,24 @@ impl Daemon {
         Daemon::start(folder, command)
     }
 
+    /// Starts ours in a network of its own, where actions run.
+    pub(crate) fn ours_for_real(folder: PathBuf) -> Daemon {
+        write_tree(&folder, "");
+        let mut command = Command::new("unshare");
+        command.args(["--net", env!("CARGO_BIN_EXE_stockade"), "run", "-c"]).arg(folder.join("etc"));
+        Daemon::start(folder, command)
+    }
+
+    /// Starts ours where the groups of the system are those in a file of its folder.
+    pub(crate) fn ours_with_groups(folder: PathBuf) -> Daemon {
+        write_tree(&folder, "");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.arg("mount --bind \"$0\" /etc/group && exec \"$@\"").arg(folder.join("group"));
+        command.args([env!("CARGO_BIN_EXE_stockade"), "run", "--dry-run", "-c"]).arg(folder.join("etc"));
+        Daemon::start(folder, command)
+    }
+
     /// Starts the original on a tree.
     pub(crate) fn theirs(folder: PathBuf, root: &Path) -> Daemon {
         write_tree(&folder, "");
@@ -93,6 +111,19 @@ impl Daemon {
         let mut answer = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(stream), &mut answer).unwrap();
         serde_json::from_str(&answer).unwrap()
+    }
+
+    /// What it said, once that is enough.
+    pub(crate) fn words_with(&self, enough: impl Fn(&str) -> bool) -> String {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let words = self.words();
+            if enough(&words) {
+                return words;
+            }
+            assert!(Instant::now() < until, "it does not say enough: {words}");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
     }
 
     /// What it said.

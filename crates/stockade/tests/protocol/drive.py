@@ -1,7 +1,7 @@
 """Drives the original's own, unmodified client in one process, and its raw protocol.
 
 Reads JSON from standard input: {"conf": DIR, "socket": PATH, "steps": [...]}, where a
-step is {"client": [WORDS]}, {"raw": COMMAND}, or {"until": [COMMAND, ANSWER]}. Writes one JSON object per step:
+step is {"client": [WORDS]}, {"raw": COMMAND}, {"until": [COMMAND, ANSWER]}, or {"grown": [FILE]}. Writes one JSON object per step:
 what the client printed and its exit code, or the answer with the types of all its parts.
 """
 
@@ -54,6 +54,18 @@ def until(path, command, wanted):
         time.sleep(0.02)
 
 
+def grown(path, seen):
+    """The lines that a file got since the last look; waits a moment for the first ones."""
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        text = open(path).read() if os.path.exists(path) else ""
+        if len(text) > seen.get(path, 0) and text.endswith("\n"):
+            break
+        time.sleep(0.02)
+    new, seen[path] = text[seen.get(path, 0):], len(text)
+    return {"grown": new.splitlines()}
+
+
 def client(conf, words):
     """One call of the client, in a child of its own."""
     return call(["-c", conf] + words)
@@ -90,10 +102,12 @@ def call(words):
 
 
 def main():
-    task = json.load(sys.stdin)
+    task, seen = json.load(sys.stdin), {}
     for step in task["steps"]:
         if "until" in step:
             result = until(task["socket"], *step["until"])
+        elif "grown" in step:
+            result = grown(step["grown"][0], seen)
         elif "raw" in step:
             result = raw(task["socket"], step["raw"])
         else:

@@ -120,3 +120,51 @@ fn counted(daemon: &Daemon) -> u64 {
     let total = web.as_items().and_then(|items| items[1].as_items()).and_then(|pair| pair[1].as_int());
     total.unwrap().try_into().unwrap()
 }
+
+/// What a status may take from the command to its end, with that many bans. The bar is of the program as it is shipped;
+/// a busy machine can take its time between any two steps, so the fastest of some runs is held to it.
+const STATUS_BANS: u32 = 100_000;
+const STATUS_MAX: Duration = Duration::from_millis(10);
+
+#[test]
+fn a_status_with_a_hundred_thousand_bans_is_there_at_once() {
+    let daemon = Daemon::ours(fresh("status"));
+    for part in 0..STATUS_BANS / 1_000 {
+        let ids = (0..1_000).map(|n| Value::from(format!("10.{}.{}.{}", part / 64, part % 64 * 4 + n / 250, n % 250)));
+        let words: Vec<Value> = ["set", "web", "banip"].map(Value::from).into_iter().chain(ids).collect();
+        assert_eq!(daemon.ask(&words), Answer::Result(1_000.into()));
+    }
+    let tree = daemon.folder.join("etc");
+    let ways: [(&str, &[&str]); 3] = [
+        ("stockade status", &["status", "-c"]),
+        ("fail2ban-client status", &["fail2ban-client", "status", "-c"]),
+        ("start to first word", &["--version", "-c"]),
+    ];
+    for (name, words) in ways {
+        let mut times: Vec<Duration> = (0..40).map(|_| took(words, &tree)).collect();
+        times.sort_unstable();
+        println!(
+            "{name} beside {STATUS_BANS} bans: fastest {:?}, median {:?}, slowest {:?}",
+            times[0], times[20], times[39]
+        );
+        assert!(cfg!(debug_assertions) || times[0] < STATUS_MAX, "{name}: {:?}", times[0]);
+    }
+    let folder = daemon.folder.clone();
+    drop(daemon);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// How long a command line takes.
+fn took(words: &[&str], tree: &std::path::Path) -> Duration {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_stockade"));
+    match words {
+        ["fail2ban-client", rest @ .., option] => command.args(["fail2ban-client", option]).arg(tree).args(rest),
+        ["--version", ..] => command.arg("--version"),
+        words => command.args(words).arg(tree),
+    };
+    let began = Instant::now();
+    let output = command.output().unwrap();
+    let took = began.elapsed();
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    took
+}

@@ -19,6 +19,7 @@ mod exporter;
 mod faults;
 mod hostile;
 mod load;
+mod rights;
 mod stock;
 
 use stockade_original::{newest, older};
@@ -26,14 +27,16 @@ use stockade_original::{newest, older};
 #[test]
 fn clients_of_1_1_0_see_no_difference() {
     if let Some(installed) = newest("clients_of_1_1_0_see_no_difference") {
-        both::compare("1.1.0", &installed.root);
+        both::compare(&both::COMMANDS, "1.1.0", &installed.root);
+        both::compare(&both::METHODS, "1.1.0", &installed.root);
     }
 }
 
 #[test]
 fn clients_of_1_0_2_see_no_difference() {
     if let Some(installed) = older("clients_of_1_0_2_see_no_difference") {
-        both::compare("1.0.2", &installed.root);
+        both::compare(&both::COMMANDS, "1.0.2", &installed.root);
+        both::compare(&both::METHODS, "1.0.2", &installed.root);
     }
 }
 

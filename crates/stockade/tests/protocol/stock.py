@@ -7,11 +7,14 @@ few jails in turn, A for their first action. Writes one JSON object per question
 
 import json
 import os
+import pickle
+import signal
+import socket
 import subprocess
 import sys
 import time
 
-from drive import call, raw
+from drive import call, raw, typed
 from fail2ban.client.jailsreader import JailsReader
 
 TREE = "/etc/fail2ban"
@@ -64,6 +67,24 @@ def ask(words):
     return (answer.get("answer") or [None, None, None])[-1]
 
 
+def ask_all(requests):
+    """Many questions at once on one connection, as monitoring does; the answers come in their order."""
+    end, data, answers = b"<F2B_END_COMMAND>", b"", []
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(120)
+        stream.connect(SOCKET)
+        stream.sendall(b"".join(pickle.dumps(words) + end for words in requests))
+        while len(answers) < len(requests):
+            part = stream.recv(65536)
+            if not part:
+                break
+            *whole, data = (data + part).split(end)
+            answers.extend({"answer": typed(pickle.loads(one))} for one in whole)
+    for words, answer in zip(requests, answers):
+        tell(["raw"] + words, answer)
+    return [answer["answer"][-1] for answer in answers]
+
+
 def client(words):
     tell(["client"] + words, call(list(words)))
 
@@ -74,12 +95,11 @@ def other_client(words):
     tell(["ours"] + words, {"out": done.stdout, "err": done.stderr, "code": done.returncode})
 
 
-def settle():
-    """Waits until no count has changed for longer than the original's threads sleep."""
+def settle(names):
+    """Waits until no count of these jails has changed for longer than the original's threads sleep."""
     end, since, last = time.monotonic() + 60, time.monotonic(), None
     while time.monotonic() - since < 1.7 and time.monotonic() < end:
-        names = raw(SOCKET, ["status"])["answer"][2][2][2][1].split(", ")
-        counts = [raw(SOCKET, ["status", name, "short"]).get("answer") for name in names if name]
+        counts = [raw(SOCKET, ["status", name, "short"]).get("answer") for name in names]
         if counts != last:
             since, last = time.monotonic(), counts
         time.sleep(0.2)
@@ -90,21 +110,94 @@ def texts(answer):
     return [item[1] for item in answer[1:]] if isinstance(answer, list) else []
 
 
+def heard(stream, shown):
+    """The datagram about a ban or its end, among all that come to a logger; none after a while."""
+    stream.settimeout(10)
+    while True:
+        try:
+            data, parts, _, _ = socket.recv_fds(stream, 65536, 1)
+        except TimeoutError:
+            return None
+        if not data and parts:
+            with os.fdopen(parts[0], "rb") as file:
+                file.seek(0)
+                data = file.read()
+        if shown.encode() in data:
+            return data.decode().rstrip("\0\n")
+
+
+def listen(path):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    stream = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    stream.bind(path)
+    return stream
+
+
+def lines(path, shown):
+    """How often a file says something; waits a moment for the first time."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        found = [line for line in open(path) if shown in line] if os.path.exists(path) else []
+        if found:
+            return len(found)
+        time.sleep(0.05)
+    return 0
+
+
+def targets(name):
+    """Every place where the log can go, by the lines that come out there."""
+    ids = iter("198.51.100.%d" % n for n in range(100, 200))
+
+    def ban():
+        id = next(ids)
+        ask(["set", name, "banip", id])
+        return "Ban " + id
+
+    syslog, journal = listen("/dev/log"), listen("/run/systemd/journal/socket")
+    client(["set", "syslogsocket", "auto"])
+    for target in ("SYSLOG", "SYSLOG[facility=auth]", "SYSLOG[facility=local3, padding=on, datetime=on]"):
+        # Of two targets of one kind the original only sees the first.
+        ask(["set", "logtarget", "/var/log/fail2ban.log"])
+        ask(["set", "logtarget", target])
+        tell(["syslog", target], heard(syslog, ban()))
+        client(["flushlogs"])
+    ask(["set", "logtarget", "SYSTEMD-JOURNAL"])
+    entry = heard(journal, ban()) or ""
+    fields = dict(line.split("=", 1) for line in entry.split("\n") if "=" in line)
+    tell(["journal"], {key: fields.get(key) for key in ("MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "LOGGER")})
+    client(["flushlogs"])
+    client(["get", "logtarget"])
+    # Files: rotated, then told by the client; rotated, then told by a signal.
+    here = "/var/log/second.log"
+    client(["set", "logtarget", here])
+    first = ban()
+    tell(["file"], lines(here, first))
+    os.rename(here, here + ".1")
+    client(["flushlogs"])
+    second = ban()
+    tell(["rotated"], [lines(here, second), lines(here + ".1", first), sum(second in line for line in open(here + ".1"))])
+    os.rename(here, here + ".2")
+    with open("/var/run/fail2ban/fail2ban.pid") as pid:
+        os.kill(int(pid.read()), signal.SIGUSR1)
+    end = time.monotonic() + 10
+    while not os.path.exists(here) and time.monotonic() < end:
+        time.sleep(0.05)
+    third = ban()
+    tell(["signalled"], [lines(here, third), lines(here + ".2", second), oct(os.stat(here).st_mode & 0o777)])
+    client(["set", "logtarget", "/nowhere/at/all.log"])
+    client(["set", "logtarget", "/var/log/fail2ban.log"])
+
+
 def everything(names):
-    for option in "loglevel logtarget syslogsocket thread dbfile dbmaxmatches dbpurgeage".split():
-        ask(["get", option])
-    for flavor in ("basic", "short", "stats"):
-        ask(["status", "--all", flavor])
+    flavors = ("basic", "short", "stats")
+    options = "loglevel logtarget syslogsocket thread dbfile dbmaxmatches dbpurgeage".split()
+    ask_all([["get", option] for option in options] + [["status", "--all", flavor] for flavor in flavors])
     for name in names:
-        for flavor in ("basic", "short", "stats"):
-            ask(["status", name, flavor])
-        for option in OPTIONS:
-            ask(["get", name, option])
+        ask_all([["status", name, flavor] for flavor in flavors] + [["get", name, option] for option in OPTIONS])
         for action in texts(ask(["get", name, "actions"])):
-            ask(["get", name, "actionmethods", action])
-            for thing in texts(ask(["get", name, "actionproperties", action])):
-                if thing not in ("ESCAPE_CRE", "ESCAPE_VN_CRE", "banEpoch"):
-                    ask(["get", name, "action", action, thing])
+            _, things = ask_all([["get", name, kind, action] for kind in ("actionmethods", "actionproperties")])
+            shown = [thing for thing in texts(things) if thing not in ("ESCAPE_CRE", "ESCAPE_VN_CRE", "banEpoch")]
+            ask_all([["get", name, "action", action, thing] for thing in shown])
 
 
 def main():
@@ -128,15 +221,18 @@ def main():
     for step in task["steps"]:
         kind, words = next(iter(step.items()))
         if kind == "settle":
-            settle()
+            settle(few)
             continue
         for name in few if "J" in words else [None]:
             action = texts(raw(SOCKET, ["get", name, "actions"]).get("answer", [0, 0, 0])[-1]) if "A" in words else []
             these = [name if w == "J" else (action or ["?"])[0] if w == "A" else w for w in words]
             (ask if kind == "raw" else client)(these)
+    client(["reload"])
+    client(["status"])
+    targets(few[0])
     client(["stop"])
     end = time.monotonic() + 20
-    while os.path.exists(SOCKET) and time.monotonic() < end:
+    while (os.path.exists(SOCKET) or os.path.exists("/var/run/fail2ban/fail2ban.pid")) and time.monotonic() < end:
         time.sleep(0.05)
     tell(["left"], [os.path.exists(SOCKET), os.path.exists("/var/run/fail2ban/fail2ban.pid")])
 

@@ -62,6 +62,7 @@ pub(crate) fn compare(version: &str, root: &Path) {
         }
     }
     for answers in [&theirs, &ours] {
+        logs_were_heard(answers);
         let differ = clients_differ(answers).into_iter();
         let unknown = differ.filter(|(words, a, b)| !listed.iter().any(|(_, concerns)| concerns.explains(words, a, b)));
         failures.extend(unknown.map(|(words, a, b)| format!("{words}\n  their client {a}\n  our client   {b}")));
@@ -71,6 +72,19 @@ pub(crate) fn compare(version: &str, root: &Path) {
     }
     println!("{version}: {} answers of the stock tree, {equal} equal, listed: {seen:?}", theirs.len());
     assert!(failures.is_empty(), "{} differences with {version}:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// The log came out where it was sent to, and files that were moved away got nothing more.
+fn logs_were_heard(answers: &[(String, String)]) {
+    let of = |what: &str| -> Vec<&str> {
+        let these = answers.iter().filter(|(words, _)| words.starts_with(what));
+        these.map(|(_, answer)| answer.as_str()).collect()
+    };
+    assert_eq!(of("[\"syslog\"").iter().filter(|text| text.contains("Ban 198.51.100.")).count(), 3);
+    assert!(of("[\"journal\"]").iter().all(|text| text.contains("Ban 198.51.100.")));
+    assert_eq!(of("[\"file\"]"), ["1"]);
+    assert_eq!(of("[\"rotated\"]"), ["[1,1,0]"]);
+    assert!(of("[\"signalled\"]").iter().any(|text| text.starts_with("[1,1,")));
 }
 
 /// Where our client says something else than theirs about the same server.

@@ -18,6 +18,7 @@ use super::tree::{self, Purpose};
 use super::voice::{Level, Voice};
 use super::{background, words};
 use crate::cli::term::say;
+use crate::control::fail2ban::STOP_KEEPS;
 
 /// How long a server that runs may take to answer `ping`.
 const PING_SECS: f64 = 0.1;
@@ -183,14 +184,21 @@ impl Client {
         Ok(self.send(&[vec!["server-stream".into(), stream], vec!["server-status".into()]], false, None))
     }
 
+    /// `restart`: what is banned stays so from the stop to the start.
+    ///
+    /// DIVERGENCE (restart-without-gap): the original stops first, which lifts all bans, and then finds out
+    /// whether there is anything to start.
     fn restart(&mut self) -> Result<bool, Failed> {
+        if !tree::read(&self.options, &self.places, None, Purpose::Run, self.voice).good {
+            return Ok(false);
+        }
         let announce = |options: &Options, step: &str| {
             if options.interactive {
                 say(format!("  ## {step} ... "));
             }
         };
         announce(&self.options, "stop");
-        self.send(&[vec!["stop".into()]], true, None);
+        self.stop_for_a_start();
         if !self.wait_for(false) {
             return Err(Failed("the server is asked to stop, but still answers".to_owned()));
         }
@@ -200,6 +208,16 @@ impl Client {
             announce(&self.options, "start");
         }
         self.process(&["start".to_owned()])
+    }
+
+    /// Asks the server to end and to leave its bans in force; one that does not know this is just stopped.
+    fn stop_for_a_start(&self) {
+        let stop: Command = vec!["stop".into()];
+        let keep = [&stop[..], &[STOP_KEEPS.into()]].concat();
+        match Connection::open(&self.socket(), None).map(|mut open| open.ask(&keep)) {
+            Ok(Ok(Answer::Result(result))) => self.show(&stop, &result),
+            _ => drop(self.send(&[stop], true, None)),
+        }
     }
 
     /// `reload [--restart] [--unban] [--if-exists] [JAIL|--all]`

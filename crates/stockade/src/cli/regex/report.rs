@@ -40,7 +40,9 @@ impl Report<'_> {
                 })
             });
             let date = missed.date.as_ref().map(|date| json!([date.span.start, date.span.end]));
-            say(json!({ "missed": missed.line, "text": missed.text, "date": date, "near": near }).to_string());
+            let alike = missed.alike;
+            say(json!({ "missed": missed.line, "alike": alike, "text": missed.text, "date": date, "near": near })
+                .to_string());
         }
         for (option, index, text, running) in self.patterns() {
             say(json!({
@@ -112,14 +114,15 @@ impl Report<'_> {
     }
 
     fn missed(&self, missed: &Missed) {
+        let alike = if missed.alike > 1 { format!(" and {} more like it", missed.alike - 1) } else { String::new() };
         let Some((option, index, near, span)) = &missed.near else {
-            say(format!("line {}: no pattern gets beyond its beginning", missed.line));
+            say(format!("line {}{alike}: no pattern gets beyond its beginning", missed.line));
             self.line(&missed.text, missed.date.as_slice());
             say("");
             return;
         };
         say(format!(
-            "line {}: {option} {} gets {}% through and stops at {} (character {} of the pattern)",
+            "line {}{alike}: {option} {} gets {}% through and stops at {} (character {})",
             missed.line,
             index + 1,
             near.percent,

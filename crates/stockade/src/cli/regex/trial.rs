@@ -1,5 +1,6 @@
 //! Lines, tried one after the other: what is kept of them to explain.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use stockade_core::matcher::{Hit, LineMode, Matcher};
@@ -9,8 +10,8 @@ use super::Rules;
 use super::marks::{self, Mark, Place, Running};
 use super::near::{Near, Trier};
 
-/// Lines whose misses are looked at closely.
-const CANDIDATES_MAX: usize = 30;
+/// Lines whose misses are looked at closely, each for all that look like it.
+const CANDIDATES_MAX: usize = 100;
 /// Lines of success that are kept of each pattern.
 const INNOCENT_MAX: usize = 3;
 /// Characters of a line that is shown.
@@ -47,6 +48,8 @@ pub(super) struct Matched {
 pub(super) struct Missed {
     pub(super) line: u64,
     pub(super) text: String,
+    /// How many lines missed in the same way, this one included.
+    pub(super) alike: u64,
     /// `None`: not the prefregex either.
     pub(super) date: Option<Mark>,
     /// What the failregexes (or the prefregex) saw, and where that stands in the line.
@@ -70,6 +73,8 @@ pub(super) struct Trial<'r> {
     pub(super) told: u64,
     pub(super) shown: Vec<Matched>,
     pub(super) missed: Vec<Missed>,
+    /// Which of them stands for lines of a shape.
+    shapes: HashMap<String, usize>,
     pub(super) prefregex: Option<Running>,
     pub(super) failregex: Vec<Running>,
     /// Lines of success that a failregex hit: its number, the line, its text.
@@ -92,6 +97,7 @@ impl<'r> Trial<'r> {
             told: 0,
             shown: Vec::new(),
             missed: Vec::new(),
+            shapes: HashMap::new(),
             prefregex: rules.filter.prefregex().map(|text| Running::new(text, false)),
             failregex: rules.filter.failregex().map(|text| Running::new(text, multiline)).collect(),
             innocent: Vec::new(),
@@ -157,16 +163,27 @@ impl<'r> Trial<'r> {
         match report.hits.first() {
             Some(hit) => self.hit(number, line, hit, all, &spans),
             None if !spans.is_empty() => self.told += 1,
-            None if self.missed.len() < CANDIDATES_MAX.max(self.show) => self.missed.push(Missed {
+            None => self.miss(Missed {
                 line: number,
                 text: short(line),
+                alike: 1,
                 date,
                 seen: text,
                 place: inner,
                 prefixed,
                 near: None,
             }),
-            None => {}
+        }
+    }
+
+    /// Keeps a line that nothing matched, or counts it to one of its shape.
+    fn miss(&mut self, missed: Missed) {
+        let shape = shape(&missed.seen);
+        if let Some(known) = self.shapes.get(&shape).and_then(|at| self.missed.get_mut(*at)) {
+            known.alike += 1;
+        } else if self.missed.len() < CANDIDATES_MAX.max(self.show) {
+            self.shapes.insert(shape, self.missed.len());
+            self.missed.push(missed);
         }
     }
 
@@ -205,9 +222,37 @@ impl<'r> Trial<'r> {
         }
         let how_near =
             |missed: &Missed| missed.near.as_ref().map_or((0, 0), |(_, _, near, _)| (near.percent, near.matched.end));
-        self.missed.sort_by_key(|missed| std::cmp::Reverse(how_near(missed)));
-        self.missed.truncate(self.show);
+        // One for all that stop at the same place of the same pattern.
+        let mut first: HashMap<(&'static str, usize, usize), usize> = HashMap::new();
+        let mut kept: Vec<Missed> = Vec::new();
+        for missed in self.missed.drain(..) {
+            let stop = missed.near.as_ref().map(|(option, n, near, _)| (*option, *n, near.at));
+            match stop.and_then(|stop| first.get(&stop)).and_then(|at| kept.get_mut(*at)) {
+                Some(known) => known.alike += missed.alike,
+                None => {
+                    first.extend(stop.map(|stop| (stop, kept.len())));
+                    kept.push(missed);
+                }
+            }
+        }
+        kept.sort_by_key(|missed| std::cmp::Reverse(how_near(missed)));
+        kept.truncate(self.show);
+        self.missed = kept;
     }
+}
+
+/// A text without what differs from line to line: words with digits in them.
+fn shape(text: &str) -> String {
+    let words = text.split_inclusive(|c: char| !c.is_alphanumeric());
+    words.fold(String::new(), |mut shape, word| {
+        if word.contains(|c: char| c.is_ascii_digit()) {
+            shape.push('0');
+            shape.extend(word.chars().last().filter(|c| !c.is_alphanumeric()));
+        } else {
+            shape.push_str(word);
+        }
+        shape
+    })
 }
 
 /// Does the line speak of success?

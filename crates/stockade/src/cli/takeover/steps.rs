@@ -12,7 +12,7 @@ use super::bridge::Bridge;
 use super::names::{self, Name};
 use super::server::{Listed, Server};
 use super::units;
-use crate::cli::client::{Client, list, text};
+use crate::cli::client::{Client, text};
 use crate::places::{Places, Tree};
 use crate::settings::Settings;
 
@@ -285,13 +285,16 @@ impl Change {
 
     /// Everybody whom stockade has banned.
     fn ours(&self) -> Result<BTreeSet<Listed>> {
-        let answer = Client::at(&self.places.socket)?.ask("banned", &json!({}))?;
-        let bans = list(&answer, "bans").iter().map(|ban| Listed {
-            jail: JailName::new(text(ban, "jail")),
-            id: FailureId::parse(text(ban, "id")),
-            time: None,
-        });
-        Ok(bans.collect())
+        let mut all = BTreeSet::new();
+        Client::at(&self.places.socket)?.banned(None, false, |page| {
+            all.extend(page.iter().map(|ban| Listed {
+                jail: JailName::new(text(ban, "jail")),
+                id: FailureId::parse(text(ban, "id")),
+                time: None,
+            }));
+            Ok(())
+        })?;
+        Ok(all)
     }
 
     /// What the database did not have, ours gets; how many, and whom it has not taken.

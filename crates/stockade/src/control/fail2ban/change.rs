@@ -62,18 +62,8 @@ fn set(operator: &mut Operator, command: &[Value]) -> Answer {
     let rest = command.get(3..).unwrap_or_default();
     match option.as_str() {
         "addlogpath" => log_is_there(operator.settings().jail(&name), rest)?,
-        "addaction" | "delaction" | "action" => may_change_actions(operator)?,
+        "addaction" | "delaction" | "action" | "ignorecommand" => may_change_actions(operator)?,
         _ => {}
-    }
-    if option == "action" && !multiple {
-        let (action, property) = (word(3)?, word(4)?);
-        let action = operator.settings().known(&name)?.action(&action)?;
-        if crate::settings::METHODS.contains(&property.as_str()) {
-            return Err(Exception::builtin(
-                "NotImplementedError",
-                format!("'{property}' of action '{}' can't be called; the daemon runs it by itself", action.name),
-            ));
-        }
     }
     settings(operator, command)?;
     if multiple {
@@ -122,7 +112,7 @@ fn log_is_there(jail: Option<&JailSettings>, rest: &[Value]) -> Result<(), Excep
 }
 
 /// `stockade.actioncommands`: may clients say what root runs?
-fn may_change_actions(operator: &Operator) -> Result<(), Exception> {
+pub(super) fn may_change_actions(operator: &Operator) -> Result<(), Exception> {
     if actions_are_fixed(operator.settings()) {
         return Err(Exception::builtin(
             "PermissionError",

@@ -6,6 +6,7 @@
 
 mod ask;
 mod bans;
+mod call;
 mod change;
 mod rights;
 
@@ -15,6 +16,7 @@ use stockade_wire::value::Value;
 pub(super) use ask::ask;
 pub(crate) use bans::Bans;
 pub(super) use bans::about_bans;
+pub(super) use call::{call, is_call};
 pub(super) use change::change;
 pub(super) use rights::Rights;
 pub(crate) use rights::group;
@@ -23,6 +25,9 @@ use crate::settings::{float, kind, words};
 
 /// The version of the original whose commands and answers these are.
 pub(crate) const VERSION: &str = "1.1.2";
+
+/// Behind `stop`: bans stay in force, whatever `stockade.onstop` says. No jail can have this name.
+pub(crate) const STOP_KEEPS: &str = "--keep";
 
 /// What a command gets, or why it gets nothing.
 pub(super) type Answer = Result<Value, Exception>;
@@ -40,7 +45,10 @@ pub(super) enum Route {
     /// Nobody, after so many seconds.
     Sleep(f64),
     /// The whole daemon: it ends.
-    Stop,
+    Stop {
+        /// What is banned stays so: a new one follows.
+        keep: bool,
+    },
 }
 
 /// Finds out who has to do with a command.
@@ -67,7 +75,9 @@ pub(super) fn route(request: &Value) -> Route {
             Err(e) => Route::Now(Err(e)),
         },
         "status" | "stats" | "statistic" | "statistics" | "banned" | "get" => Route::Ask,
-        "stop" if command.len() == 1 => Route::Stop,
+        "stop" if command.len() == 1 => Route::Stop { keep: false },
+        // Our own client says so before it starts a server anew.
+        "stop" if command.get(1).is_some_and(|word| words(word) == STOP_KEEPS) => Route::Stop { keep: true },
         "unban" if command.len() == 1 => Route::Now(Err(Exception::plain("Invalid command"))),
         _ if bans::is_about_bans(command) => Route::Bans,
         "set" | "multi-set" | "add" | "start" | "stop" | "reload" | "server-stream" | "flushlogs" | "config-error" => {

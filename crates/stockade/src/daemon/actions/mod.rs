@@ -5,9 +5,11 @@
 //! waited long enough). Nothing in here runs a command: that is the runner's
 //! process, [`stockade_enforce::runner`].
 
+mod call;
 mod effects;
 mod entry;
 mod lanes;
+mod past;
 mod stage;
 mod steps;
 #[cfg(test)]
@@ -18,7 +20,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -30,10 +32,12 @@ use stockade_enforce::runner::{ActionId, LineLevel, News, NewsReader, Order, Run
 
 use super::judge::{JudgeControl, JudgeInbox};
 use crate::log::{Level, Log};
+pub(crate) use call::Call;
 use effects::{Effect, Effects};
 pub(crate) use entry::ActionView;
 use entry::{ActionEntry, JailEntry, PendingFlush};
 use lanes::{Lanes, TaskId};
+use past::Past;
 pub(crate) use stage::{How, JailActions, StagedActions};
 use steps::{Task, What};
 use ticket::Ticket;
@@ -76,6 +80,8 @@ enum Job {
     Living(ActionId, Vec<BanView>),
     /// A ban that is to be repeated by these actions; `None` if it is over.
     Again(Box<Again>, Option<Box<BanView>>),
+    /// A client calls a method of an action.
+    Call(Box<Call>, call::Done),
     View(Sender<Vec<ActionView>>),
     #[cfg(test)]
     IsIdle(Sender<bool>),
@@ -97,26 +103,33 @@ pub(crate) struct ActionsHandle {
     jobs: Option<Sender<Job>>,
     judge: Arc<JudgeInbox>,
     counts: Arc<AtomicBool>,
+    matches_max: Arc<AtomicUsize>,
 }
 
 impl ActionsHandle {
+    /// Option `dbmaxmatches`: so many lines of earlier bans are told.
+    pub(crate) fn set_max_matches(&self, most: usize) {
+        self.matches_max.store(most, Ordering::Relaxed);
+    }
+
     /// Nobody runs anything: a dry run.
     pub(crate) fn none(judge: Arc<JudgeInbox>) -> ActionsHandle {
-        ActionsHandle { jobs: None, judge, counts: Arc::default() }
+        ActionsHandle { jobs: None, judge, counts: Arc::default(), matches_max: Arc::default() }
     }
 
     /// Starts the thread with a runner, and with what an earlier process left
-    /// in the file at `effects`; `last` is the last decision that was made.
+    /// in the file beside the `database`; `last` is the last decision that was made.
     pub(crate) fn start(
         runner: (Runner, NewsReader),
         spawn: Spawn,
-        effects: Option<PathBuf>,
+        database: Option<PathBuf>,
         (judge, last): (Arc<JudgeInbox>, Seq),
         log: Log,
     ) -> io::Result<ActionsHandle> {
         let (jobs, receiver) = channel();
         let counts: Arc<AtomicBool> = Arc::default();
-        let (effects, left) = Effects::open(effects);
+        let matches_max: Arc<AtomicUsize> = Arc::new(stockade_store::Options::default().dbmaxmatches.into());
+        let (effects, left) = Effects::open(database.as_ref().map(|path| path.with_extension("actions")));
         let (runner, news) = runner;
         let mut thread = Thread {
             jobs: jobs.clone(),
@@ -128,6 +141,7 @@ impl ActionsHandle {
             generation: 0,
             again_at: None,
             effects,
+            past: Past::new(database, Arc::clone(&matches_max)),
             left,
             dormant: Vec::new(),
             jails: HashMap::new(),
@@ -146,7 +160,7 @@ impl ActionsHandle {
         };
         thread.take_runner(runner, news)?;
         std::thread::Builder::new().name("actions".into()).spawn(move || thread.run(&receiver))?;
-        Ok(ActionsHandle { jobs: Some(jobs), judge, counts })
+        Ok(ActionsHandle { jobs: Some(jobs), judge, counts, matches_max })
     }
 
     /// Takes what concerns actions out of what the judge brought forth.
@@ -209,9 +223,14 @@ impl ActionsHandle {
 
     /// How each action is doing.
     pub(crate) fn view(&self) -> Vec<ActionView> {
+        self.view_later().recv().unwrap_or_default()
+    }
+
+    /// The same, for who has something else to ask meanwhile.
+    pub(crate) fn view_later(&self) -> Receiver<Vec<ActionView>> {
         let (sender, view) = channel();
         self.send(Job::View(sender));
-        if self.jobs.is_some() { view.recv().unwrap_or_default() } else { Vec::new() }
+        view
     }
 
     /// Does nothing run, and nothing wait?
@@ -266,6 +285,7 @@ struct Thread {
     generation: u64,
     again_at: Option<Instant>,
     effects: Effects,
+    past: Past,
     /// What an earlier process left, until the first stage.
     left: Vec<Effect>,
     /// Left by jails that are off: stays as it is.
@@ -377,6 +397,7 @@ impl Thread {
             Job::LivingIds(jail, ids) => self.undo_without_ban(&jail, &ids),
             Job::Living(action, bans) => self.apply_to(action, &bans),
             Job::Again(again, view) => self.again(*again, view.as_deref()),
+            Job::Call(call, done) => self.call(*call, done),
             #[cfg(test)]
             Job::IsIdle(reply) => {
                 self.advance();

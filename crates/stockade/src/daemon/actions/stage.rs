@@ -321,7 +321,7 @@ impl Thread {
 }
 
 /// What an action's texts say about it; jail and lane are still to be set.
-fn entry_of(effect: Effect) -> ActionEntry {
+pub(super) fn entry_of(effect: Effect) -> ActionEntry {
     let spec = &effect.spec;
     let has = |name: &str| spec.property(name).is_some_and(|text| !text.trim().is_empty());
     ActionEntry {

@@ -8,6 +8,7 @@ use stockade_core::{FailureId, Seq};
 use stockade_enforce::actions::ActionSpec;
 use stockade_enforce::runner::{ActionId, Order, Values, Verb};
 
+use super::call::Caller;
 use super::entry::ActionEntry;
 use super::lanes::{Running, TaskId};
 use super::ticket::{self, Surroundings, Ticket};
@@ -63,6 +64,14 @@ pub(super) enum What {
     Ask {
         id: AskId,
         values: Values,
+    },
+    /// A client calls a method.
+    Call {
+        verb: Box<Verb>,
+        values: Values,
+        caller: Caller,
+        /// The action is known for this one call.
+        once: bool,
     },
 }
 
@@ -123,7 +132,8 @@ impl Thread {
     fn verb(&self, task: TaskId, action: ActionId) -> Option<(Verb, Values, bool)> {
         let (task, action) = (self.tasks.get(&task)?, self.actions.get(&action)?);
         let counters = self.jails.get(&task.jail).map(|jail| jail.counters).unwrap_or_default();
-        let around = Surroundings { counters, merged: None };
+        let merged = |ticket: &Ticket, jail_only: bool| self.past.merged(ticket, jail_only);
+        let around = Surroundings { counters, merged: Some(&merged) };
         let of = |ticket: &Ticket| ticket.values(&action.wants, &around);
         Some(match &task.what {
             What::Start => (Verb::Start, Values::default(), false),
@@ -163,6 +173,7 @@ impl Thread {
             What::Check { .. } => (Verb::Check, Values::default(), false),
             What::Probe => (Verb::Probe, Values::default(), false),
             What::Ask { values, .. } => (Verb::Ask, values.clone(), false),
+            What::Call { verb, values, .. } => ((**verb).clone(), values.clone(), false),
         })
     }
 
@@ -251,6 +262,7 @@ impl Thread {
             }
             What::Probe => {}
             What::Ask { id, .. } => self.answer(*id, result.is_ok()),
+            What::Call { caller, .. } => caller.tell(result),
         }
     }
 
@@ -300,7 +312,7 @@ impl Thread {
         task.failed |= failed;
         task.steps.retain(|step| *step != action);
         let next = task.steps.first().copied();
-        if matches!(task.what, What::Stop) {
+        if matches!(task.what, What::Stop | What::Call { once: true, .. }) {
             self.forget(action);
         }
         match next.and_then(|next| self.actions.get(&next)) {

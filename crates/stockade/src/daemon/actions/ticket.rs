@@ -150,7 +150,7 @@ impl Ticket {
             "ipmatches" | "ipjailmatches" | "ipfailures" | "ipjailfailures" => {
                 let merged = around.merged.and_then(|ask| ask(self, tag.starts_with("ipjail")));
                 match (merged, tag.ends_with("matches")) {
-                    (Some((matches, _)), true) => matches.join("\n"),
+                    (Some((matches, _)), true) => joined(&matches),
                     (Some((_, failures)), false) => failures.to_string(),
                     // What the database doesn't know the ban itself knows.
                     (None, true) => joined(&self.matches),
@@ -208,9 +208,12 @@ pub(super) fn about_values(
     ticket.values(wants, around)
 }
 
-/// Matched lines and failures that the database remembers of an id; the second
-/// argument says whether of this jail only.
-pub(super) type Merged<'a> = &'a dyn Fn(&Ticket, bool) -> Option<(Vec<String>, u64)>;
+/// Matched lines, oldest first, and failures of an address.
+pub(super) type Memory = (Vec<Box<str>>, u64);
+
+/// What the database remembers of a ticket's address; the second argument says
+/// whether of this jail only.
+pub(super) type Merged<'a> = &'a dyn Fn(&Ticket, bool) -> Option<Memory>;
 
 /// What tags may tell beside the ban itself.
 #[derive(Clone, Copy)]

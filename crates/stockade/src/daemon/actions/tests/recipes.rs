@@ -34,6 +34,7 @@ fn recipes_that_double_and_lose_bans_do_neither_here() {
         transcript(&mut page, version, job, theirs, ours);
         check(job, theirs, ours);
     }
+    page.push_str(INSTEAD);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/recipes.md");
     if std::env::var_os("STOCKADE_WRITE").is_some() {
         std::fs::write(&path, &page).unwrap();
@@ -58,6 +59,15 @@ const HEAD: &str = "# Text blacklists by recipe\n\n\
     restart` does) and starts. A stop that lifts bans (`stop --lift`) undoes them, and the\n\
     next start runs all commands again, doubling included. What is recorded is each\n\
     program's own handling of actions, not its whole server.\n";
+
+const INSTEAD: &str = "\n## What the recipe wanted\n\n\
+    No edited action, one line in the jail:\n\n\
+    ```ini\n[web]\nblacklist = /var/lib/stockade/ip.<name>.blacklist\n```\n\n\
+    The file is whom the jail bans at present, one address or network a line, sorted by\n\
+    bytes, readable by root only, replaced as a whole at most once a second. Beside it\n\
+    `ip.web.blacklist.keep` is the operator's own: whoever stands there is banned for\n\
+    good, and unbanned when the line goes. `stockade import ip.web.blacklist` takes an\n\
+    old list over. More in [operating.md](operating.md#plain-lists-of-bans).\n";
 
 /// A chain of its own, with a loop that adds the file's addresses in some way.
 fn own_chain(name: &'static str, flag: &str, number: &str) -> (&'static str, &'static str, Value) {
@@ -125,14 +135,50 @@ fn job(name: &str, words: &str, action: &Value) -> Value {
     json!({ "name": name, "words": words, "jail": "web", "bantime": -1, "now": NOW, "actions": [action], "steps": steps })
 }
 
+/// The action as a file of `action.d`.
+fn file_of(action: &Value) -> String {
+    let properties = action["properties"].as_array().unwrap();
+    let pairs: Vec<(&str, String)> = properties
+        .iter()
+        .map(|pair| (pair[0].as_str().unwrap(), pair[1].as_str().unwrap().replace('\n', "\n    ")))
+        .collect();
+    let mut text = String::from("[Definition]\n");
+    let mut section = |head: &str, wanted: &dyn Fn(&str) -> Option<String>| {
+        let lines: String =
+            pairs.iter().filter_map(|(name, value)| Some(format!("{} = {value}\n", wanted(name)?))).collect();
+        text += &if lines.is_empty() { String::new() } else { format!("{head}{lines}") };
+    };
+    let is_command = |name: &str| name.starts_with("action");
+    section("", &|name| is_command(name).then(|| name.to_owned()));
+    section("[Init]\n", &|name| (!is_command(name) && !name.contains('?')).then(|| name.to_owned()));
+    section("[Init?family=inet6]\n", &|name| Some(name.strip_suffix("?family=inet6")?.to_owned()));
+    text
+}
+
+/// What is said about such a file, as `LINE: what (what to do)`.
+fn findings(file: &str) -> Vec<String> {
+    let tree = std::env::temp_dir().join(format!("stockade-recipe-{}", std::process::id()));
+    std::fs::create_dir_all(tree.join("action.d")).unwrap();
+    std::fs::write(tree.join("fail2ban.conf"), "[Definition]\n").unwrap();
+    std::fs::write(tree.join("jail.conf"), "[web]\nenabled = true\nfilter =\naction = list\n").unwrap();
+    std::fs::write(tree.join("action.d/list.conf"), file).unwrap();
+    let source = stockade_config::TreeSource::Disk(tree.clone());
+    let loaded = stockade_config::load(&source, &stockade_config::LoadOptions::default());
+    std::fs::remove_dir_all(tree).unwrap();
+    let found = loaded.diagnostics.iter().filter(|d| d.file.ends_with("list.conf"));
+    let mut found: Vec<_> = found.map(|d| (d.line, d.message.replace("action 'list': ", ""), d.help.clone())).collect();
+    found.sort();
+    found.into_iter().map(|(line, message, help)| format!("line {line}: {message} ({help})")).collect()
+}
+
 /// One recipe, side by side.
 fn transcript(page: &mut String, version: &str, job: &Value, theirs: &Value, ours: &Value) {
-    writeln!(page, "\n## ({}) {}\n\n```ini", job["name"].as_str().unwrap(), job["words"].as_str().unwrap()).unwrap();
-    for pair in job["actions"][0]["properties"].as_array().unwrap() {
-        let value = pair[1].as_str().unwrap().replace('\n', "\n    ");
-        writeln!(page, "{} = {value}", pair[0].as_str().unwrap()).unwrap();
+    let file = file_of(&job["actions"][0]);
+    writeln!(page, "\n## ({}) {}\n", job["name"].as_str().unwrap(), job["words"].as_str().unwrap()).unwrap();
+    write!(page, "```ini\n{file}```\n\nWhat `-t`, `doctor` and the log say of it, by lines of this file:\n\n").unwrap();
+    for finding in findings(&file) {
+        writeln!(page, "- {finding}").unwrap();
     }
-    page.push_str("```\n");
     for (n, step) in job["steps"].as_array().unwrap().iter().enumerate().skip(2).step_by(2) {
         let what = match (step["op"].as_str().unwrap(), step["id"].as_str()) {
             (op, Some(id)) => format!("{op} {id}"),
@@ -177,6 +223,21 @@ fn check(job: &Value, theirs: &Value, ours: &Value) {
     let name = job["name"].as_str().unwrap();
     let before = shown(ours, restart - 2);
     assert_eq!(shown(ours, restart), before, "({name}): a restart of ours changes neither rules nor file");
+    let said = findings(&file_of(&job["actions"][0])).join("\n");
+    let wanted: &[&str] = match name {
+        "O" => &[
+            "takes no rule number",
+            "hides it",
+            "rules and lines double",
+            "removes nothing",
+            "refuses addresses of IPv6",
+        ],
+        "F" => &["hides it", "rules and lines double", "removes nothing", "refuses addresses of IPv6"],
+        _ => &["nobody is blocked", "rules and lines double", "removes nothing", "refuses addresses of IPv6"],
+    };
+    for words in wanted {
+        assert!(said.contains(words), "({name}): {words} is missing in {said}");
+    }
     match name {
         "O" => assert!(theirs["steps"][restart]["said"].to_string().contains("Failed to start"), "{theirs}"),
         "F" => {
