@@ -238,8 +238,9 @@ impl Actor {
     /// Matches the part of a block that is news to this jail.
     fn judge_block(&self, work: &mut Work, block: &Block, scan: &Scan) {
         self.snapshot_if_due(work, block);
-        let care = self.noted.begin(block);
+        let mut care = Care::Usual;
         for (from, to, replay) in self.parts(work, block) {
+            care = self.noted.begin(block);
             let whole = from == 0 && to == block.text.len();
             let mut batch = if care == Care::LineByLine {
                 let Some(part) = cut(block, from, to, replay) else { continue };
@@ -250,6 +251,7 @@ impl Actor {
                 let Some(part) = cut(block, from, to, replay) else { continue };
                 work.matcher.block(scan.now(), &part)
             };
+            self.noted.pause();
             batch.replay = replay;
             work.bytes_since = work.bytes_since.saturating_add(to - from);
             work.failures_since = work.failures_since.saturating_add(batch.failures.len());
@@ -278,6 +280,7 @@ impl Actor {
             {
                 let batch = work.matcher.block(scan.now(), &line);
                 all.failures.extend(batch.failures);
+                self.noted.end_line(&line);
             }
             all.lines = all.lines.saturating_add(1);
             from = to;

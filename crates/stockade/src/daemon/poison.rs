@@ -1,11 +1,13 @@
 //! Notes, outside of this process, of what each jail is looking at: a line that ends the process does
-//! so twice at most.
+//! so three times at most. A process that is killed while it happens to look at some line is no such line:
+//! only one that was being looked at by itself at two ends is left out.
 //!
 //! | what a start finds in the notes | what it does |
 //! |---|---|
 //! | nothing under way | nothing |
 //! | a jail was looking at a block | lines of that part of the log are noted one by one, for that jail |
-//! | a jail was looking at a single line so | that line is left out for that jail, and the log says so |
+//! | a jail was looking at a single line so | that line is a suspect; it is noted by itself again |
+//! | a jail was looking at that suspect again | that line is left out for that jail, and the log says so |
 //!
 //! The notes are records of fixed size in a file beside the pid file, where they outlive the process but
 //! cost no disk: two small writes into memory for each block and jail.
@@ -37,6 +39,8 @@ enum Kind {
     Line = 2,
     /// This line is left out.
     LeftOut = 3,
+    /// This line was being looked at by itself when a process ended.
+    Suspect = 4,
 }
 
 /// A part of a log, as one jail sees it. Names are kept as hashes, so that records are of one size.
@@ -83,7 +87,7 @@ impl Record {
             return None;
         }
         let [kind, jail, source, from, to] = words;
-        let all = [Kind::Block, Kind::Line, Kind::LeftOut];
+        let all = [Kind::Block, Kind::Line, Kind::LeftOut, Kind::Suspect];
         let kind = all.into_iter().find(|known| kind == (u64::from(MAGIC) << 32) | *known as u64)?;
         Some(Record { kind, part: Part { jail, source, from, to } })
     }
@@ -169,7 +173,11 @@ fn read(path: &Path) -> io::Result<(File, Vec<Option<Record>>)> {
     let mut kept: Vec<Record> = Vec::new();
     for mut record in bytes.chunks(RECORD_BYTES).filter_map(Record::parse) {
         if record.kind == Kind::Line {
-            record.kind = Kind::LeftOut;
+            record.kind = Kind::Suspect;
+            if let Some(known) = kept.iter_mut().find(|known| **known == record) {
+                known.kind = Kind::LeftOut;
+                continue;
+            }
         }
         if !kept.contains(&record) {
             kept.push(record);
@@ -209,7 +217,7 @@ impl Noted {
         // Of a journal the line that is left out is named by its cursor, not by its place.
         let journal = matches!(block.begin, Position::Cursor { .. });
         let concerns = |record: &Record| match record.kind {
-            Kind::LeftOut if journal => record.part.jail == self.jail,
+            Kind::LeftOut | Kind::Suspect if journal => record.part.jail == self.jail,
             _ => record.part.overlaps(&part),
         };
         if kept.iter().flatten().any(concerns) {
@@ -242,6 +250,22 @@ impl Noted {
         }
         self.write(Some(Record { kind: Kind::Line, part }));
         true
+    }
+
+    /// The line has been looked at, and is none that ends a process.
+    pub(crate) fn end_line(&self, line: &Block) {
+        self.write(None);
+        let suspect = Record { kind: Kind::Suspect, part: self.part_of_line(line) };
+        let mut kept = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        for (place, record) in kept.iter_mut().enumerate().filter(|(_, record)| **record == Some(suspect)) {
+            *record = None;
+            self.write_at(place as u64, None);
+        }
+    }
+
+    /// What was noted has been looked at; what comes of it is on its way, which may take its time.
+    pub(crate) fn pause(&self) {
+        self.write(None);
     }
 
     /// The block has been looked at.
@@ -358,12 +382,20 @@ mod tests {
         assert_eq!(noted.begin(&block(108, "three\n")), Care::Usual);
         assert!(noted.begin_line(&block(104, "two\n")));
 
+        let again = Poison::open(&path, &log);
+        let noted = again.of(&jail);
+        assert_eq!(noted.begin(&lines), Care::LineByLine);
+        assert!(noted.begin_line(&block(100, "one\n")));
+        noted.end_line(&block(100, "one\n"));
+        assert!(noted.begin_line(&block(104, "two\n")));
+
         for _ in 0..2 {
             // It stays so over any number of ends.
             let third = Poison::open(&path, &log);
             let noted = third.of(&jail);
             assert_eq!(noted.begin(&lines), Care::LineByLine);
             assert!(noted.begin_line(&block(100, "one\n")));
+            noted.end_line(&block(100, "one\n"));
             assert!(!noted.begin_line(&block(104, "two\n")));
             noted.end(&lines, Care::LineByLine);
             assert_eq!(noted.begin(&block(100, "one\n")), Care::Usual);
@@ -377,6 +409,31 @@ mod tests {
         let mut told = String::new();
         File::open(folder.join("own.log")).unwrap().take(1 << 20).read_to_string(&mut told).unwrap();
         assert!(told.contains("[a] The line at byte 104 of /log is left out (4 bytes)"), "{told}");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_line_that_a_killed_process_happened_to_look_at_counts() {
+        let folder = folder("poison-killed");
+        let (path, log) = (folder.join("p.noted"), log(&folder));
+        let jail = JailName::new("a");
+        let lines = block(100, "one\ntwo\n");
+        assert_eq!(Poison::open(&path, &log).of(&jail).begin(&lines), Care::Usual);
+        assert!(Poison::open(&path, &log).of(&jail).begin_line(&block(100, "one\n")));
+        let third = Poison::open(&path, &log);
+        let noted = third.of(&jail);
+        assert!(noted.begin_line(&block(100, "one\n")));
+        noted.end_line(&block(100, "one\n"));
+        assert!(noted.begin_line(&block(104, "two\n")));
+        // Killed once more, at another line, and while the judge takes its time.
+        let fourth = Poison::open(&path, &log);
+        let noted = fourth.of(&jail);
+        for line in [block(100, "one\n"), block(104, "two\n")] {
+            assert!(noted.begin_line(&line));
+            noted.end_line(&line);
+        }
+        noted.pause();
+        assert!(Poison::open(&path, &log).of(&jail).begin_line(&block(104, "two\n")));
         std::fs::remove_dir_all(folder).unwrap();
     }
 
@@ -407,7 +464,9 @@ mod tests {
         let (path, log) = (folder.join("p.noted"), log(&folder));
         let jail = JailName::new("a");
         assert_eq!(Poison::open(&path, &log).of(&jail).begin(&entry("c1", 5_000)), Care::Usual);
-        assert!(Poison::open(&path, &log).of(&jail).begin_line(&entry("c1", 5_000)));
+        for _ in 0..2 {
+            assert!(Poison::open(&path, &log).of(&jail).begin_line(&entry("c1", 5_000)));
+        }
         let third = Poison::open(&path, &log);
         let noted = third.of(&jail);
         assert_eq!(noted.begin(&entry("c1", 5_000)), Care::LineByLine);
@@ -419,7 +478,7 @@ mod tests {
     #[test]
     fn half_a_record_and_anything_else_is_none() {
         let part = Part { jail: 1, source: 2, from: 3, to: 4 };
-        for kind in [Kind::Block, Kind::Line, Kind::LeftOut] {
+        for kind in [Kind::Block, Kind::Line, Kind::LeftOut, Kind::Suspect] {
             let record = Record { kind, part };
             let bytes = record.bytes();
             assert_eq!(Record::parse(&bytes), Some(record));

@@ -118,8 +118,9 @@ fn an_action_that_hangs_or_fails_delays_no_other() {
     assert!(folder.read("out").lines().all(|line| line.starts_with("b ")));
     let view = court.actions.view();
     let of = |jail: &str, name: &str| view.iter().find(|v| v.jail == jail && v.name == name).unwrap().clone();
-    assert_eq!(of("b", "fail").failures, 20);
-    assert!(of("b", "fail").trouble.contains("Error banning 198.51.100.20"), "{:?}", of("b", "fail"));
+    // The first one may have been tried once more by now.
+    assert!(of("b", "fail").failures >= 20, "{:?}", of("b", "fail"));
+    assert!(of("b", "fail").trouble.contains("Error banning 198.51.100."), "{:?}", of("b", "fail"));
     assert_eq!((of("a", "write").commands, of("a", "slow").bans), (0, 0));
     // A stop that keeps bans does not wait for it for long.
     let begin = Instant::now();

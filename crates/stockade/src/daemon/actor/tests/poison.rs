@@ -27,12 +27,14 @@ fn a_line_that_ended_the_process_twice_is_left_out_and_the_others_count() {
     let who = |failures: Vec<Failure>| failures.iter().map(|f| f.who.clone()).collect::<Vec<_>>();
     let id = |n: u8| stockade_core::Who::Id(FailureId::parse(&format!("192.0.2.{n}")));
 
-    // Dies within the block, then within the second line: neither comes to the end of what it noted.
+    // Dies within the block, then twice within the second line: none comes to the end of what it noted.
     let died = || Poison::open(&noted, &house.log).of(&jail);
     died().begin(&block(0, &whole));
     assert_eq!(died().begin(&block(0, &whole)), Care::LineByLine);
     let from = LINES[0].len() as u64;
-    assert!(died().begin_line(&block(from, LINES[1])));
+    for _ in 0..2 {
+        assert!(died().begin_line(&block(from, LINES[1])));
+    }
 
     let mut third = Alone::new(&house, filter(), &noted);
     assert_eq!(who(third.lines(now, &whole, false)), [id(1), id(3)]);
