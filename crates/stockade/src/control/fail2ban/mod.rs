@@ -24,7 +24,7 @@ pub(crate) use rights::group;
 use crate::settings::{float, kind, words};
 
 /// The version of the original whose commands and answers these are.
-pub(crate) const VERSION: &str = "1.1.2";
+pub(crate) const VERSION: &str = stockade_config::VERSION;
 
 /// Behind `stop`: bans stay in force, whatever `stockade.onstop` says. No jail can have this name.
 pub(crate) const STOP_KEEPS: &str = "--keep";
