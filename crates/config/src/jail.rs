@@ -274,6 +274,7 @@ impl JailReader {
                     }
                 }
                 "ignoreip" => {
+                    crate::ignoreip::check(entry, &name, &mut reader.findings);
                     let mut command: Command = vec!["set".into(), name.as_ref().into(), "addignoreip".into()];
                     command.extend(words(entry.value.as_text().unwrap_or("")).map(Value::from));
                     stream.push(command);

@@ -21,6 +21,7 @@ pub mod duration;
 mod embedded;
 mod filter;
 mod glob;
+mod ignoreip;
 mod ini;
 mod interpolate;
 mod jail;
@@ -45,6 +46,7 @@ pub use check::CompileCheck;
 pub use daemon::{DaemonOptions, Overrides};
 pub use diagnostic::{Diagnostic, Severity};
 pub use embedded::embedded_files;
+pub use ignoreip::is_ignorable;
 pub use load::{
     FilterCheck, FilterFault, FilterTexts, LoadOptions, Loaded, MissingLogs, VERSION, load, load_daemon_options,
 };

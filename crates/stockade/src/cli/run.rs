@@ -129,6 +129,12 @@ pub(crate) fn stop(args: &StopArgs) -> Result<Exit> {
         say(answer.to_string());
     } else if args.lift {
         say(format!("stopped; {bans} bans lifted from the kernel, they are taken up again at the next start"));
+    } else if crate::places::Tree::of(args.common.conf.as_deref()).is_foreign() {
+        // The sets and chains of stock actions know no ends.
+        say(format!(
+            "stopped; {bans} bans stay in the kernel, those in fail2ban's own sets and chains without an end, until \
+             stockade starts again (`stockade stop --lift` removes them; use it before you start fail2ban)"
+        ));
     } else {
         say(format!("stopped; {bans} bans stay in the kernel until they expire (`stockade lift` removes them)"));
     }

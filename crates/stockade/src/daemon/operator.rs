@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use stockade_core::judge::{Command, Event, IgnoreEntry, JailChange, JailSpec, Judge, Outcome};
 use stockade_core::matcher::{Filter, LineMode, Matcher};
-use stockade_core::{FailureId, JailName, LineEnd, Net, Position, SourceKey, Timestamp};
+use stockade_core::{FailureId, JailName, LineEnd, Net, Position, SourceKey, Timestamp, Watermark};
 use stockade_enforce::stock::StockAction;
 use stockade_enforce::{Layout, OnClose};
 use stockade_source::{Bounds as FileBounds, FileReader, Glob, Journal, JournalStart, Start};
@@ -35,6 +36,9 @@ use crate::settings::{JailSettings, Settings};
 
 /// Logs smaller than this are read from their beginning when they are new to us.
 const SEEK_FROM_BYTES: u64 = 1 << 20;
+
+/// How long a jail that gets a log back waits for what it has read of it to be decided about.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// Under which name the original notes its place in the systemd journal: the time of the last entry.
 const THEIR_JOURNAL: &str = "systemd-journal";
@@ -269,9 +273,7 @@ impl Operator {
             return Ok(());
         }
         let gone = || "the daemon is stopping".to_owned();
-        let (sender, places) = channel();
-        self.judge.control(JudgeControl::Places(sender));
-        let mut places = places.recv().map_err(|_| gone())?;
+        let mut places = self.places().ok_or_else(gone)?;
         for (name, _) in &new {
             let marks = places.remove(name).unwrap_or_default();
             let decided = marks.into_iter().map(|mark| (mark.source, mark.to)).collect();
@@ -337,7 +339,11 @@ impl Operator {
         for staged in stage.jails {
             let running = match old.remove(&staged.spec.name) {
                 Some(running) => self.change(running, staged),
-                None => self.begin(staged),
+                None => {
+                    // It is known to start, even where nothing is left of it.
+                    self.left.entry(staged.spec.name.clone()).or_default();
+                    self.begin(staged)
+                }
             };
             self.jails.push(running);
         }
@@ -448,6 +454,8 @@ impl Operator {
                 source.close();
             }
         }
+        let opened: Vec<&Arc<str>> = wanted.keys().filter(|name| !self.sources.contains_key(*name)).collect();
+        let found = self.found_again(&opened);
         for (name, readers) in wanted {
             let actors = readers.iter().filter_map(|i| Some(Arc::clone(&self.jails.get(*i)?.actor))).collect();
             let line_end = self.line_end(&name, &readers);
@@ -468,11 +476,63 @@ impl Operator {
                 Err(e) => self.reach.log.error(format!("{name} can't be read: {e}")),
             }
         }
+        for name in &found {
+            self.left.remove(name);
+        }
         self.post();
         if let Some(myself) = self.myself.clone() {
             self.reach.watch.globs(globs, Arc::new(move |_new: Vec<PathBuf>| myself.send(Operator::open_sources)));
         }
         self.watch_lists();
+    }
+
+    /// Jails that run and get one of these logs (back): each goes on where it stopped, if it has ever read that log.
+    /// Returns those that have; what they know of the logs is in `left` until the logs are open.
+    fn found_again(&mut self, opened: &[&Arc<str>]) -> Vec<JailName> {
+        let gains = |jail: &&Running| {
+            // What a jail that starts goes on with is known.
+            !self.left.contains_key(&jail.staged.spec.name) && jail.reads.iter().any(|name| opened.contains(&name))
+        };
+        let gaining: Vec<&Running> = self.jails.iter().filter(gains).collect();
+        let known = |marks: &HashMap<JailName, Vec<Watermark>>, jail: &Running| {
+            let marks = marks.get(&jail.staged.spec.name).into_iter().flatten();
+            let of_these = marks.filter(|mark| opened.iter().any(|name| **name == mark.source.path));
+            of_these.map(|mark| (mark.source.clone(), mark.to.clone())).collect::<Vec<_>>()
+        };
+        if gaining.is_empty() {
+            return Vec::new();
+        }
+        let Some(marks) = self.places() else { return Vec::new() };
+        let again: Vec<&Running> = gaining.into_iter().filter(|jail| !known(&marks, jail).is_empty()).collect();
+        if again.is_empty() {
+            return Vec::new();
+        }
+        // What was read just before the log was taken away is on its way to the judge.
+        let until = Instant::now() + SETTLE;
+        while Instant::now() < until && (self.judge.data_len() > 0 || again.iter().any(|jail| !jail.actor.is_idle())) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let marks = self.places().unwrap_or(marks);
+        let mut found = Vec::new();
+        for jail in again {
+            let decided = known(&marks, jail);
+            for (source, decided) in &decided {
+                // Where another jail makes the log be read from further up.
+                let (source, decided) = (source.clone(), decided.clone());
+                jail.actor.replay(Past { source, counted: decided.clone(), decided });
+            }
+            found.push((jail.staged.spec.name.clone(), Left { decided, ..Left::default() }));
+        }
+        let names = found.iter().map(|(name, _)| name.clone()).collect();
+        self.left.extend(found);
+        names
+    }
+
+    /// Up to where each jail has decided about each log; `None` if the judge has gone.
+    fn places(&self) -> Option<HashMap<JailName, Vec<Watermark>>> {
+        let (sender, places) = channel();
+        self.judge.control(JudgeControl::Places(sender));
+        places.recv().ok()
     }
 
     /// Has the files of `ignoreip = file:PATH` watched; one that changes is read again.
@@ -703,13 +763,13 @@ impl Operator {
         for source in self.sources.values() {
             source.close();
         }
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        let until = Instant::now() + Duration::from_secs(2);
         self.snapshot();
-        while self.jails.iter().any(|jail| !jail.actor.is_idle()) && std::time::Instant::now() < until {
-            std::thread::sleep(std::time::Duration::from_millis(2));
+        while self.jails.iter().any(|jail| !jail.actor.is_idle()) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
         }
-        while self.judge.data_len() > 0 && std::time::Instant::now() < until {
-            std::thread::sleep(std::time::Duration::from_millis(2));
+        while self.judge.data_len() > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 

@@ -316,7 +316,7 @@ fn jail_spec(jail: &JailSettings, epoch: u64) -> Result<JailSpec, String> {
     spec.maxmatches = number(jail.maxmatches.unwrap_or(5));
     spec.increment = increment(jail)?;
     spec.ignoreself = jail.ignoreself.unwrap_or(true);
-    spec.ignoreip = ignore_entries(&jail.ignoreip)?;
+    spec.ignoreip = ignore_entries(&jail.ignoreip);
     spec.ignorecache = jail.ignorecache.clone();
     spec.usedns = match jail.usedns.as_deref().map(str::to_ascii_lowercase).as_deref() {
         Some("yes") => UseDns::Yes,
@@ -371,33 +371,25 @@ fn increment(jail: &JailSettings) -> Result<Increment, String> {
     })
 }
 
-/// `ignoreip` words: addresses, networks, `file:PATH`, and host names.
-fn ignore_entries(list: &[String]) -> Result<Vec<IgnoreEntry>, String> {
-    let mut entries = Vec::new();
-    for word in list.iter().flat_map(|text| text.split([' ', ',', '\t', '\n'])).filter(|w| !w.is_empty()) {
-        entries.push(if let Some(path) = word.strip_prefix("file:") {
-            let path = format!("/{}", path.trim_start_matches('/'));
-            let nets = super::ignore_file(Path::new(&path)).map_err(|e| format!("ignoreip = file:{path}: {e}"))?;
-            IgnoreEntry::File { path: path.into(), nets: nets.into() }
-        } else {
-            match FailureId::parse(word) {
-                FailureId::Net(net) => IgnoreEntry::Net(net),
-                FailureId::Text(name) if could_be_a_name(&name) => IgnoreEntry::Name(name),
-                FailureId::Text(word) => {
-                    return Err(format!(
-                        "ignoreip: '{word}' is no address, network or host name; write 192.0.2.1 or 192.0.2.0/24"
-                    ));
-                }
+/// `ignoreip` words: addresses, networks, `file:PATH`, and host names. What can never match is left out,
+/// as it is without effect for the original; the reader of the tree has warned of it.
+fn ignore_entries(list: &[String]) -> Vec<IgnoreEntry> {
+    let words = list.iter().flat_map(|text| text.split([' ', ',', '\t', '\n']));
+    let words = words.filter(|word| stockade_config::is_ignorable(word));
+    words
+        .map(|word| match word.strip_prefix("file:") {
+            Some(path) => {
+                let path = format!("/{}", path.trim_start_matches('/'));
+                // One that can't be read names nobody, until it is there: it is watched.
+                let nets = super::ignore_file(Path::new(&path)).unwrap_or_default();
+                IgnoreEntry::File { path: path.into(), nets: nets.into() }
             }
-        });
-    }
-    Ok(entries)
-}
-
-/// Letters, digits, hyphens and dots, and not only digits and dots.
-fn could_be_a_name(word: &str) -> bool {
-    word.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '.' | '_'))
-        && word.contains(|c: char| c.is_alphabetic())
+            None => match FailureId::parse(word) {
+                FailureId::Net(net) => IgnoreEntry::Net(net),
+                FailureId::Text(name) => IgnoreEntry::Name(name),
+            },
+        })
+        .collect()
 }
 
 /// All actions of jails that run, and how each is carried out.
@@ -588,7 +580,17 @@ mod tests {
     #[test]
     fn a_jail_is_off_with_a_reason_and_the_others_run() {
         off_because(&["set", "j", "addfailregex", "("], "missing )");
-        off_because(&["set", "j", "addignoreip", "300.1.2.3/99"], "no address, network or host name");
+    }
+
+    #[test]
+    fn a_bad_word_in_ignoreip_is_left_out_and_the_jail_runs() {
+        let bad = "# 10.0.0.0/40 300.1.1.1 192.0.2.* fe80::1%%eth0 http://x/ file:/nonexistent/list 192.0.2.1";
+        let words: Vec<&str> = ["set", "j", "addignoreip"].into_iter().chain(bad.split(' ')).collect();
+        let lines: Vec<&[&str]> = JAIL.iter().copied().chain([words.as_slice()]).collect();
+        let stage = staged(&lines, false);
+        assert_eq!(stage.off, []);
+        let entries = &stage.jails[0].spec.ignoreip;
+        assert!(matches!(entries.as_slice(), [IgnoreEntry::File { .. }, IgnoreEntry::Net(_)]), "{entries:?}");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! A daemon follows a log of a jail with options of its own, and its log tells what came of it.
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "a test fails loudly")]
 
+mod again;
 mod encodings;
 mod ignore_file;
 mod overrun;
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -75,6 +77,24 @@ impl Daemon {
     /// A file of its folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// Tells the daemon something, as the original's client does; it has to succeed.
+    #[track_caller]
+    pub(crate) fn tell(&self, words: &[&str]) {
+        let client = Command::new(env!("CARGO_BIN_EXE_stockade"))
+            .arg0("fail2ban-client")
+            .arg("-c")
+            .arg(self.path("conf"))
+            .args(words)
+            .output()
+            .unwrap();
+        assert!(client.status.success(), "{words:?}: {}", String::from_utf8_lossy(&client.stderr));
+    }
+
+    /// How often the daemon's log says that.
+    pub(crate) fn times(&self, said: &str) -> usize {
+        read(&self.path("own.log")).matches(said).count()
     }
 
     /// Lets the address fail again and again until the daemon's log says that of it.
