@@ -121,6 +121,7 @@ fn an_action_that_hangs_or_fails_delays_no_other() {
     assert_eq!(of("b", "fail").failures, 20);
     assert!(of("b", "fail").trouble.contains("Error banning 198.51.100.20"), "{:?}", of("b", "fail"));
     assert_eq!((of("a", "write").commands, of("a", "slow").bans), (0, 0));
+    assert!(of("b", "fail").trouble.ends_with("(exit 3)"), "{:?}", of("b", "fail"));
     // A stop that keeps bans does not wait for it for long.
     let begin = Instant::now();
     court.actions.close(false);
