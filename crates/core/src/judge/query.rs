@@ -246,7 +246,8 @@ impl Judge {
             start: ban.start,
             bantime: ban.bantime(jail.spec.bantime),
             end: ban.end,
-            count: ban.count,
+            // A ban that was taken up again has counted itself once more.
+            count: ban.count - u32::from(ban.restored),
             failures: ban.failures,
             restored: ban.restored,
             matches: evidence.map(|e| e.matches.clone()).unwrap_or_default(),

@@ -37,8 +37,11 @@ pub(super) struct Hands<'a> {
 /// What one run brought, beside its result.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    /// The first thing that a successful command wrote to standard error.
+    /// The first thing that a successful command wrote to standard error; where the run failed, how its
+    /// last failed command ended, with the first line that it wrote there.
     pub(super) said: String,
+    /// How the last failed command ended.
+    fault: String,
     /// A check failed: bans made before may have lost their effect.
     pub(super) broken: bool,
     /// How many commands ran.
@@ -97,6 +100,9 @@ impl CommandAction {
             Verb::Ask => work.ask(values),
             Verb::Forget => Ok(()),
         };
+        if result.is_err() {
+            report.said = std::mem::take(&mut report.fault);
+        }
         (result, report)
     }
 
@@ -172,7 +178,9 @@ impl Work<'_, '_> {
         }
         let ran = (self.hands.run)(script, self.action.spec.timeout_secs(), &[0]);
         self.report.commands += 1;
-        if ran.success && self.report.said.is_empty() {
+        if !ran.success {
+            self.report.fault = fault(&ran);
+        } else if self.report.said.is_empty() {
             self.report.said = ran.said;
         }
         ran.success
@@ -503,6 +511,12 @@ fn family_of(values: &Values) -> Family {
         Some(family) => Some(family.into()),
         None => Some("".into()),
     }
+}
+
+/// How a command failed: its exit code and the first line of its standard error.
+fn fault(ran: &Ran) -> String {
+    let end = ran.code.map_or("killed or out of time".to_owned(), |code| format!("exit {code}"));
+    if ran.said.is_empty() { end } else { format!("{end}: {}", ran.said) }
 }
 
 /// The original's words for a failed ban; a text that can't be expanded has its own.

@@ -157,7 +157,7 @@ impl Shared {
     }
 
     fn done(&self, id: RunId, result: Result<(), String>, report: Report, state: ActionState) {
-        let Report { said, broken, commands } = report;
+        let Report { said, broken, commands, .. } = report;
         self.news(&News::Done { id, result, said, broken, commands, state });
     }
 }

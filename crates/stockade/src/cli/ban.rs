@@ -99,7 +99,11 @@ pub(crate) fn unban(args: &UnbanArgs) -> Result<Exit> {
     let request = json!({ "jail": args.jail, "all": args.all });
     if args.all {
         let answer = Client::connect(&args.common)?.ask("unban", &request)?;
-        say(if args.common.json { answer.to_string() } else { format!("{} bans lifted", number(&answer, "changed")) });
+        let lifted = match number(&answer, "changed") {
+            1 => "1 ban lifted".to_owned(),
+            n => format!("{n} bans lifted"),
+        };
+        say(if args.common.json { answer.to_string() } else { format!("{lifted}{}", not_saved(&answer)) });
         return Ok(Exit::Done);
     }
     let answer = ask_in_parts(&args.common, "unban", &request, &expand(&args.addresses, false)?)?;
@@ -117,7 +121,7 @@ pub(crate) fn allow(args: &AllowArgs, on: bool) -> Result<Exit> {
 /// adds the answers up.
 fn ask_in_parts(common: &Common, word: &str, request: &Value, addresses: &[String]) -> Result<Value> {
     let mut client = Client::connect(common)?;
-    let (mut changed, mut results) = (0, Vec::new());
+    let (mut changed, mut results, mut unsaved) = (0, Vec::new(), String::new());
     for part in addresses.chunks(ADDRESSES_A_REQUEST) {
         let mut request = request.clone();
         if let Some(fields) = request.as_object_mut() {
@@ -126,8 +130,18 @@ fn ask_in_parts(common: &Common, word: &str, request: &Value, addresses: &[Strin
         let answer = client.ask(word, &request)?;
         changed += number(&answer, "changed");
         results.extend_from_slice(list(&answer, "results"));
+        // That of the last part is true for all before it: what waits is saved in order.
+        text(&answer, "not_saved").clone_into(&mut unsaved);
     }
-    Ok(json!({ "changed": changed, "results": results }))
+    Ok(json!({ "changed": changed, "results": results, "not_saved": unsaved }))
+}
+
+/// The words for what holds now, but would not survive the daemon.
+fn not_saved(answer: &Value) -> String {
+    match text(answer, "not_saved") {
+        "" => String::new(),
+        why => term::warn(&format!(" (not saved, so a crash undoes it: {why})")),
+    }
 }
 
 /// Shows per address what became of it; refused if nothing changed at all.
@@ -143,7 +157,7 @@ fn tell(answer: &Value, common: &Common, done: &str) -> Result<Exit> {
             let place = if jail.is_empty() { String::new() } else { format!(" in {jail}") };
             if one.get("done") == Some(&Value::Bool(true)) {
                 let tail = if why.is_empty() || why.starts_with(';') { why.to_owned() } else { format!(" {why}") };
-                say(format!("{id}: {done}{place}{tail}"));
+                say(format!("{id}: {done}{place}{tail}{}", not_saved(answer)));
             } else {
                 say(term::warn(&format!("{id}: not {done}{place}: {why}")));
             }

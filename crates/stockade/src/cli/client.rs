@@ -1,7 +1,7 @@
 //! Talking to the daemon: one JSON line out, one JSON line back.
 
 use std::fmt;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,11 +9,24 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
+use stockade_wire::pickle::Answer;
+
 use super::Common;
+use super::fail2ban::connection::Connection;
+use crate::control::fail2ban::WHO_WORD;
 use crate::plain_file;
 
 /// The longest answer that is read: a million bans fit.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
+
+/// Why there is no answer where fail2ban runs.
+const FOREIGN: &str = "another guard (fail2ban?) is at that socket";
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// From when on it is asked who does not answer.
+const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 /// Nobody answers at the socket.
 #[derive(Debug)]
@@ -25,6 +38,9 @@ pub(crate) struct NoDaemon {
 impl fmt::Display for NoDaemon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "no daemon answers at {}: {}; ", self.socket.display(), self.why)?;
+        if self.why == FOREIGN {
+            return f.write_str("stop it before stockade takes its place, or watch beside it: stockade run --shadow");
+        }
         if rustix::process::geteuid().is_root() {
             f.write_str("start one with `stockade run`")
         } else {
@@ -38,6 +54,7 @@ impl std::error::Error for NoDaemon {}
 /// A connection to the daemon of one tree.
 pub(crate) struct Client {
     stream: BufReader<UnixStream>,
+    socket: PathBuf,
 }
 
 impl Client {
@@ -51,9 +68,9 @@ impl Client {
     pub(crate) fn at(socket: &Path) -> Result<Client> {
         let stream = UnixStream::connect(socket).map_err(|e| {
             let why = match e.kind() {
-                std::io::ErrorKind::NotFound => "there is no socket".to_owned(),
-                std::io::ErrorKind::PermissionDenied => "permission denied (you must be root)".to_owned(),
-                std::io::ErrorKind::ConnectionRefused => "the socket is dead".to_owned(),
+                ErrorKind::NotFound => "there is no socket".to_owned(),
+                ErrorKind::PermissionDenied => "permission denied (you must be root)".to_owned(),
+                ErrorKind::ConnectionRefused => "the socket is dead".to_owned(),
                 _ => e.to_string(),
             };
             NoDaemon { socket: socket.to_owned(), why }
@@ -62,8 +79,23 @@ impl Client {
         if !rustix::process::geteuid().is_root() && plain_file::is_foreign(peer.as_raw()) {
             bail!("the daemon at {} is user {}'s, not root's and not yours", socket.display(), peer.as_raw());
         }
-        stream.set_read_timeout(Some(Duration::from_secs(120)))?;
-        Ok(Client { stream: BufReader::new(stream) })
+        Ok(Client { stream: BufReader::new(stream), socket: socket.to_owned() })
+    }
+
+    /// Waits for the first byte of an answer. Who is silent is asked who it is:
+    /// fail2ban waits for the end of a request that it will never find.
+    fn wait(&mut self) -> Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(SILENT_AFTER))?;
+        let first = self.stream.fill_buf().map(<[u8]>::len);
+        self.stream.get_ref().set_read_timeout(Some(PATIENCE))?;
+        if first.is_err_and(|e| matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)) {
+            let asked = Connection::open(&self.socket, Some(PATIENCE)).ok();
+            let answer = asked.and_then(|mut asked| asked.ask(&[WHO_WORD.into()]).ok());
+            if matches!(answer, Some(Answer::Refused(why)) if why.args == ["Invalid command".into()]) {
+                return Err(NoDaemon { socket: self.socket.clone(), why: FOREIGN.to_owned() }.into());
+            }
+        }
+        Ok(())
     }
 
     /// Asks for one of our own words, such as `status`.
@@ -96,6 +128,7 @@ impl Client {
         let mut line = request.to_string();
         line.push('\n');
         self.stream.get_mut().write_all(line.as_bytes()).context("the daemon hung up")?;
+        self.wait()?;
         let mut answer = String::new();
         (&mut self.stream).take(ANSWER_BYTES_MAX).read_line(&mut answer).context("the daemon's answer broke off")?;
         if answer.is_empty() {

@@ -31,6 +31,9 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 /// How many bad lines are shown; the rest is counted.
 const BAD_LINES_SHOWN: u64 = 20;
 
+/// How much of a bad line is shown.
+const WORD_CHARS_SHOWN: usize = 60;
+
 /// How each SQLite database begins.
 const SQLITE: &[u8] = b"SQLite format 3\0";
 
@@ -154,10 +157,18 @@ fn lines(carrier: &mut Carrier, mut reader: impl BufRead, name: &str, jail: Opti
                 "jail": jail.unwrap_or("manual"), "id": net.to_string(),
                 "time": now.as_secs_f64(), "bantime": time.secs(), "count": 1, "failures": 0,
             }))?,
-            FailureId::Text(_) => carrier.bad(name, number, "is no address or network"),
+            FailureId::Text(_) => carrier.bad(name, number, &format!("{} is no address or network", shown(text))),
         }
     }
     Ok(())
+}
+
+/// The beginning of a word from a file, in quotes, with nothing that a terminal would obey.
+fn shown(word: &str) -> String {
+    let mut text = String::new();
+    stockade_core::text::push_escaped(&mut text, &word.chars().take(WORD_CHARS_SHOWN).collect::<String>());
+    let more = if word.chars().nth(WORD_CHARS_SHOWN).is_some() { " ..." } else { "" };
+    format!("'{text}{more}'")
 }
 
 impl Carrier {

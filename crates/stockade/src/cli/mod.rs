@@ -19,6 +19,7 @@ mod takeover;
 pub(crate) mod term;
 mod why;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -146,7 +147,7 @@ pub(crate) fn main() -> ExitCode {
         return exit;
     }
     let json = wants_json();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(word_first(std::env::args_os().collect())) {
         Ok(cli) => cli,
         Err(error) if json && error.use_stderr() => {
             let text = error.render().to_string();
@@ -200,8 +201,48 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
+/// The words with `-c DIR` and `--json` behind the subcommand, where they may also be
+/// written before it, as with the original's client.
+fn word_first(mut words: Vec<OsString>) -> Vec<OsString> {
+    let mut at = 1;
+    while let Some(word) = words.get(at).and_then(|word| word.to_str()) {
+        at += match word {
+            "-c" | "--conf" => 2,
+            "--json" => 1,
+            _ if word.starts_with("--conf=") => 1,
+            _ => break,
+        };
+    }
+    // Without a subcommand there is nothing to put them behind.
+    if let Some(moved) = words.get_mut(1..=at) {
+        moved.rotate_right(1);
+    }
+    words
+}
+
 /// Did they ask for JSON? Known before the words are understood, since what is
 /// wrong with them is said in JSON, too.
 fn wants_json() -> bool {
     std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_may_stand_before_the_subcommand() {
+        let ordered = |line: &str| {
+            let words = word_first(line.split(' ').map(OsString::from).collect());
+            words.join(" ".as_ref()).into_string().unwrap()
+        };
+        assert_eq!(ordered("stockade -c /etc/x status sshd"), "stockade status -c /etc/x sshd");
+        assert_eq!(ordered("stockade --json --conf=/etc/x banned"), "stockade banned --json --conf=/etc/x");
+        for as_it_is in ["stockade status -c /etc/x", "stockade", "stockade --version", "stockade -c", "stockade -c x"]
+        {
+            assert_eq!(ordered(as_it_is), as_it_is);
+        }
+        let cli = Cli::try_parse_from(word_first(["stockade", "-c", "/etc/x", "status"].map(OsString::from).into()));
+        assert!(matches!(cli.unwrap().word, Word::Status(_)));
+    }
 }

@@ -99,9 +99,12 @@ fn show_jail(jail: &Value) {
         bantime(number(&settings, "bantime"))
     ));
     say(format!(
-        "  failures: {} in all, {} addresses being counted",
+        "  failures: {} in all, {} being counted",
         number(jail, "failed_total"),
-        number(jail, "failed_now")
+        match number(jail, "failed_now") {
+            1 => "1 address".to_owned(),
+            n => format!("{n} addresses"),
+        }
     ));
     say(format!("  bans:     {} in all, {} now", number(jail, "banned_total"), number(jail, "banned_now")));
     for source in list(jail, "sources") {
@@ -217,7 +220,7 @@ fn ban_table(bans: &[Value], with_jail: bool) {
         .map(|ban| {
             let until = match ban.get("end").and_then(Value::as_i64) {
                 Some(end) => clock(end),
-                None => if compact { "by hand" } else { "lifted by hand" }.to_owned(),
+                None => "for ever".to_owned(),
             };
             let mut row = vec![
                 text(ban, "id").to_owned(),

@@ -193,7 +193,9 @@ mod tests {
     fn sentences_are_broken_between_words() {
         assert_eq!(folded(20, 4, "one two three four five six"), "one two three four\n    five six");
         assert_eq!(folded(10, 2, "a-word-that-is-too-long b"), "a-word-that-is-too-long\n  b");
-        assert_eq!(folded(12, 0, "\x1b[1mbold\x1b[0m and on"), "\x1b[1mbold\x1b[0m and\non");
+        // Eleven columns to be seen: they fill a line of eleven, and are too many for ten.
+        assert_eq!(folded(11, 0, "\x1b[1mbold\x1b[0m and on"), "\x1b[1mbold\x1b[0m and on");
+        assert_eq!(folded(10, 0, "\x1b[1mbold\x1b[0m and on"), "\x1b[1mbold\x1b[0m and\non");
         assert_eq!(folded(80, 4, ""), "");
     }
 

@@ -206,7 +206,7 @@ impl Answers {
     fn ban_rows(&self, board: &JailBoard, bans: &[BanView]) -> Value {
         let first = bans.len().saturating_sub(LOOKED_UP);
         let row = |(n, ban): (usize, &BanView)| {
-            let mut row = ban_json(board.spec.name.as_str(), ban);
+            let mut row = ban_json(board.spec.name.as_str(), board.is_native(), ban);
             if let Some(map) = row.as_object_mut().filter(|_| n >= first) {
                 self.show_loss(map, &board.spec.name, ban);
             }
@@ -237,11 +237,12 @@ impl Answers {
         let mut next = Value::Null;
         while let Some(name) = names.next() {
             let jail = name.clone();
+            let in_kernel = posted.running(name.as_str()).is_some_and(JailBoard::is_native);
             let room = PAGE_BANS.saturating_sub(bans.len());
             let (views, more) = self.look(move |judge, _| judge.bans_page(&jail, place, room))?;
             bans.extend(views.iter().map(|ban| match page.plain {
                 true => json!({ "id": ban.id.to_string() }),
-                false => ban_json(name.as_str(), ban),
+                false => ban_json(name.as_str(), in_kernel, ban),
             }));
             place = 0;
             let goes_on = more.map(|at| (name, at)).or_else(|| Some((*names.peek()?, 0)));
@@ -322,7 +323,8 @@ impl Answers {
     }
 
     fn ban_story(&self, jail: &JailName, ban: &BanView) -> Value {
-        let mut story = ban_json(jail.as_str(), ban);
+        let in_kernel = self.board.read().running(jail.as_str()).is_some_and(JailBoard::is_native);
+        let mut story = ban_json(jail.as_str(), in_kernel, ban);
         if let Some(map) = story.as_object_mut() {
             let keeps = |net| self.blacklists.view(jail)?.keeps(net);
             self.show_loss(map, jail, ban);
@@ -340,7 +342,13 @@ impl Answers {
             }
             map.insert("because".into(), json!(because));
             let held = self.actions.held(jail, &ban.id);
-            let held = held.iter().map(|(action, words)| json!(format!("{action}: {words}")));
+            let failed = |name| {
+                ban.state.failed.iter().find(|trouble| trouble.action.as_ref().is_some_and(|action| action == name))
+            };
+            let held = held.iter().map(|(action, words)| match failed(action) {
+                Some(trouble) => json!(format!("{action}: FAILED, tried {} times: {}", trouble.tries, trouble.why)),
+                None => json!(format!("{action}: {words}")),
+            });
             map.insert("actions".into(), held.collect());
             map.insert("matches".into(), json!(self.lines(jail, ban)));
         }
@@ -533,10 +541,15 @@ fn sources(board: &JailBoard) -> Value {
         .collect()
 }
 
-fn ban_json(jail: &str, ban: &BanView) -> Value {
+/// `in_kernel`: does the jail block by ourselves, whatever its other actions do?
+fn ban_json(jail: &str, in_kernel: bool, ban: &BanView) -> Value {
     let mut state = "holds".to_owned();
-    if let Some(trouble) = ban.state.failed.first() {
-        state = format!("FAILED: {}", trouble.why);
+    let failed = &ban.state.failed;
+    if let Some(trouble) = failed.iter().find(|trouble| trouble.action.is_none()).or(failed.first()) {
+        state = match &trouble.action {
+            Some(action) if in_kernel => format!("holds; action {action} FAILED: {}", trouble.why),
+            _ => format!("FAILED: {}", trouble.why),
+        };
     } else if ban.state.unapplied {
         state = "on its way to the kernel".to_owned();
     } else if ban.state.unsaved {

@@ -396,7 +396,7 @@ fn ban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
             json!({ "id": id.to_string(), "jail": jail.as_str(), "done": why.is_empty(), "why": why })
         })
         .collect();
-    Ok(json!({ "changed": new, "results": results }))
+    Ok(json!({ "changed": new, "results": results, "not_saved": operator.not_saved() }))
 }
 
 fn unban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
@@ -404,7 +404,7 @@ fn unban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
     if args.flag("all") {
         let outcome = operator.command(Command::UnbanAll { jail })?;
         let count = if let Outcome::Unbanned { count, .. } = outcome { count } else { 0 };
-        return Ok(json!({ "changed": count, "results": [] }));
+        return Ok(json!({ "changed": count, "results": [], "not_saved": operator.not_saved() }));
     }
     let all: Vec<FailureId> = args.addresses().into_iter().map(FailureId::parse).collect();
     let (mut ids, mut results, mut lifted) = (Vec::new(), Vec::new(), 0);
@@ -431,7 +431,7 @@ fn unban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
         why += &still_held(&around, id.net());
         json!({ "id": id.to_string(), "done": !missing, "why": why })
     }));
-    Ok(json!({ "changed": count + lifted, "results": results }))
+    Ok(json!({ "changed": count + lifted, "results": results, "not_saved": operator.not_saved() }))
 }
 
 /// Unbans somebody whom the lists of these jails keep: not there, but (unless
@@ -508,5 +508,6 @@ fn allow(operator: &mut Operator, args: &Args, on: bool) -> Result<Value, String
         json!({ "id": net.to_string(), "done": done, "why": why })
     };
     let results: Vec<Value> = nets.iter().map(result).collect();
-    Ok(json!({ "changed": if on { nets.len() as u64 } else { entries }, "results": results }))
+    let changed = if on { nets.len() as u64 } else { entries };
+    Ok(json!({ "changed": changed, "results": results, "not_saved": operator.not_saved() }))
 }

@@ -17,6 +17,7 @@ use stockade_wire::{Command, Value};
 
 use super::boot::Wake;
 use crate::control::desk::{End, FrontDesk};
+use crate::control::fail2ban::WHO_WORD;
 use crate::control::server::{Desk, Peer, ReplyTo, Request, Socket, SocketPlace, Waker, serve};
 use crate::control::{pickled, refusal};
 use crate::log::Log;
@@ -26,7 +27,7 @@ const WAITING_MAX: usize = 64;
 
 /// The socket's thread.
 pub(super) struct Door {
-    desk: Sender<FrontDesk>,
+    desk: Sender<Result<FrontDesk, Exception>>,
     wake: Waker,
     ended: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -43,8 +44,15 @@ impl Door {
         let (desk, admitted) = channel();
         let (wake_there, ended_there) = (wake.clone(), Arc::clone(&ended));
         let thread = std::thread::Builder::new().name("control".into()).spawn(move || {
-            let mut entrance =
-                Entrance { desk: None, admitted, main, starting: false, waiting: Vec::new(), log: log.clone() };
+            let mut entrance = Entrance {
+                desk: None,
+                turned_away: None,
+                admitted,
+                main,
+                starting: false,
+                waiting: Vec::new(),
+                log: log.clone(),
+            };
             let ended = || ended_there.load(Ordering::Relaxed);
             if let Err(e) = serve(&socket, &wake_there, &mut entrance, &ended) {
                 log.error(format!("the control socket failed: {e}"));
@@ -55,7 +63,13 @@ impl Door {
 
     /// From now on this desk answers.
     pub(super) fn admit(&self, desk: FrontDesk) {
-        drop(self.desk.send(desk));
+        drop(self.desk.send(Ok(desk)));
+        self.wake.wake();
+    }
+
+    /// Nobody will: whoever waits, and whoever comes yet, is told why.
+    pub(super) fn turn_away(&self, why: Exception) {
+        drop(self.desk.send(Err(why)));
         self.wake.wake();
     }
 
@@ -113,7 +127,8 @@ enum Held {
 /// Answers at the socket until the front desk does.
 struct Entrance {
     desk: Option<FrontDesk>,
-    admitted: Receiver<FrontDesk>,
+    turned_away: Option<Exception>,
+    admitted: Receiver<Result<FrontDesk, Exception>>,
     main: Sender<Wake>,
     /// The main thread is at it.
     starting: bool,
@@ -123,14 +138,18 @@ struct Entrance {
 
 impl Desk for Entrance {
     fn woken(&mut self) {
-        if let Ok(mut desk) = self.admitted.try_recv() {
+        match self.admitted.try_recv() {
+            Ok(Ok(desk)) => self.desk = Some(desk),
+            Ok(Err(why)) => self.turned_away = Some(why),
+            Err(_) => {}
+        }
+        if self.desk.is_some() || self.turned_away.is_some() {
             for (peer, held, reply) in std::mem::take(&mut self.waiting) {
                 match &held {
-                    Held::Line(line) => desk.request(peer, Request::Line(line), reply),
-                    Held::Pickle(pickle) => desk.request(peer, Request::Pickle(pickle), reply),
+                    Held::Line(line) => self.request(peer, Request::Line(line), reply),
+                    Held::Pickle(pickle) => self.request(peer, Request::Pickle(pickle), reply),
                 }
             }
-            self.desk = Some(desk);
         }
         if let Some(desk) = &mut self.desk {
             desk.woken();
@@ -151,6 +170,13 @@ impl Desk for Entrance {
     fn request(&mut self, peer: Peer, request: Request<'_>, reply: ReplyTo) {
         if let Some(desk) = &mut self.desk {
             desk.request(peer, request, reply);
+            return;
+        }
+        if let Some(why) = &self.turned_away {
+            reply.send(match request {
+                Request::Line(_) => refusal(true, &why.to_string()),
+                Request::Pickle(_) => pickled(&Err(why.clone())),
+            });
             return;
         }
         if !peer.is_root() {
@@ -183,6 +209,7 @@ impl Entrance {
         let word = command.first().and_then(Value::as_str).unwrap_or_default();
         match (word, command.len()) {
             ("ping", _) => say(reply, "pong".into()),
+            (WHO_WORD, 1) => say(reply, WHO_WORD.into()),
             ("version", _) => say(reply, stockade_config::VERSION.into()),
             ("server-status", _) => say(reply, "Server ready".into()),
             ("echo", _) => say(reply, Value::List(command.get(1..).unwrap_or_default().to_vec())),

@@ -219,8 +219,9 @@ fn refused(sent: Option<Sent>, why: Exception, wake: &Receiver<Wake>, door: &Doo
     let text = why.args.iter().map(words).collect::<Vec<_>>().join(": ");
     log.error(format!("what was sent is refused, and nothing runs: {text}"));
     if let Some(sent) = sent {
-        sent.refused(why);
+        sent.refused(why.clone());
     }
+    door.turn_away(why);
     let until = std::time::Instant::now() + LAST_WORDS;
     while let Ok(next) = wake.recv_timeout(until.saturating_duration_since(std::time::Instant::now())) {
         if matches!(next, Wake::End(..) | Wake::Signal(_)) {

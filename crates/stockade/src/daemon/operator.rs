@@ -725,6 +725,12 @@ impl Operator {
         self.reach.store.sync();
     }
 
+    /// Why what was just decided is not in the database; empty if it is.
+    pub(crate) fn not_saved(&self) -> String {
+        self.reach.store.sync();
+        self.reach.store.state().trouble
+    }
+
     /// Keeps the allow list over restarts.
     pub(crate) fn keep_allowed(&self, nets: &[Net], since: Option<Timestamp>) {
         let entry = |net: &Net| Allow { jail: None, id: FailureId::Net(*net), since };

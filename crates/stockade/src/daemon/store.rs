@@ -358,6 +358,11 @@ impl Thread {
             (Ok(()), None) => String::new(),
         };
         let unsaved = degraded.map_or(0, |d| d.rows);
+        // Before the judge answers: who is told of a ban is told whether it is saved.
+        let was = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *state, StoreState { trouble: trouble.clone(), unsaved }).trouble
+        };
         if let Some(upto) = self.unsaved_upto {
             super::arrow::pass("store to judge");
             let event = if trouble.is_empty() {
@@ -368,15 +373,15 @@ impl Thread {
             };
             self.judge.control(JudgeControl::Event(event));
         }
-        let was = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *state, StoreState { trouble: trouble.clone(), unsaved }).trouble
-        };
         if was.is_empty() && !trouble.is_empty() {
             let text = format!("decisions are not being saved, only kept in memory: {trouble}");
             self.log.line(Level::Error, "fail2ban.database", text);
         } else if !was.is_empty() && trouble.is_empty() {
-            self.log.line(Level::Notice, "fail2ban.database", "decisions are being saved again; nothing was lost");
+            self.log.line(
+                Level::Notice,
+                "fail2ban.database",
+                "decisions are being saved again, what waited in memory too",
+            );
         }
         for note in self.store.take_notes() {
             self.log.line(Level::Warning, "fail2ban.database", note.to_string());

@@ -139,9 +139,9 @@ impl Seen {
             let off = last.secs() - written.secs();
             if off.abs() > ZONE_SECS {
                 let (stood, claims) = (term::clock(written.secs()), term::clock(last.secs()));
-                let counts = if off > 0 { "as of now" } else { "as too old" };
                 let what = format!(
-                    "the last line of {show} was written at {stood}, but is dated {claims}: its failures count {counts}"
+                    "the last line of {show} was written at {stood}, but is dated {claims}: {}",
+                    counted(off, jail.spec.findtime.secs())
                 );
                 let fix = format!("set logtimezone in [{name}], or give the service this machine's zone");
                 findings.problem("zone", what, fix);
@@ -168,6 +168,19 @@ impl Seen {
     }
 }
 
+/// How failures count whose dates are `off` seconds from when they were written.
+fn counted(off: i64, findtime: i64) -> &'static str {
+    match off {
+        off if off > 0 => {
+            "read while the daemon runs its failures count as of now, read at a start as of that time to come"
+        }
+        off if off.saturating_neg() > findtime => {
+            "read while the daemon runs its failures count as of now, read at a start they are too old and left out"
+        }
+        _ => "read while the daemon runs its failures count as of now, read at a start as of that earlier time",
+    }
+}
+
 /// Addresses that no stranger on the internet can have.
 fn is_private(net: Net) -> bool {
     const PRIVATE: [&str; 8] = [
@@ -181,4 +194,18 @@ fn is_private(net: Net) -> bool {
         "::1",
     ];
     PRIVATE.iter().filter_map(|text| FailureId::parse(text).net()).any(|private| private.contains(net))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_of_another_zone_is_told_as_the_matcher_counts_it() {
+        // The matcher: far from now while the daemon runs is now; older than findtime at a start is left out.
+        assert!(counted(-18_000, 600).ends_with("too old and left out"));
+        assert!(counted(-18_000, 86_400).ends_with("that earlier time"));
+        assert!(counted(18_000, 600).ends_with("that time to come"));
+        assert!([-18_000, 18_000].iter().all(|off| counted(*off, 600).contains("runs its failures count as of now")));
+    }
 }

@@ -33,7 +33,7 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  \
     Nothing is counted or banned; `stockade scan` tells who would be.";
 
 /// Words of `regex`.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct RegexArgs {
     /// A pattern, or the name (or file) of a jail or filter
     #[arg(value_name = "WHAT")]
@@ -69,6 +69,8 @@ pub(super) struct Rules {
 
 /// Tries and explains.
 pub(crate) fn regex(args: &RegexArgs) -> Result<Exit> {
+    let swapped = swapped(args);
+    let args = swapped.as_ref().unwrap_or(args);
     let texts: Vec<&String> = args.logs.iter().filter(|log| !is_log(log)).collect();
     let paths: Vec<PathBuf> = args.logs.iter().filter(|log| is_log(log)).map(PathBuf::from).collect();
     let journals = paths.iter().filter(|log| logs::is_journal(log)).count();
@@ -110,6 +112,20 @@ pub(crate) fn regex(args: &RegexArgs) -> Result<Exit> {
         report.people()
     }
     Ok(if trial.matched > 0 { Exit::Done } else { Exit::Refused })
+}
+
+/// The two words the other way round, where the first is plainly the log and the second
+/// none: that is the order of `fail2ban-regex`.
+fn swapped(args: &RegexArgs) -> Option<RegexArgs> {
+    let [what] = args.logs.as_slice() else { return None };
+    let log = Path::new(&args.what);
+    let is_rules = log.extension().is_some_and(|end| end == "conf" || end == "local");
+    let named = args.what.contains('/') || log.extension().is_some();
+    (named && !is_rules && log.is_file() && !is_log(what)).then(|| RegexArgs {
+        what: what.clone(),
+        logs: vec![args.what.clone()],
+        ..args.clone()
+    })
 }
 
 /// A log that can be opened; any other word is a line itself.

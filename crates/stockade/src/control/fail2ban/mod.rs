@@ -26,6 +26,9 @@ use crate::settings::{float, kind, words};
 /// The version of the original whose commands and answers these are.
 pub(crate) const VERSION: &str = stockade_config::VERSION;
 
+/// A word that only we answer, with itself.
+pub(crate) const WHO_WORD: &str = "stockade";
+
 /// Behind `stop`: bans stay in force, whatever `stockade.onstop` says. No jail can have this name.
 pub(crate) const STOP_KEEPS: &str = "--keep";
 
@@ -66,6 +69,7 @@ pub(super) fn route(request: &Value) -> Route {
     let Some(word) = command.first() else { return Route::Now(Err(Exception::missing_word())) };
     match words(word).as_str() {
         "ping" => Route::Now(Ok("pong".into())),
+        WHO_WORD if command.len() == 1 => Route::Now(Ok(WHO_WORD.into())),
         "version" => Route::Now(Ok(VERSION.into())),
         "server-status" => Route::Now(Ok("Server ready".into())),
         "echo" => Route::Now(Ok(Value::List(command.get(1..).unwrap_or_default().to_vec()))),

@@ -185,13 +185,13 @@ impl Thread {
             return self.step_done(task, action, true);
         };
         let spec = entry.effect.spec.clone();
-        let complains = entry.complains(said);
+        let complains = result.is_ok() && entry.complains(said);
         if !entry.asks {
             match &result {
                 Ok(()) => entry.trouble.clear(),
                 Err(why) => {
                     entry.failures += 1;
-                    entry.trouble.clone_from(why);
+                    entry.trouble = with_fault(why, said);
                 }
             }
         }
@@ -204,12 +204,12 @@ impl Thread {
             self.say(Level::Warning, text);
         }
         let failed = result.is_err();
-        self.follow(action, &spec, &what, result);
+        self.follow(action, &spec, &what, result, said);
         self.step_done(task, action, failed);
     }
 
     /// What follows from how a step ended: for the judge, the log, and what is kept.
-    fn follow(&mut self, action: ActionId, spec: &ActionSpec, what: &What, result: Result<(), String>) {
+    fn follow(&mut self, action: ActionId, spec: &ActionSpec, what: &What, result: Result<(), String>, said: &str) {
         let (jail, name) = (&spec.jail, &spec.name);
         let failed = |doing: &str, info: &str, why: &str| {
             format!("Failed to execute {doing} jail '{jail}' action '{name}' info '{info}': {why}")
@@ -225,7 +225,8 @@ impl Thread {
                         self.say(level, failed(doing, &info(ticket), why));
                     }
                 }
-                self.acted(&ticket.subject(), name, result);
+                // The log has the original's words; who asks for the ban is told more.
+                self.acted(&ticket.subject(), name, result.map_err(|why| with_fault(&why, said)));
             }
             What::Unban { ticket, .. } => self.unban_ended(action, spec, ticket, result),
             What::Start => {
@@ -366,4 +367,9 @@ fn info(ticket: &Ticket) -> String {
         quoted(&ticket.ip_text()),
         quoted(&ticket.id.to_string())
     )
+}
+
+/// A failure in the original's words, and how its command ended.
+fn with_fault(why: &str, fault: &str) -> String {
+    if fault.is_empty() { why.to_owned() } else { format!("{why} ({fault})") }
 }

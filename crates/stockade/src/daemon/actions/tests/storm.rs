@@ -122,6 +122,7 @@ fn an_action_that_hangs_or_fails_delays_no_other() {
     assert!(of("b", "fail").failures >= 20, "{:?}", of("b", "fail"));
     assert!(of("b", "fail").trouble.contains("Error banning 198.51.100."), "{:?}", of("b", "fail"));
     assert_eq!((of("a", "write").commands, of("a", "slow").bans), (0, 0));
+    assert!(of("b", "fail").trouble.ends_with("(exit 3)"), "{:?}", of("b", "fail"));
     // A stop that keeps bans does not wait for it for long.
     let begin = Instant::now();
     court.actions.close(false);
