@@ -115,7 +115,7 @@ fn killed_at_random_moments_of_a_storm() {
             announced.extend(guard.announced());
         }
         let count = writer.end();
-        let wanted = if maxretry > 1 { expected(count) } else { (0..count).map(address).collect() };
+        let wanted = expected(count);
         assert!(announced.is_subset(&wanted), "announced without cause");
         guard.launch(&[]);
         guard.wait_for("INFO    ready", Duration::from_secs(60));
