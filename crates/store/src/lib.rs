@@ -45,7 +45,7 @@ pub use import::{Imported, import};
 pub use lift::{Lifted, Marked, mark_lifted};
 pub use marks::{Allow, FirstLine, Forget, Marks, Snapshot};
 pub use options::{Options, Trace};
-pub use reader::{Merged, Reader};
+pub use reader::Reader;
 pub use recovery::{Note, Recovery, TheirPosition};
 pub use row::Row;
 pub use store::{Degraded, Store, Waiting};

@@ -16,9 +16,6 @@ use crate::schema;
 use crate::sources;
 use crate::write::Numbers;
 
-/// Matched lines, oldest first, and a number of failures.
-pub type Merged = (Vec<Box<str>>, u64);
-
 /// A connection that only reads; opened in any thread or process, with the daemon alive or dead.
 pub struct Reader {
     path: PathBuf,
@@ -66,34 +63,33 @@ impl Reader {
 
     /// What all stored bans of one address tell together, of one jail or of all:
     /// the newest matched lines, oldest first and at most `matches_max`, and the
-    /// sum of failures. `None` if there is no such ban.
+    /// sum of failures, without groups. `None` if there is no such ban.
     ///
     /// Source: fail2ban `server/database.py`, `getBansMerged`, for the tags
     /// `ipmatches`, `ipfailures` and their like.
     ///
     /// # Errors
     /// If the file can't be read.
-    pub fn merged(&self, ip: &str, jail: Option<&JailName>, matches_max: usize) -> Result<Option<Merged>, Error> {
+    pub fn merged(&self, ip: &str, jail: Option<&JailName>, matches_max: usize) -> Result<Option<Evidence>, Error> {
         self.try_merged(ip, jail, matches_max).map_err(|error| Error::sql(&self.path, error))
     }
 
-    fn try_merged(&self, ip: &str, jail: Option<&JailName>, matches_max: usize) -> rusqlite::Result<Option<Merged>> {
+    fn try_merged(&self, ip: &str, jail: Option<&JailName>, matches_max: usize) -> rusqlite::Result<Option<Evidence>> {
         let which = "SELECT data FROM bans WHERE ip = ?1 AND (?2 IS NULL OR jail = ?2) ORDER BY timeofban DESC";
         let mut select = self.db.prepare_cached(which)?;
         let mut rows = select.query((ip, jail.map(JailName::as_str)))?;
-        let mut found: Option<Merged> = None;
+        let mut found: Option<Evidence> = None;
         while let Some(row) = rows.next()? {
-            let cell = row.get_ref(0)?;
-            let data = cell.as_bytes_or_null()?.unwrap_or_default();
-            let mut evidence = Evidence::read(data);
-            let (matches, failures) = found.get_or_insert_default();
+            let data = data_of(row)?;
+            let mut evidence = Evidence::read(&data);
+            let all = found.get_or_insert_default();
             // A row that does not say counts as one.
             let says = data.windows(FAILURES.len()).any(|part| part == FAILURES);
-            *failures += if says { u64::from(evidence.failures) } else { 1 };
-            let room = matches_max.saturating_sub(matches.len());
+            all.failures = all.failures.saturating_add(if says { evidence.failures } else { 1 });
+            let room = matches_max.saturating_sub(all.matches.len());
             let mut older = evidence.matches.split_off(evidence.matches.len().saturating_sub(room));
-            older.append(matches);
-            *matches = older;
+            older.append(&mut all.matches);
+            all.matches = older;
         }
         Ok(found)
     }

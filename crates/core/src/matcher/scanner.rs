@@ -6,10 +6,10 @@
 //! [`super::Matcher::scanned`] says why lines may be passed over.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aho_corasick::packed::{self, Searcher};
-use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, Span};
+use aho_corasick::{AhoCorasick, Input, Span};
 use memchr::memmem::Finder;
 
 use super::date::{Clock, Survey, Template};
@@ -33,9 +33,6 @@ const SURVEYS_MAX: usize = 8;
 const CROWDED_PERCENT: u64 = 60;
 /// For how many blocks.
 const ASIDE_BLOCKS: u32 = 15;
-/// Where more than this share of the text (in percent) lies in lines with a needle, the next block is searched byte
-/// by byte: that costs more for each byte and less for each such line.
-const DENSE_PERCENT: u64 = 12;
 
 /// A line of a block, line end included, as offsets into its text.
 pub(super) type Extent = (u32, u32);
@@ -50,8 +47,6 @@ pub struct Scanner {
     wait: u64,
     /// Blocks that are still to be passed on unsearched.
     aside: u32,
-    /// The last block held needles in many lines.
-    dense: bool,
 }
 
 /// What a scanner looks for, for reports. Filters are named by their places.
@@ -67,8 +62,6 @@ pub struct Needles {
 #[derive(Debug)]
 struct Plan {
     passes: Vec<Pass>,
-    /// Takes the place of the passes where needles are found in many lines; made when that is first so.
-    dense: OnceLock<Option<Pass>>,
     /// Tells which needles a line holds, where that matters.
     which: Option<AhoCorasick>,
     needles: Vec<Vec<u8>>,
@@ -85,13 +78,8 @@ enum Pass {
     Single(Finder<'static>),
     /// Several, with vector instructions.
     Packed(Searcher),
-    /// Where there are none, or where needles are found in many lines.
+    /// Where there are none.
     Plain(AhoCorasick),
-}
-
-/// The needles of several passes as one search, byte by byte.
-fn bytewise(needles: &[Vec<u8>]) -> Option<AhoCorasick> {
-    AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(needles).ok()
 }
 
 impl Pass {
@@ -136,16 +124,13 @@ impl Plan {
         // Without a search every line may matter to everybody.
         every.iter_mut().for_each(|every| *every |= passes.is_none());
         let which = if filters.len() > 1 { AhoCorasick::new(&needles).ok() } else { None };
-        Plan { passes: passes.unwrap_or_default(), dense: OnceLock::new(), which, needles, owners, every }
+        Plan { passes: passes.unwrap_or_default(), which, needles, owners, every }
     }
 
-    /// The lines with a needle, in order. `dense`: there are many of them.
-    fn lines_with_needles(&self, text: &[u8], dense: bool) -> Vec<Extent> {
+    /// The lines with a needle, in order.
+    fn lines_with_needles(&self, text: &[u8]) -> Vec<Extent> {
         let mut lines: Vec<Extent> = Vec::new();
-        let dense =
-            if dense { self.dense.get_or_init(|| bytewise(&self.needles).map(Pass::Plain)).as_ref() } else { None };
-        let passes = dense.map_or(self.passes.as_slice(), std::slice::from_ref);
-        for pass in passes {
+        for pass in &self.passes {
             let mut from = 0;
             while let Some(hit) = pass.next(text, from) {
                 let begin =
@@ -156,7 +141,7 @@ impl Plan {
                 from = end;
             }
         }
-        if passes.len() > 1 {
+        if self.passes.len() > 1 {
             lines.sort_unstable();
             lines.dedup();
         }
@@ -197,7 +182,7 @@ fn offset(at: usize) -> u32 {
 impl Scanner {
     /// A scanner for jails with these filters, which has seen nothing of the log yet.
     pub fn new(filters: Vec<Arc<Filter>>) -> Scanner {
-        Scanner { filters: filters.into(), plan: None, seen: 0, wait: 0, aside: 0, dense: false }
+        Scanner { filters: filters.into(), plan: None, seen: 0, wait: 0, aside: 0 }
     }
 
     /// Is it made for just these filters, in this order?
@@ -226,13 +211,11 @@ impl Scanner {
         let every = || self.filters.iter().map(|_| Selection::Every).collect();
         let selections = match &self.plan {
             Some(plan) if self.aside == 0 && text.len() < u32::MAX as usize => {
-                let lines = plan.lines_with_needles(text, self.dense);
+                let lines = plan.lines_with_needles(text);
                 let covered: u64 = lines.iter().map(|(from, to)| u64::from(to - from)).sum();
-                let more_than = |percent: u64| covered.saturating_mul(100) > percent * text.len() as u64;
-                if more_than(CROWDED_PERCENT) {
+                if covered.saturating_mul(100) > CROWDED_PERCENT * text.len() as u64 {
                     self.aside = ASIDE_BLOCKS;
                 }
-                self.dense = more_than(DENSE_PERCENT);
                 plan.select(text, lines)
             }
             _ => {

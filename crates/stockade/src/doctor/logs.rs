@@ -11,7 +11,7 @@ use std::sync::Arc;
 use stockade_core::matcher::{LineMode, Matcher};
 use stockade_core::{FailureId, Net, Timestamp, Who};
 
-use super::{Findings, Patient};
+use super::{Findings, Patient, forged};
 use crate::cli::term;
 use crate::daemon::stage::{Sources, StagedJail};
 
@@ -67,7 +67,10 @@ fn one(jail: &StagedJail, path: &Path, now: Timestamp, findings: &mut Findings) 
         findings.warning("log-silent", what, fix);
     }
     match tail(path, meta.len()) {
-        Ok(tail) => Seen::of(jail, &tail, now).judge(jail, path, written, findings),
+        Ok(tail) => {
+            forged::check(&name.to_string(), path, &tail, findings);
+            Seen::of(jail, &tail, now).judge(jail, path, written, findings);
+        }
         Err(e) => {
             let what = format!("jail '{name}': {show} can't be read: {e}");
             findings.problem("log-unreadable", what, "give the daemon the right to read it");

@@ -5,6 +5,7 @@
 //! rights) is left out. A healthy machine has no finding.
 
 mod daemon;
+mod forged;
 mod logs;
 mod machine;
 mod services;

@@ -35,7 +35,7 @@ impl Guard {
         Guard::with_logs(folder, folder, blocks, theirs)
     }
 
-    /// The same with its logs, the own one too, in another folder.
+    /// The same with its logs and all that is made anew at each start in another folder.
     pub(crate) fn with_logs(folder: &Path, logs: &Path, blocks: Blocks, theirs: Option<&Path>) -> Guard {
         let (home, at) = (folder.display(), logs.display());
         let banaction = match blocks {
@@ -43,8 +43,8 @@ impl Guard {
             Blocks::Stock => "action = nftables[type=allports, name=%(__name__)s, protocol=tcp]",
         };
         let daemon = format!(
-            "[Definition]\nloglevel = INFO\nlogtarget = {at}/own.log\nsyslogsocket = auto\nsocket = {home}/s.sock\n\
-             pidfile = {home}/s.pid\ndbfile = {home}/bans.sqlite3\ndbpurgeage = 1d\ndbmaxmatches = 10\n"
+            "[Definition]\nloglevel = INFO\nlogtarget = {at}/own.log\nsyslogsocket = auto\nsocket = {at}/s.sock\n\
+             pidfile = {at}/s.pid\ndbfile = {home}/bans.sqlite3\ndbpurgeage = 1d\ndbmaxmatches = 10\n"
         );
         let jails = format!(
             "[DEFAULT]\nbackend = polling\nusedns = no\nbantime = 7d\nmaxretry = 1\nfilter = web\n\
@@ -108,7 +108,10 @@ impl Guard {
     }
 
     fn spawn(&mut self, mut command: Command) {
-        drop(std::fs::remove_file(self.logs.join("own.log")));
+        // The number of an earlier process must not be taken for its own.
+        for old in ["own.log", "s.pid"] {
+            drop(std::fs::remove_file(self.logs.join(old)));
+        }
         (self.read, self.log) = (0, String::new());
         let out = std::fs::File::create(self.logs.join("out")).unwrap();
         command.args(["run", "-c"]).arg(self.folder.join("etc")).env("TZ", "UTC");
@@ -175,12 +178,13 @@ impl Guard {
 
     /// The answer to one of its own words.
     pub(crate) fn ask(&self, word: &str, arguments: &Value) -> Value {
-        let mut stream = UnixStream::connect(self.folder.join("s.sock")).unwrap();
+        let mut stream = UnixStream::connect(self.logs.join("s.sock")).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream.write_all((json!(["stockade", word, arguments]).to_string() + "\n").as_bytes()).unwrap();
         let mut answer = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(stream), &mut answer).unwrap();
-        serde_json::from_str(&answer).unwrap()
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        answer.get("ok").unwrap_or_else(|| panic!("{word}: {answer}")).clone()
     }
 
     /// Writes lines into the log of the jail `web`.
@@ -231,7 +235,7 @@ impl Guard {
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             // By its own number: it may have been started by another program.
-            let pid = std::fs::File::open(self.folder.join("s.pid")).ok().and_then(|file| {
+            let pid = std::fs::File::open(self.logs.join("s.pid")).ok().and_then(|file| {
                 let mut text = String::new();
                 file.take(32).read_to_string(&mut text).ok()?;
                 rustix::process::Pid::from_raw(text.trim().parse().ok()?)

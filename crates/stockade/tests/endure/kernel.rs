@@ -8,7 +8,7 @@ use crate::guard::Blocks;
 pub(crate) fn held(blocks: Blocks, addresses: impl Iterator<Item = String>) -> bool {
     let all: Vec<String> = addresses.collect();
     let Some(set) = set_name(blocks) else { return false };
-    all.chunks(500).all(|part| {
+    all.chunks(50).all(|part| {
         let element = format!("{{ {} }}", part.join(", "));
         let mut command = Command::new("nft");
         command.args(["get", "element"]).args(set.split(' ')).arg(element).stdout(Stdio::null());

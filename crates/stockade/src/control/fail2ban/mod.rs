@@ -24,7 +24,7 @@ pub(crate) use rights::group;
 use crate::settings::{float, kind, words};
 
 /// The version of the original whose commands and answers these are.
-pub(crate) const VERSION: &str = "1.1.2";
+pub(crate) const VERSION: &str = stockade_config::VERSION;
 
 /// A word that only we answer, with itself.
 pub(crate) const WHO_WORD: &str = "stockade";

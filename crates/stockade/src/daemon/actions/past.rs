@@ -33,7 +33,7 @@ impl Past {
         }
         let most = self.matches_max.load(Ordering::Relaxed);
         match reader.as_ref()?.merged(&ticket.ip_text(), jail_only.then_some(&ticket.jail), most) {
-            Ok(found) => found,
+            Ok(found) => found.map(|all| (all.matches, all.failures.into())),
             Err(_) => {
                 *reader = None;
                 None
