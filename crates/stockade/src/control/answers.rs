@@ -657,3 +657,46 @@ fn summary(
         FailureId::Text(_) => "not an address, and nothing is known of such an id".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stockade_core::judge::{BanState, Subject, Trouble};
+    use stockade_core::{BanTime, Seq, Span};
+
+    use super::*;
+
+    fn state(in_kernel: bool, failed: &[Option<&str>]) -> String {
+        let id = FailureId::parse("192.0.2.1");
+        let trouble = |action: &Option<&str>| Trouble {
+            subject: Subject { seq: Seq(1), kind: DecisionKind::Ban, jail: JailName::new("web"), id: id.clone() },
+            action: action.map(Into::into),
+            why: action.map_or("no room", |_| "exit 127").into(),
+            tries: 2,
+            next: Timestamp::from_secs(2),
+        };
+        let ban = BanView {
+            seq: Seq(1),
+            id: id.clone(),
+            ip: None,
+            start: Timestamp::from_secs(0),
+            bantime: BanTime::For(Span::from_secs(60)),
+            end: Timestamp::from_secs(60),
+            count: 1,
+            failures: 3,
+            restored: false,
+            matches: Arc::new([]),
+            groups: Arc::new([]),
+            why: "".into(),
+            state: BanState { failed: failed.iter().map(trouble).collect(), ..BanState::default() },
+        };
+        ban_json("web", in_kernel, &ban).get("state").and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn a_failed_action_does_not_hide_that_the_kernel_holds_a_ban() {
+        assert_eq!(state(true, &[]), "holds");
+        assert_eq!(state(true, &[Some("typo")]), "holds; action typo FAILED: exit 127");
+        assert_eq!(state(true, &[Some("typo"), None]), "FAILED: no room");
+        assert_eq!(state(false, &[Some("typo")]), "FAILED: exit 127");
+    }
+}

@@ -87,6 +87,17 @@ impl ReplyTo {
     }
 }
 
+#[cfg(test)]
+impl ReplyTo {
+    /// A way to nobody's connection, and what was sent on it so far.
+    pub(crate) fn kept() -> (ReplyTo, impl Fn() -> Vec<Option<Vec<u8>>>) {
+        let outbox = Arc::new(Outbox { answers: Mutex::default(), wake: Waker::new().unwrap() });
+        let there = Arc::clone(&outbox);
+        let sent = move || there.answers.lock().unwrap().iter().map(|(_, answer)| answer.clone()).collect();
+        (ReplyTo { connection: 0, outbox, sent: false }, sent)
+    }
+}
+
 impl Drop for ReplyTo {
     fn drop(&mut self) {
         if !self.sent {

@@ -252,3 +252,37 @@ impl Entrance {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stockade_wire::pickle;
+
+    use super::*;
+    use crate::log::{Aim, Level};
+
+    #[test]
+    fn who_waits_for_a_start_that_is_refused_is_told_so_and_who_comes_later_too() {
+        let path = std::env::temp_dir().join(format!("stockade-door-{}.log", std::process::id()));
+        let log = Log::start(&Aim::parse(&path.to_string_lossy(), "auto").unwrap(), Level::Info, false).unwrap();
+        let ((main, _wakes), (desk, admitted)) = (channel(), channel());
+        let mut entrance =
+            Entrance { desk: None, turned_away: None, admitted, main, starting: true, waiting: Vec::new(), log };
+        let root = Peer { pid: 1, uid: 0, gid: 0 };
+        let asked = pickle::request(&["get".into(), "sshd".into(), "ignoreip".into()]);
+        let (reply, early) = ReplyTo::kept();
+        entrance.request(root, Request::Pickle(&asked), reply);
+        let (reply, line) = ReplyTo::kept();
+        entrance.request(root, Request::Line("[\"stockade\",\"status\",{}]"), reply);
+        assert!(early().is_empty() && line().is_empty(), "the start is not over yet");
+        let why = Exception::plain("no such jail");
+        desk.send(Err(why.clone())).unwrap();
+        entrance.woken();
+        let refused = vec![Some(pickled(&Err(why)))];
+        assert_eq!(early(), refused);
+        assert_eq!(line().len(), 1);
+        let (reply, late) = ReplyTo::kept();
+        entrance.request(root, Request::Pickle(&asked), reply);
+        assert_eq!(late(), refused);
+        drop(std::fs::remove_file(path));
+    }
+}
