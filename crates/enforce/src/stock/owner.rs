@@ -581,6 +581,9 @@ impl Stock {
     /// The kernel could not be asked.
     pub fn verify(&mut self, jail: &JailName, net: Net) -> Result<Held, Error> {
         let sides: Vec<At> = self.by_jail.get(jail).into_iter().flatten().copied().collect();
+        if sides.iter().any(|at| self.side(*at).is_some_and(|side| matches!(side.way, Way::Nft(_)))) {
+            self.nft()?;
+        }
         let mut held = Held::Missing;
         for at in sides {
             let Some(side) = self.sides.get(at).filter(|side| side.ipv4 == net.is_ipv4()) else { continue };
@@ -598,6 +601,17 @@ impl Stock {
             held = Held::Held;
         }
         Ok(held)
+    }
+
+    /// Takes it as known that this jail's actions were started and have this ban, which
+    /// [`Stock::verify`] found in the kernel: for whoever lifts what an earlier process left.
+    pub fn take_over(&mut self, jail: &JailName, net: Net) {
+        for at in self.by_jail.get(jail).into_iter().flatten() {
+            if let Some(side) = self.sides.get_mut(*at).filter(|side| side.ipv4 == net.is_ipv4()) {
+                side.account.started = true;
+                side.account.set(net, Some(End::new(Timestamp::MAX)));
+            }
+        }
     }
 
     /// Lifts all bans of a jail at once, as `unban --all` does with the original.

@@ -103,6 +103,28 @@ fn what_others_remove_is_noticed_and_put_back() {
 }
 
 #[test]
+fn what_a_dead_process_left_can_be_lifted() {
+    for_each_means("holding::what_a_dead_process_left_can_be_lifted", |action, call| {
+        drop(with_bans(&action(call), &BANNED));
+        let before = standing(call);
+        let mut stock = Stock::new();
+        assert_eq!(stock.set_actions(now(), [action(call)], |_| Vec::new()), []);
+        assert_eq!(standing(call), before, "{call}: looking changed something");
+        for whom in ["192.0.2.1", "2001:db8::1"] {
+            assert_eq!(stock.verify(&jail(), net(whom)), Ok(Held::Held), "{call}: {whom}");
+            stock.take_over(&jail(), net(whom));
+            assert_eq!(stock.apply(now(), &[unban(whom)]).failed, []);
+            assert_eq!(stock.verify(&jail(), net(whom)), Ok(Held::Missing), "{call}: {whom}");
+        }
+        assert_eq!(stock.verify(&jail(), net("192.0.2.2")), Ok(Held::Held), "{call}");
+        stock.close(OnClose::Lift).unwrap();
+        for whom in BANNED {
+            assert!(!standing(call).contains(whom), "{call}: {whom} is left");
+        }
+    });
+}
+
+#[test]
 fn a_restart_takes_over_what_stands_and_removes_what_is_left_over() {
     for_each_means("holding::a_restart_takes_over_what_stands_and_removes_what_is_left_over", |action, call| {
         let wanted = ["192.0.2.1", "192.0.2.3", "2001:db8::2"];

@@ -1,17 +1,22 @@
 //! `lift`: the way out that needs no daemon.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use serde_json::json;
-use stockade_core::{Net, Span};
-use stockade_store::Marked;
+use stockade_core::{JailName, Net, Span};
+use stockade_enforce::stock::Stock;
+use stockade_enforce::{Held, OnClose, SetOp};
+use stockade_store::{Marked, Reader};
 
 use super::client::Client;
 use super::term::{self, say};
 use super::{Common, Exit};
-use crate::places::Places;
+use crate::daemon::stage::stock_actions;
+use crate::places::{Places, Tree};
+use crate::settings::Settings;
 
 pub(crate) const EXAMPLES: &str = "Examples:\n  \
     stockade lift 192.0.2.1    let this address in again, now\n  \
@@ -21,6 +26,9 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  \
 
 /// The database keeps whole seconds, rounded; a ban of just now must be covered.
 const ROUNDING: Span = Span::from_secs(1);
+
+/// How many copies of one rule are looked for.
+const COPIES_MAX: usize = 16;
 
 /// Words of `lift`.
 #[derive(Args)]
@@ -43,6 +51,8 @@ pub(crate) fn lift(args: &LiftArgs) -> Result<Exit> {
         let answer = client.ask("lift", &request).context("the daemon is alive, but did not lift")?;
         return told(args, super::client::number(&answer, "changed"), "by the daemon");
     }
+    // Who is banned is asked before the database is told.
+    let from_stock = lift_from_stock(&Tree::of(args.common.conf.as_deref()), &places, target);
     let marked = match &places.database {
         Some(database) if database.exists() => mark(database, target),
         _ => true,
@@ -54,9 +64,86 @@ pub(crate) fn lift(args: &LiftArgs) -> Result<Exit> {
             "stockade: the network {net} is still banned and holds this address; lift it too if you mean it"
         ));
     }
-    let changed = if target.is_none() { u64::from(removed.found) } else { removed.elements as u64 };
+    let mut changed = if target.is_none() { u64::from(removed.found) } else { removed.elements as u64 };
+    let mut all_done = marked;
+    match from_stock {
+        Ok(lifted) => changed += lifted,
+        Err(e) => {
+            term::note(format!("stockade: sets and chains of the tree's own actions were not looked at: {e:#}"));
+            all_done = false;
+        }
+    }
     let exit = told(args, i64::try_from(changed).unwrap_or(i64::MAX), "from the kernel, without a daemon")?;
-    Ok(if marked { exit } else { Exit::Refused })
+    Ok(if all_done { exit } else { Exit::Refused })
+}
+
+/// Lifts from the sets and chains of the tree's stock actions, as far as bans stand there:
+/// one address from each, or all by stopping the actions. How many were found.
+fn lift_from_stock(tree: &Tree, places: &Places, target: Option<Net>) -> Result<u64> {
+    let loaded = tree.load()?;
+    let (settings, _) = Settings::default()
+        .staged_as_far_as_possible(&loaded.stream)
+        .map_err(|e| anyhow!("the configuration can't be used: {e}"))?;
+    let actions = stock_actions(&settings);
+    let jails: BTreeSet<JailName> = actions.iter().map(|action| action.jail.clone()).collect();
+    if jails.is_empty() {
+        return Ok(0);
+    }
+    let now = crate::daemon::now();
+    let mut stock = Stock::new();
+    // No ban is known to it yet, so nothing is set up that is not there.
+    for (jail, action, e) in stock.set_actions(now, actions, |_| Vec::new()) {
+        term::note(format!("stockade: action '{action}' of jail {jail}: {e}"));
+    }
+    let mut found: Vec<(JailName, Net)> = Vec::new();
+    let mut look = |jail: &JailName, net: Net| {
+        if matches!(stock.verify(jail, net), Ok(Held::Held)) {
+            stock.take_over(jail, net);
+            found.push((jail.clone(), net));
+            return true;
+        }
+        false
+    };
+    match (target, &places.database) {
+        (Some(net), _) => {
+            for jail in &jails {
+                look(jail, net);
+            }
+        }
+        (None, Some(database)) if database.exists() => {
+            // One ban that stands is enough to know that an action was started.
+            let mut seen: BTreeSet<(JailName, bool)> = BTreeSet::new();
+            Reader::open(database)?.bans(|ban| {
+                let Some(net) = ban.id.net().filter(|_| ban.stands(now) && jails.contains(&ban.jail)) else { return };
+                let side = (ban.jail.clone(), net.is_ipv4());
+                if !seen.contains(&side) && look(&ban.jail, net) {
+                    seen.insert(side);
+                }
+            })?;
+        }
+        (None, _) => {}
+    }
+    let close = match target {
+        Some(_) => {
+            for (jail, net) in &found {
+                // A rule may stand there several times.
+                for _ in 0..COPIES_MAX {
+                    let failed = stock.apply(now, &[SetOp::Unban { jail: jail.clone(), net: *net }]).failed;
+                    if let Some((_, e)) = failed.into_iter().next() {
+                        return Err(anyhow!("{e}"));
+                    }
+                    if !matches!(stock.verify(jail, *net), Ok(Held::Held)) {
+                        break;
+                    }
+                    stock.take_over(jail, *net);
+                }
+            }
+            OnClose::Keep
+        }
+        None => OnClose::Lift,
+    };
+    stock.close(close).map_err(|e| anyhow!("{e}"))?;
+    Ok(found.len() as u64)
 }
 
 /// Tells the database, so that the next start does not ban again.

@@ -172,25 +172,19 @@ impl Desk for Entrance {
             desk.request(peer, request, reply);
             return;
         }
-        if let Some(why) = &self.turned_away {
-            reply.send(match request {
-                Request::Line(_) => refusal(true, &why.to_string()),
-                Request::Pickle(_) => pickled(&Err(why.clone())),
-            });
-            return;
-        }
         if !peer.is_root() {
             // Who else may look is only known once there are settings.
             reply.send(refusal(matches!(request, Request::Line(_)), "the server is empty; only root may speak to it"));
             return;
         }
-        match request {
-            Request::Line(_) if !self.starting => {
+        match (request, &self.turned_away) {
+            (Request::Line(_), Some(why)) => reply.send(refusal(true, &why.to_string())),
+            (Request::Line(_), None) if !self.starting => {
                 let text = "the server is empty: it waits for its configuration; send it with `fail2ban-client reload`";
                 reply.send(refusal(true, text));
             }
-            Request::Line(line) => self.hold(peer, Held::Line(line.to_owned()), reply),
-            Request::Pickle(pickle) => match read(pickle, Limits::default()) {
+            (Request::Line(line), None) => self.hold(peer, Held::Line(line.to_owned()), reply),
+            (Request::Pickle(pickle), _) => match read(pickle, Limits::default()) {
                 Ok(Value::List(command) | Value::Tuple(command)) => self.command(peer, &command, pickle, reply),
                 Ok(_) => reply.send(pickled(&Err(Exception::plain("Invalid command")))),
                 Err(e) => {
@@ -213,6 +207,9 @@ impl Entrance {
             ("version", _) => say(reply, stockade_config::VERSION.into()),
             ("server-status", _) => say(reply, "Server ready".into()),
             ("echo", _) => say(reply, Value::List(command.get(1..).unwrap_or_default().to_vec())),
+            _ if self.turned_away.is_some() => {
+                reply.send(pickled(&self.turned_away.clone().map_or(Ok(Value::None), Err)))
+            }
             _ if self.starting => self.hold(peer, Held::Pickle(pickle.to_vec()), reply),
             ("status", 1) => {
                 say(reply, Value::List(vec![row("Number of jail", 0.into()), row("Jail list", "".into())]));

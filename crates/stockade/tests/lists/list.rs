@@ -63,7 +63,7 @@ fn the_list_of_a_recipe_is_set_aside() {
     let import = format!("import --jail web {}", old.display());
     let first = guard.says(&import);
     assert!(first.out.contains("2 bans imported, 1 stood already"), "{first:?}");
-    assert!(first.out.contains("blacklist.old:4: is no address"), "{first:?}");
+    assert!(first.out.contains("blacklist.old:4: 'nonsense' is no address"), "{first:?}");
     let second = guard.says(&import);
     assert!(second.out.contains("0 bans imported, 3 stood already"), "{second:?}");
     eventually("who was imported is in the list", || guard.lines() == ["192.0.2.1", "2001:db8::1"]);
