@@ -93,8 +93,8 @@ const ROWS: &[Row] = &[
         name: "an address of ignoreip that is none",
         jail_local: Some("[DEFAULT]\nignoreip = 300.1.2.3/99\n[sshd]\nenabled = true\n"),
         command: "stockade reload",
-        code: 1,
-        says: &["300.1.2.3/99"],
+        code: 0,
+        says: &["jail.local:2", "300.1.2.3/99", "left out"],
     },
 ];
 

@@ -8,10 +8,12 @@ few jails in turn, A for their first action. Writes one JSON object per question
 import json
 import os
 import pickle
+import queue
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 from drive import call, raw, typed
@@ -110,27 +112,36 @@ def texts(answer):
     return [item[1] for item in answer[1:]] if isinstance(answer, list) else []
 
 
-def heard(stream, shown):
-    """The datagram about a ban or its end, among all that come to a logger; none after a while."""
-    stream.settimeout(10)
-    while True:
-        try:
-            data, parts, _, _ = socket.recv_fds(stream, 65536, 1)
-        except TimeoutError:
-            return None
-        if not data and parts:
-            with os.fdopen(parts[0], "rb") as file:
-                file.seek(0)
-                data = file.read()
-        if shown.encode() in data:
-            return data.decode().rstrip("\0\n")
+class Listener(threading.Thread):
+    """A logger's socket, read at all times: a server that logs must not wait for us while we wait for it."""
 
+    def __init__(self, path):
+        super().__init__(daemon=True)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        self.stream = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.stream.bind(path)
+        self.entries = queue.Queue()
+        self.start()
 
-def listen(path):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    stream = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    stream.bind(path)
-    return stream
+    def run(self):
+        while True:
+            data, parts, _, _ = socket.recv_fds(self.stream, 65536, 1)
+            if not data and parts:
+                with os.fdopen(parts[0], "rb") as file:
+                    file.seek(0)
+                    data = file.read()
+            self.entries.put(data)
+
+    def heard(self, shown):
+        """The datagram about a ban or its end, among all that come; none after a while."""
+        end = time.monotonic() + 10
+        while True:
+            try:
+                data = self.entries.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                return None
+            if shown.encode() in data:
+                return data.decode().rstrip("\0\n")
 
 
 def lines(path, shown):
@@ -153,16 +164,16 @@ def targets(name):
         ask(["set", name, "banip", id])
         return "Ban " + id
 
-    syslog, journal = listen("/dev/log"), listen("/run/systemd/journal/socket")
+    syslog, journal = Listener("/dev/log"), Listener("/run/systemd/journal/socket")
     client(["set", "syslogsocket", "auto"])
     for target in ("SYSLOG", "SYSLOG[facility=auth]", "SYSLOG[facility=local3, padding=on, datetime=on]"):
         # Of two targets of one kind the original only sees the first.
         ask(["set", "logtarget", "/var/log/fail2ban.log"])
         ask(["set", "logtarget", target])
-        tell(["syslog", target], heard(syslog, ban()))
+        tell(["syslog", target], syslog.heard(ban()))
         client(["flushlogs"])
     ask(["set", "logtarget", "SYSTEMD-JOURNAL"])
-    entry = heard(journal, ban()) or ""
+    entry = journal.heard(ban()) or ""
     fields = dict(line.split("=", 1) for line in entry.split("\n") if "=" in line)
     tell(["journal"], {key: fields.get(key) for key in ("MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "LOGGER")})
     client(["flushlogs"])
