@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stockade_core::matcher::{Calendar, DatePattern, Filter, FilterError, FilterSpec, UseDns};
 
-use crate::load::{FilterCheck, FilterFault, FilterTexts};
+use crate::context::{FilterCheck, FilterFault, FilterTexts};
 
 /// Compiles regexes and date patterns as the daemon would, and names every one
 /// that it would refuse.

@@ -11,6 +11,7 @@ use stockade_wire::{Command, Value};
 
 use crate::action::ActionCall;
 use crate::call;
+use crate::context::{Context, MissingLogs};
 use crate::definition::{Definition, convert};
 use crate::diagnostic::{Problem, Severity, Spot};
 use crate::filter::{fill, origins, set};
@@ -18,15 +19,12 @@ use crate::glob::glob;
 use crate::ini::{Cell, Entry};
 use crate::interpolate::{Got, computed};
 use crate::lint;
-use crate::load::{Context, MissingLogs};
 use crate::options::{FILTER, JAIL, OptionRow};
 use crate::ordered::Ordered;
+use crate::own::OwnValues;
 use crate::resource::{Reader, Resource};
 use crate::text::{json_texts, nearest, words};
 use crate::tree::join;
-
-/// Our own options of a jail, converted.
-pub(crate) type OwnValues = Vec<(&'static str, Cell)>;
 
 /// Why a jail gives no commands.
 #[derive(Debug)]

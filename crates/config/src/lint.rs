@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
+use crate::context::{Context, FilterTexts};
 use crate::diagnostic::{Findings, Problem, Severity, Spot};
 use crate::ini::{Cell, Entry, Table};
-use crate::load::{Context, FilterTexts};
 use crate::options::{ACTION, DAEMON, FILTER, JAIL, Kind, OLD_JAILS, OLD_OPTIONS, OptionRow, SHORT};
 use crate::ordered::Ordered;
 use crate::resource::{Reader, Resource};

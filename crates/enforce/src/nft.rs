@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::net::netlink;
 use stockade_core::Net;
 
-use crate::backend::{Change, ElementOp};
+use crate::change::{Change, ElementOp};
 use crate::error::Error;
 use crate::layout::{GroupKey, Layout, Verdict};
 use crate::netlink::{DUMP, ERROR, Socket, attribute, be64, error_of, text};

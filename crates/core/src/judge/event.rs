@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::output::Subject;
 use super::spec::{JailSpec, Protection, ServerSpec};
-use crate::decision::Seq;
+use crate::decision::{Seq, Subject};
 use crate::failure::{Batch, GroupValue};
 use crate::id::{FailureId, Net};
 use crate::jail::JailName;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use stockade_core::judge::{
     Answer, AskId, Bounds, Change, Command, CommandId, Event, Guard, IgnoreCache, IgnoreEntry, Imported, JailChange,
     JailSpec, Judge, Outcome, Outputs, ProtectedAs, Protection, Question, RetryBy, ServerSpec, StoredBan, StoredTime,
-    Subject, UseDns, formula, timespec,
+    UseDns, formula, timespec,
 };
 use stockade_core::{
     BanTime, Batch, DecisionKind, Failure, FailureId, GroupValue, JailName, Net, Position, Seq, SourceKey, Span,
-    Timestamp, Who,
+    Subject, Timestamp, Who,
 };
 
 use crate::words::{Args, words};

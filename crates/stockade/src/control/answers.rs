@@ -660,7 +660,8 @@ fn summary(
 
 #[cfg(test)]
 mod tests {
-    use stockade_core::judge::{BanState, Subject, Trouble};
+    use stockade_core::Subject;
+    use stockade_core::judge::{BanState, Trouble};
     use stockade_core::{BanTime, Seq, Span};
 
     use super::*;
