@@ -56,7 +56,7 @@ impl Place {
 
     fn signal(&self, name: &str) {
         let pid = self.pid().expect("a server runs").to_string();
-        assert!(std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     fn words(&self, line: &str) -> Vec<String> {
@@ -67,7 +67,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some(pid) = self.pid() {
-            let mut kill = std::process::Command::new("kill");
+            let mut kill = Command::new("kill");
             drop(kill.args(["-s", "KILL", &pid.to_string()]).stderr(Stdio::null()).status());
         }
         if !std::thread::panicking() {
@@ -199,7 +199,7 @@ fn a_service_managers_socket_is_used_and_left_in_its_place() {
     let place = Place::new("handed-over");
     let socket = place.run("f2b.sock");
     let program = ours.folder().join("fail2ban-server");
-    let mut command = std::process::Command::new("unshare");
+    let mut command = Command::new("unshare");
     command.args(["--net", "python3", "-c", MANAGER]).arg(&socket).arg(program);
     command.arg("-c").arg(&place.tree).args(["-f", "start"]).stdout(Stdio::null());
     let mut server = Server::when_it_answers(command.spawn().unwrap(), &socket);
