@@ -64,8 +64,8 @@ fn a_step_that_fails(stage: &mut Stage<'_>) -> Result<()> {
         machine.write(&format!("/etc/fail2ban/{path}"), text)?;
     }
     machine.sh("mkdir -p /var/log/nginx /run/fail2ban /run/systemd/system && touch /var/log/nginx/error.log /var/log/shop.log /var/log/fail2ban.log")?;
-    machine.write("/usr/local/bin/systemctl", SYSTEMCTL)?;
-    machine.sh("chmod 755 /usr/local/bin/systemctl; fail2ban-client start >/dev/null 2>&1")?;
+    machine.write("/usr/sbin/systemctl", SYSTEMCTL)?;
+    machine.sh("chmod 755 /usr/sbin/systemctl; fail2ban-client start >/dev/null 2>&1")?;
     let banned = fill(&machine, FEW)?;
     let before = bans(&machine)?;
     let stream = street.stream(usize::try_from(FEW)?, RATE)?;
