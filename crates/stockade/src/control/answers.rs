@@ -557,7 +557,8 @@ fn ban_json(jail: &str, in_kernel: bool, ban: &BanView) -> Value {
     }
     let end = if ban.end == Timestamp::MAX { Value::Null } else { json!(ban.end.secs()) };
     json!({ "id": ban.id.to_string(), "jail": jail, "time": ban.start.secs(), "end": end,
-        "bantime": ban.bantime.secs(), "failures": ban.failures, "count": ban.count, "state": state })
+        "bantime": ban.bantime.secs(), "failures": ban.failures, "count": ban.count,
+        "state": state, "applied": !ban.state.unapplied })
 }
 
 fn tally_json(jail: &str, tally: &TallyView, maxretry: u32, findtime: i64) -> Value {

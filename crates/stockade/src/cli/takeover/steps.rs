@@ -370,8 +370,29 @@ impl Change {
 
     /// Everybody whom stockade has banned.
     fn ours(&self) -> Result<BTreeSet<Listed>> {
-        let mut all = BTreeSet::new();
+        Ok(self.ours_and_on_the_way()?.0)
+    }
+
+    /// Waits until the kernel has said of all of them that it has them.
+    fn in_force(&self) -> Result<BTreeSet<Listed>> {
+        let begin = Instant::now();
+        loop {
+            let (all, on_the_way) = self.ours_and_on_the_way()?;
+            if on_the_way == 0 {
+                return Ok(all);
+            }
+            if begin.elapsed() > START_MAX {
+                bail!("{on_the_way} bans are not in the kernel after {} s", START_MAX.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Everybody whom stockade has banned, and how many of them the kernel has not answered about.
+    fn ours_and_on_the_way(&self) -> Result<(BTreeSet<Listed>, usize)> {
+        let (mut all, mut on_the_way) = (BTreeSet::new(), 0);
         Client::at(&self.places.socket)?.banned(None, false, |page| {
+            on_the_way += page.iter().filter(|ban| ban.get("applied") == Some(&json!(false))).count();
             all.extend(page.iter().map(|ban| Listed {
                 jail: JailName::new(text(ban, "jail")),
                 id: FailureId::parse(text(ban, "id")),
@@ -379,7 +400,7 @@ impl Change {
             }));
             Ok(())
         })?;
-        Ok(all)
+        Ok((all, on_the_way))
     }
 
     /// What the database did not have, ours gets; how many, and whom it has not taken.
@@ -391,7 +412,7 @@ impl Change {
                 |ban: &Listed| ban.time.is_some_and(|(begin, secs)| secs >= 0 && begin.saturating_add(secs) <= now);
             bans.iter().filter(|ban| !there.contains(&(&ban.jail, &ban.id)) && !over(ban)).cloned().collect()
         };
-        let first = lacking(&self.ours()?);
+        let first = lacking(&self.in_force()?);
         let row = |ban: &Listed| {
             let (begin, secs) = ban.time.unwrap_or((now, 600));
             json!({ "jail": ban.jail.as_str(), "id": ban.id.to_string(), "time": begin, "bantime": secs })
@@ -400,7 +421,7 @@ impl Change {
             let rows: Vec<Value> = part.iter().map(row).collect();
             Client::at(&self.places.socket)?.ask("import", &json!({ "bans": rows }))?;
         }
-        let missing = if first.is_empty() { first.clone() } else { lacking(&self.ours()?) };
+        let missing = if first.is_empty() { first.clone() } else { lacking(&self.in_force()?) };
         Ok((first.len().saturating_sub(missing.len()), missing.iter().map(in_words).collect()))
     }
 
