@@ -49,7 +49,7 @@ const SYSTEMCTL: &str = "#!/bin/sh\n\
     [ \"$1\" = cat ] && exit 0\n\
     [ \"$*\" = \"$(cat /root/systemctl.fails)\" ] && { echo refused >&2; exit 1; }\n\
     case \"$*\" in\n\
-    *disable*fail2ban*) fail2ban-client stop ;;\n\
+    *disable*fail2ban*) fail2ban-client stop || : ;;\n\
     *enable*fail2ban*) fail2ban-client ping >/dev/null 2>&1 || /usr/bin/fail2ban-client start ;;\n\
     *disable*takeover*) stockade stop -c /etc/fail2ban || : ;;\n\
     *enable*takeover*) stockade fail2ban-server -c /etc/fail2ban -b start ;;\n\
