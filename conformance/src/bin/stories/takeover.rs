@@ -99,7 +99,7 @@ fn a_step_that_fails(stage: &mut Stage<'_>) -> Result<()> {
     // A name that can't be changed is found before anybody stops.
     machine.sh("mount --bind /usr/bin /usr/bin && mount -o remount,ro,bind /usr/bin")?;
     let said = machine.sh("stockade takeover 2>&1 || echo FAILED")?;
-    machine.sh("umount /usr/bin")?;
+    machine.sh("umount --lazy /usr/bin")?;
     ensure!(said.contains("FAILED") && said.contains("nothing is changed"), "a read-only /usr/bin: {said}");
     ensure!(machine.sh("fail2ban-client ping")?.contains("pong"), "it was stopped: {said}");
     stage.figure(format!(
