@@ -132,6 +132,7 @@ impl Answers {
             (k, true, n) => format!("{n} of {} bans are not held", k.bans),
         };
         let ok = !kernel.dry && kernel.trouble.is_empty() && kernel.unsettled == 0;
+        let lists = self.blacklists.complaints().into_iter().chain(posted.ignore_files.complaints());
         let counters = counters.recv().unwrap_or_default();
         let dropped: (u64, u64) = counters.iter().fold((0, 0), |(p, b), count| (p + count.packets, b + count.bytes));
         Ok(json!({
@@ -153,7 +154,7 @@ impl Answers {
             "actions": actions.iter().map(action_json).collect::<Vec<_>>(),
             "withheld": withheld,
             "problems": problems,
-            "lists": self.blacklists.complaints().into_iter().take(PROBLEMS_MAX).collect::<Vec<_>>(),
+            "lists": lists.take(PROBLEMS_MAX).collect::<Vec<_>>(),
         }))
     }
 
