@@ -132,6 +132,7 @@ impl Answers {
             (k, true, n) => format!("{n} of {} bans are not held", k.bans),
         };
         let ok = !kernel.dry && kernel.trouble.is_empty() && kernel.unsettled == 0;
+        let lists = self.blacklists.complaints().into_iter().chain(posted.ignore_files.complaints());
         let counters = counters.recv().unwrap_or_default();
         let dropped: (u64, u64) = counters.iter().fold((0, 0), |(p, b), count| (p + count.packets, b + count.bytes));
         Ok(json!({
@@ -153,7 +154,7 @@ impl Answers {
             "actions": actions.iter().map(action_json).collect::<Vec<_>>(),
             "withheld": withheld,
             "problems": problems,
-            "lists": self.blacklists.complaints().into_iter().take(PROBLEMS_MAX).collect::<Vec<_>>(),
+            "lists": lists.take(PROBLEMS_MAX).collect::<Vec<_>>(),
         }))
     }
 
@@ -254,8 +255,8 @@ impl Answers {
         Ok(json!({ "bans": bans, "next": next }))
     }
 
-    /// Everything about one id.
-    pub(crate) fn why(&self, text: &str) -> Result<Value, String> {
+    /// Everything about one id; `all` for who may read the logs himself.
+    pub(crate) fn why(&self, text: &str, all: bool) -> Result<Value, String> {
         let id = FailureId::parse(text);
         let asked = id.clone();
         let (why, around) = self.look(move |judge, _| {
@@ -298,13 +299,18 @@ impl Answers {
         }
         let history = self.history(&id);
         let mut summary = summary(&id, &bans, &withheld, &counting, &allowed, &history);
-        let about = bans.is_empty().then(|| super::logs_about::look(&posted, &id, crate::daemon::now()));
-        let logs = about.map_or(Value::Null, |about| {
+        let looked_for = id.net().filter(|_| bans.is_empty());
+        let about = looked_for.map(|net| super::logs_about::look(&posted, net, crate::daemon::now()));
+        let logs = about.map_or(Value::Null, |mut about| {
+            if !all {
+                about.found.iter_mut().filter_map(Value::as_object_mut).for_each(|one| drop(one.remove("last")));
+            }
             if let Some(one) = about.found.first().filter(|_| counting.is_empty() && history.is_empty()) {
                 let get = |key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default();
                 summary += &format!(" ({} names it, but {})", get("path"), get("verdict"));
             }
-            json!({ "found": about.found, "searched": about.searched, "journal": about.journal })
+            json!({ "found": about.found, "searched": about.searched, "left_out": about.left_out,
+                "journal": about.journal })
         });
         let off: Vec<Value> = posted.off.iter().map(|(jail, reason)| json!({ "jail": jail, "why": reason })).collect();
         Ok(json!({

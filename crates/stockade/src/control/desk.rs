@@ -204,7 +204,8 @@ impl FrontDesk {
         }
         let args = Args(words.get(2).cloned().unwrap_or_default());
         let looks = matches!(word, "status" | "banned" | "why");
-        match self.rights(peer) {
+        let rights = self.rights(peer);
+        match rights {
             Rights::All => {}
             Rights::Look if looks => {}
             _ => {
@@ -216,7 +217,7 @@ impl FrontDesk {
         match word {
             "status" => self.ask(reply, move |a| a.status(args.text("jail"))),
             "banned" => self.ask(reply, move |a| a.banned(&args.page())),
-            "why" => self.ask(reply, move |a| a.why(args.text("id").unwrap_or_default())),
+            "why" => self.ask(reply, move |a| a.why(args.text("id").unwrap_or_default(), rights == Rights::All)),
             _ => {
                 self.audit(peer, &format!("command '{word}'"));
                 self.change(word, args, reply);

@@ -33,6 +33,7 @@ use super::board::Board;
 use super::door::First;
 use super::flow::Reach;
 use super::guard::GuardHandle;
+use super::ignore_files::IgnoreFiles;
 use super::judge::{Hands, JudgeControl, JudgeInbox, JudgeThread};
 use super::kernel::KernelHandle;
 use super::launch::{Ended, Launch};
@@ -318,6 +319,7 @@ impl Daemon {
             services: Services::load(),
             dry_run,
             journal: stockade_config::journal_is_there(),
+            ignore_files: IgnoreFiles::default(),
         };
         let board = Board::default();
         let mut operator = Operator::new(

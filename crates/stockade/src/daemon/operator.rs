@@ -23,6 +23,7 @@ use super::blacklists::{BlacklistHandle, ListSpec};
 use super::board::{Board, JailBoard, Posted};
 use super::flow::{Reach, Reader, SourceRun};
 use super::guard::GuardHandle;
+use super::ignore_files::News;
 use super::judge::{JudgeControl, JudgeInbox};
 use super::kernel::KernelHandle;
 use super::restore::Way;
@@ -546,15 +547,21 @@ impl Operator {
             .collect();
         files.sort();
         files.dedup();
-        let (judge, log) = (Arc::clone(&self.judge), self.reach.log.clone());
+        let (judge, log, known) = (Arc::clone(&self.judge), self.reach.log.clone(), self.ground.ignore_files.clone());
+        known.retain(&files);
         self.reach.watch.lists(
             files,
-            Arc::new(move |path: &Arc<str>| match super::ignore_file(Path::new(&**path)) {
-                Ok(nets) => {
-                    let event = Event::FileSet { path: Arc::clone(path), nets: nets.into() };
-                    judge.control(JudgeControl::Event(event));
+            Arc::new(move |path: &Arc<str>| match known.news(path) {
+                News::Nets(nets) => {
+                    judge.control(JudgeControl::Event(Event::FileSet { path: Arc::clone(path), nets }));
+                    true
                 }
-                Err(e) => log.warning(format!("ignoreip = file:{path}: {e}; its last content stays in force")),
+                News::Trouble(complaint) => {
+                    if let Some(complaint) = complaint {
+                        log.warning(complaint);
+                    }
+                    false
+                }
             }),
         );
     }
@@ -582,6 +589,7 @@ impl Operator {
             settings: Arc::clone(&self.settings),
         });
     }
+            ignore_files: self.ground.ignore_files.clone(),
 
     /// How lines end in a log, as the `logencoding` of its jails says. A file has one encoding: where they
     /// differ, one byte is a character (DIVERGENCE (one-encoding-a-file): the original reads it once for each jail).

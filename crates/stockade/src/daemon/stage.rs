@@ -22,6 +22,7 @@ use stockade_wire::pickle::Exception;
 use stockade_wire::value::Value;
 
 use super::actions::{How, JailActions, StagedActions};
+use super::ignore_files::IgnoreFiles;
 use crate::settings::{ActionSettings, JailSettings, Seconds, Settings, boolean, words};
 
 /// What a jail reads.
@@ -174,6 +175,8 @@ pub(crate) struct Ground {
     pub(crate) dry_run: bool,
     /// Is there a journal to read?
     pub(crate) journal: bool,
+    /// What the files of `ignoreip = file:PATH` name.
+    pub(crate) ignore_files: IgnoreFiles,
 }
 
 /// What already runs as a jail's settings say, to be taken over as it is.
@@ -272,7 +275,7 @@ fn stage_jail(
     let filter = Filter::compile(&filter_spec, &ground.calendar).map_err(Fault::Filter)?;
     let filter = filter.with_origins(&filter_spec, |option, pattern| jail.origin(option, pattern));
     let (block, actions) = actions(jail, stock, ground)?;
-    let spec = JailSpec { evidence: wants_evidence(jail, &actions), ..jail_spec(jail, epoch)? };
+    let spec = JailSpec { evidence: wants_evidence(jail, &actions), ..jail_spec(jail, epoch, &ground.ignore_files)? };
     let strict = jail.own("actionorder") != Some("free");
     let actions = JailActions { name: spec.name.clone(), bantime: spec.bantime, strict, actions };
     let stock = stock.iter().filter(|action| action.jail == jail.jail() && !ground.dry_run).cloned().collect();
@@ -308,7 +311,7 @@ pub(super) fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSp
     })
 }
 
-fn jail_spec(jail: &JailSettings, epoch: u64) -> Result<JailSpec, String> {
+fn jail_spec(jail: &JailSettings, epoch: u64, files: &IgnoreFiles) -> Result<JailSpec, String> {
     let mut spec = JailSpec::new(jail.jail());
     spec.maxretry = number(jail.maxretry.unwrap_or(3));
     spec.findtime = Span::from_secs_f64(jail.findtime.map_or(600.0, Seconds::as_f64));
@@ -316,7 +319,7 @@ fn jail_spec(jail: &JailSettings, epoch: u64) -> Result<JailSpec, String> {
     spec.maxmatches = number(jail.maxmatches.unwrap_or(5));
     spec.increment = increment(jail)?;
     spec.ignoreself = jail.ignoreself.unwrap_or(true);
-    spec.ignoreip = ignore_entries(&jail.ignoreip);
+    spec.ignoreip = ignore_entries(&jail.ignoreip, files);
     spec.ignorecache = jail.ignorecache.clone();
     spec.usedns = match jail.usedns.as_deref().map(str::to_ascii_lowercase).as_deref() {
         Some("yes") => UseDns::Yes,
@@ -373,16 +376,16 @@ fn increment(jail: &JailSettings) -> Result<Increment, String> {
 
 /// `ignoreip` words: addresses, networks, `file:PATH`, and host names. What can never match is left out,
 /// as it is without effect for the original; the reader of the tree has warned of it.
-fn ignore_entries(list: &[String]) -> Vec<IgnoreEntry> {
+fn ignore_entries(list: &[String], files: &IgnoreFiles) -> Vec<IgnoreEntry> {
     let words = list.iter().flat_map(|text| text.split([' ', ',', '\t', '\n']));
     let words = words.filter(|word| stockade_config::is_ignorable(word));
     words
         .map(|word| match word.strip_prefix("file:") {
             Some(path) => {
-                let path = format!("/{}", path.trim_start_matches('/'));
-                // One that can't be read names nobody, until it is there: it is watched.
-                let nets = super::ignore_file(Path::new(&path)).unwrap_or_default();
-                IgnoreEntry::File { path: path.into(), nets: nets.into() }
+                let path: Arc<str> = format!("/{}", path.trim_start_matches('/')).into();
+                // It is watched, and counts as soon as it can be read.
+                let nets = files.nets(&path);
+                IgnoreEntry::File { path, nets }
             }
             None => match FailureId::parse(word) {
                 FailureId::Net(net) => IgnoreEntry::Net(net),
@@ -539,6 +542,7 @@ mod tests {
             services: Services::embedded(),
             dry_run,
             journal: false,
+            ignore_files: IgnoreFiles::default(),
         }
     }
 

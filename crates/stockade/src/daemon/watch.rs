@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use stockade_source::{Glob, ReadyId, Waker, Watcher};
 
 use super::flow::{Reader, SourceRun};
+use super::rest::{AGAIN_EVERY, Rest};
 use crate::log::Log;
 
 /// What the thread is told.
@@ -27,8 +28,9 @@ enum Order {
 /// Called with files that appeared.
 pub(crate) type NewFiles = Arc<dyn Fn(Vec<PathBuf>) + Send + Sync>;
 
-/// Called with a file that may have changed; soon after it was named, too.
-pub(crate) type Changed = Arc<dyn Fn(&Arc<str>) + Send + Sync>;
+/// Called with a file that may have changed and has come to rest; soon after it was named, too. Is
+/// it of no use (`false`), it is looked at again later.
+pub(crate) type Changed = Arc<dyn Fn(&Arc<str>) -> bool + Send + Sync>;
 
 /// The way to the source thread.
 #[derive(Clone)]
@@ -96,7 +98,14 @@ struct Thread {
     known: HashMap<ReadyId, Arc<SourceRun>>,
     names: HashMap<Arc<str>, ReadyId>,
     globs: HashMap<ReadyId, NewFiles>,
-    lists: HashMap<ReadyId, (Arc<str>, Changed)>,
+    lists: HashMap<ReadyId, List>,
+}
+
+/// A file with a list of addresses.
+struct List {
+    file: Arc<str>,
+    rest: Rest,
+    changed: Changed,
 }
 
 impl Thread {
@@ -139,7 +148,7 @@ impl Thread {
                     }
                     for file in files {
                         let id = watcher.add_file(&*file);
-                        self.lists.insert(id, (file, Arc::clone(&changed)));
+                        self.lists.insert(id, List { file, rest: Rest::default(), changed: Arc::clone(&changed) });
                     }
                 }
                 Order::Close => return false,
@@ -148,8 +157,11 @@ impl Thread {
         for id in ready {
             if let Some(source) = self.known.get(&id) {
                 source.kick();
-            } else if let Some((file, changed)) = self.lists.get(&id) {
-                changed(file);
+            } else if let Some(List { file, rest, changed }) = self.lists.get_mut(&id) {
+                let now = Instant::now();
+                let again = rest.wait(Path::new(&**file), now);
+                let again = again.or_else(|| (!changed(file)).then(|| now + AGAIN_EVERY));
+                watcher.remind(id, again);
             } else if let Some(found) = self.globs.get(&id) {
                 let new = watcher.new_files(id);
                 if !new.is_empty() {

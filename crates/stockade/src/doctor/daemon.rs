@@ -51,6 +51,11 @@ fn enforcement(status: &Value, findings: &mut Findings) {
         let fix = "make room on the disk, or give the folder its rights back; nothing is lost until the daemon ends";
         findings.problem("not-saved", what, fix);
     }
+    // Those about the jails' own lists are found in the tree.
+    let lists = list(status, "lists").iter().filter_map(Value::as_str);
+    for complaint in lists.filter(|complaint| complaint.starts_with("ignoreip = file:")) {
+        findings.warning("list", complaint, "let root read it; it is read again by itself");
+    }
     for problem in list(status, "problems").iter().filter_map(Value::as_str) {
         if problem.contains("wrote to standard error") {
             let fix = "its last command hides what failed before: join them with &&, or put the firewall command last";

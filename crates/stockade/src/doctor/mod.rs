@@ -17,6 +17,7 @@ use stockade_core::Timestamp;
 use stockade_core::matcher::Calendar;
 use stockade_enforce::Services;
 
+use crate::daemon::ignore_files::IgnoreFiles;
 use crate::daemon::stage::{self, Ground, Stage};
 use crate::places::{Places, Tree};
 use crate::settings::Settings;
@@ -104,6 +105,7 @@ fn staged(settings: Settings) -> Result<Stage, String> {
         services: Services::load(),
         dry_run: true,
         journal: stockade_config::journal_is_there(),
+        ignore_files: IgnoreFiles::default(),
     };
     let mut stage = stage::stage(settings, &ground, 1, &|_| None).strictly()?;
     stage.needs_logs();
