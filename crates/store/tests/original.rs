@@ -176,7 +176,8 @@ db.updateLog(sshd, Log('/var/log/auth.log', 7000, 'aaaa'))
     // A log is known by its first line at once, a place only when lines came.
     let known = Marks { firstlines: vec![FirstLine { source: log.clone(), hash: "aaaa".into() }], ..Marks::default() };
     store.commit(&[], &known).unwrap();
-    let noted = rusqlite::Connection::open(&file).unwrap().query_row("SELECT lastfilepos FROM logs", [], |row| row.get(0));
+    let noted =
+        rusqlite::Connection::open(&file).unwrap().query_row("SELECT lastfilepos FROM logs", [], |row| row.get(0));
     assert_eq!(noted, Ok(7_000), "our old place is back");
     let second = Turn {
         decisions: vec![ban(4, "web", "192.0.2.0/24", 40, 600)],

@@ -47,7 +47,7 @@ const ACTIONS: [Action; 3] = [
 pub(crate) fn stories() -> Vec<Story> {
     let story = |action: &'static Action| {
         let name = if action.name.is_empty() { "nftables" } else { action.name };
-        Story::new(format!("beside: a burst, and the start after a crash, with the stock action {name}"), |stage| {
+        Story::new(format!("burst beside the original: {name}, and the start after a crash"), |stage| {
             both(stage, action)
         })
         .alone()

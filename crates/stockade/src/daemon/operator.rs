@@ -462,7 +462,7 @@ impl Operator {
             let actors = readers.iter().filter_map(|i| Some(Arc::clone(&self.jails.get(*i)?.actor))).collect();
             let line_end = self.line_end(&name, &readers);
             if let Some(source) = self.sources.get(&name) {
-                source.attach(actors, &self.from_behind(source, &readers));
+                source.attach(actors, &self.joining(source, &readers));
                 if let Err(e) = source.set_line_end(line_end) {
                     self.reach.log.error(format!("{name}: {e}"));
                 }
@@ -509,15 +509,14 @@ impl Operator {
     }
 
     /// Those of a log's readers that join it while others read it, and where each of them goes on.
-    fn from_behind(&self, source: &SourceRun, readers: &[usize]) -> Vec<(Arc<Actor>, (u64, u64))> {
+    fn joining(&self, source: &SourceRun, readers: &[usize]) -> Vec<(Arc<Actor>, (u64, u64))> {
         let jails = readers.iter().filter_map(|i| self.jails.get(*i));
-        let joining = jails.filter(|jail| self.gains(jail, &source.name));
-        joining
-            .filter_map(|jail| match self.place(&jail.staged.spec.name, &source.name)? {
-                (key, Position::Offset(at)) => Some((Arc::clone(&jail.actor), (key.generation, at))),
-                (_, Position::Cursor { .. }) => None,
-            })
-            .collect()
+        let new = jails.filter(|jail| self.gains(jail, &source.name));
+        new.filter_map(|jail| match self.place(&jail.staged.spec.name, &source.name)? {
+            (key, Position::Offset(at)) => Some((Arc::clone(&jail.actor), (key.generation, at))),
+            (_, Position::Cursor { .. }) => None,
+        })
+        .collect()
     }
 
     /// Jails that run and get a log (back): each goes on where it stopped, if it has ever read that log.
