@@ -142,7 +142,7 @@ impl Answers {
             "started": self.started.micros(),
             "loaded": posted.loaded.as_secs_f64(),
             "dry_run": kernel.dry,
-            "firewall": { "what": kernel.all_means(), "why": kernel.why, "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
+            "firewall": { "what": kernel.all_means(), "why": kernel.own_why(), "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
                 "unsettled": kernel.unsettled, "dropped_packets": dropped.0, "dropped_bytes": dropped.1 },
             "database": {
                 "what": self.database.as_ref().map_or("memory".to_owned(), |path| path.display().to_string()),
@@ -585,6 +585,11 @@ fn row_json(row: &Row) -> Value {
         DecisionKind::Withhold => "withheld",
     };
     let origin = match &decision.origin {
+        // One ban is lifted by hand, all of a jail leave the kernel at a stop.
+        stockade_core::Origin::Manual if decision.kind == DecisionKind::Repeal => {
+            "the daemon or the jail was stopped".to_owned()
+        }
+        stockade_core::Origin::Config if decision.kind == DecisionKind::Ban => "kept by the jail's list".to_owned(),
         stockade_core::Origin::Log { source, place } => match place {
             stockade_core::Position::Offset(at) => format!("{}, byte {at}", source.path),
             stockade_core::Position::Cursor { .. } => source.path.to_string(),

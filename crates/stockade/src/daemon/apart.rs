@@ -194,7 +194,7 @@ mod tests {
         let reader = Reader::File(Box::new(FileReader::open(&path, Start::Head)));
         let name: Arc<str> = path.to_string_lossy().into();
         let source = SourceRun::with(name, reader, pool.clone(), store.clone(), watch.clone(), log.clone());
-        source.attach(vec![Arc::clone(&quick), Arc::clone(&slow)]);
+        source.attach(vec![Arc::clone(&quick), Arc::clone(&slow)], &[]);
         watch.add(Arc::clone(&source));
 
         let (mut at, mut lines, mut behind) = ([0_u64; 2], [0_u64; 2], 0);

@@ -271,7 +271,7 @@ impl Daemon {
         }
         let zone = jiff::tz::TimeZone::system();
         let (store, recovery) = open_store(&places, &settings, &log)?;
-        let kernel = open_kernel(dry_run, &log)?;
+        let kernel = open_kernel(dry_run)?;
         let judge_inbox = super::judge::inbox();
         let store = StoreHandle::start(store, Arc::clone(&judge_inbox), log.clone())?;
         let kernel = KernelHandle::start(kernel, Arc::clone(&judge_inbox), log.clone())?;
@@ -345,6 +345,7 @@ impl Daemon {
             log.warning("no jail runs: nothing is protected");
         }
         operator.arm(&stage).map_err(|why| anyhow!("the firewall could not be set up: {why}"))?;
+        say_means(&kernel.state(), &log);
         allow(&recovery, &judge_inbox);
         let jails = stage.jails.iter().map(|jail| (jail.spec.name.clone(), jail.spec.evidence)).collect();
         let kept = blacklists::kept_before(&recovery.snapshots);
@@ -482,13 +483,17 @@ fn start_actions(
         .context("the thread for actions can't be started")
 }
 
-fn open_kernel(dry_run: bool, log: &Log) -> Result<Kernel> {
+fn open_kernel(dry_run: bool) -> Result<Kernel> {
     let options =
         stockade_enforce::Options { means: dry_run.then_some(Means::DryRun), ..stockade_enforce::Options::default() };
-    let kernel = Kernel::open(&options).map_err(|e| anyhow!("{e}"))?;
-    let (means, why) = kernel.means();
-    log.info(format!("bans are enforced by {}: {why}", super::kernel::in_words(means)));
-    Ok(kernel)
+    Kernel::open(&options).map_err(|e| anyhow!("{e}"))
+}
+
+/// Says by what bans are enforced, now that it is known which jails there are.
+fn say_means(state: &super::kernel::KernelState, log: &Log) {
+    let why = state.own_why();
+    let colon = if why.is_empty() { "" } else { ": " };
+    log.info(format!("bans are enforced by {}{colon}{why}", state.all_means()));
 }
 
 /// What the operator allowed for good.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use stockade_core::matcher::{Filter, Scanner};
 use stockade_core::{Block, LineEnd, SourceKey};
-use stockade_source::{FileReader, Journal, Note};
+use stockade_source::{FileReader, Journal, Note, Start};
 
 use super::actor::{Actor, Reads};
 use super::apart::Apart;
@@ -164,8 +164,50 @@ impl SourceRun {
         Arc::new(run)
     }
 
-    /// Replaces those who get this source's blocks. Who fell behind goes on catching up.
-    pub(crate) fn attach(&self, actors: Vec<Arc<Actor>>) {
+    /// Is it one of those who read this source?
+    pub(crate) fn is_read_by(&self, actor: &Arc<Actor>) -> bool {
+        let readers = self.readers();
+        let mut all = readers.attached.iter().chain(readers.apart.iter().map(|apart| apart.actor()));
+        all.any(|known| Arc::ptr_eq(known, actor))
+    }
+
+    /// Replaces those who get this source's blocks. Who fell behind goes on catching up, and so does who joins from
+    /// `behind`: an earlier place (generation and offset) of a file that the others read on meanwhile.
+    pub(crate) fn attach(self: &Arc<Self>, actors: Vec<Arc<Actor>>, behind: &[(Arc<Actor>, (u64, u64))]) {
+        // While the reader is held no block is under way to those who are attached.
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace(actors);
+        if let Reader::File(file) = &*reader {
+            for (actor, place) in behind.iter().filter(|(_, place)| *place != (file.generation(), file.offset())) {
+                self.join_from(file, actor, *place);
+            }
+        }
+    }
+
+    /// Lets a jail that was just attached read for itself up to where the others are.
+    fn join_from(self: &Arc<Self>, file: &FileReader, actor: &Arc<Actor>, (generation, offset): (u64, u64)) {
+        if generation == file.generation() && offset > file.offset() {
+            // It was further than those who read it now; its own past is passed over when it comes.
+            return;
+        }
+        let own = match file.fork(generation, offset) {
+            Ok(Some(own)) => own,
+            // That file is not open any more, or never was: it may lie beside the log under another name.
+            Ok(None) => file.again(Start::Resume { generation, offset }),
+            Err(e) => {
+                let text = format!("jail '{}' misses lines of {}: {e}", actor.jail(), self.name);
+                return self.log.line(crate::log::Level::Error, "fail2ban.filter", text);
+            }
+        };
+        let apart = Apart::new(actor, self, own, file.in_operation(), self.pool.clone(), self.log.clone());
+        let mut readers = self.readers();
+        readers.attached.retain(|attached| !Arc::ptr_eq(attached, actor));
+        readers.apart.push(Arc::clone(&apart));
+        drop(readers);
+        apart.kick();
+    }
+
+    fn replace(&self, actors: Vec<Arc<Actor>>) {
         let mut readers = self.readers();
         let gone = |apart: &Apart, actors: &[Arc<Actor>]| !actors.iter().any(|a| Arc::ptr_eq(a, apart.actor()));
         let (gone, stay): (Vec<_>, Vec<_>) = readers.apart.drain(..).partition(|apart| gone(apart, &actors));
