@@ -238,7 +238,7 @@ impl Operator {
 
     /// The tree as it stands now, staged, with warnings.
     fn next(&self) -> Result<(Stage, Vec<String>), String> {
-        let loaded = self.tree.load().map_err(|e| format!("nothing has changed: {e:#}"))?;
+        let loaded = self.tree.load_with(&self.ground.calendar).map_err(|e| format!("nothing has changed: {e:#}"))?;
         let (mut settings, mut broken) = Settings::default()
             .staged_as_far_as_possible(&loaded.stream)
             .map_err(|refusal| format!("nothing has changed: {refusal}"))?;
