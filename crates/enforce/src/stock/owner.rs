@@ -1,6 +1,6 @@
 //! Owner of what the recognised actions have in the kernel.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -202,9 +202,15 @@ impl Stock {
         }
         let (failed, repaired) = self.carry_out(now, &wanted);
         let mut applied = Applied { failed: Vec::new(), repaired };
+        // Whose operations a side carries out; nobody asks unless something failed.
+        let mut of_side: HashMap<(At, Net), Vec<(usize, &SetOp)>> = HashMap::new();
+        for (index, op) in ops.iter().enumerate().filter(|_| !failed.is_empty()) {
+            for at in self.by_jail.get(op.jail()).into_iter().flatten() {
+                of_side.entry((*at, op.net())).or_default().push((index, op));
+            }
+        }
         for ((at, net, _), error) in failed {
-            let concerns = |op: &SetOp| op.net() == net && self.by_jail.get(op.jail()).is_some_and(|a| a.contains(&at));
-            for (index, op) in ops.iter().enumerate().filter(|(_, op)| concerns(op)) {
+            for (index, op) in of_side.get(&(at, net)).into_iter().flatten().copied() {
                 let verb = if matches!(op, SetOp::Ban { .. }) { "ban" } else { "unban" };
                 let action = self.side(at).map(|s| Arc::clone(&s.action)).unwrap_or_default();
                 let what = format!("{verb} {net} in jail {} by action '{action}'", op.jail());
@@ -254,15 +260,16 @@ impl Stock {
             }
         }
         let mut repaired = false;
-        for at in refused.iter().filter_map(|(i, _)| todo.get(*i)).map(|e| e.0).collect::<BTreeSet<_>>() {
+        let mut by_side: BTreeMap<At, Vec<((At, Net, Option<End>), Error)>> = BTreeMap::new();
+        for (entry, error) in refused.into_iter().filter_map(|(i, error)| Some((*todo.get(i)?, error))) {
+            by_side.entry(entry.0).or_default().push((entry, error));
+        }
+        for (at, of_it) in by_side {
             let damaged = !self.is_whole(at).unwrap_or(true) && self.repair_one(now, at).is_ok();
             repaired |= damaged;
-            for (entry, error) in refused.iter().filter_map(|(i, error)| Some((todo.get(*i)?, error))) {
-                let still = self.side(at).is_none_or(|side| side.account.unsettled.contains(&entry.1));
-                if entry.0 == at && (still || !damaged) {
-                    failed.push((*entry, error.clone()));
-                }
-            }
+            let side = self.side(at);
+            let still = |net: &Net| side.is_none_or(|side| side.account.unsettled.contains(net));
+            failed.extend(of_it.into_iter().filter(|((_, net, _), _)| !damaged || still(net)));
         }
         for (at, net, _) in &todo {
             if let Some(side) = self.sides.get_mut(*at) {
