@@ -470,7 +470,8 @@ impl Stock {
         }
         if std::mem::take(&mut self.quiet) {
             self.watch_tables();
-            failed.extend(self.check(now, false).err());
+            // Elements may have gone, too, while nobody listened.
+            failed.extend(self.check(now, true).err());
         }
         failed
     }
