@@ -25,7 +25,7 @@ use std::collections::HashMap;
 
 pub use explain::{Explained, explain};
 pub use findings::{Finding, findings};
-pub use here::{Families, findings_here};
+pub use here::{Families, Here};
 pub use owner::{Stock, StockAction};
 pub use plan::Plan;
 use shapes::Texts;

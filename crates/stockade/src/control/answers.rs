@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use serde_json::{Map, Value, json};
 use stockade_core::judge::{BanView, Judge, TallyView};
 use stockade_core::{DecisionKind, FailureId, JailName, Net, Timestamp};
-use stockade_enforce::stock::{Families, findings_here};
+use stockade_enforce::stock::{Families, Here};
 use stockade_store::{Reader, Row};
 
 use crate::blacklist::Lists;
@@ -394,9 +394,10 @@ impl Answers {
         // Each network once, with all jails for which the same is true.
         let mut found: Vec<(Net, bool, &str, Vec<&str>)> = Vec::new();
         let mut buts: Vec<String> = Vec::new();
+        let here = Here::new();
         for (jail, net) in asked {
             let (holds, means) = (self.kernel.verify(jail, *net) == Some(true), state.means_of(jail));
-            for but in in_vain(posted, jail, *net) {
+            for but in in_vain(&here, posted, jail, *net) {
                 if !buts.contains(&but) {
                     buts.push(but);
                 }
@@ -436,10 +437,10 @@ fn withheld(judge: &Judge, only: Option<&str>) -> Value {
 }
 
 /// What makes that a ban by stock firewall actions matches nothing, as the tables stand now.
-fn in_vain(posted: &Posted, jail: &JailName, net: Net) -> Vec<String> {
+fn in_vain(here: &Here, posted: &Posted, jail: &JailName, net: Net) -> Vec<String> {
     let stock = posted.running(jail.as_str()).map_or(&[] as &[_], |board| board.stock.as_slice());
     let families = Families { inet4: net.is_ipv4(), inet6: !net.is_ipv4() };
-    let findings = stock.iter().flat_map(|action| findings_here(action, families));
+    let findings = stock.iter().flat_map(|action| here.findings(action, families));
     findings.filter(|finding| finding.blocks_nothing).map(|f| format!("{}: {}", f.action, f.what)).collect()
 }
 

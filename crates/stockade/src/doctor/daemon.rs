@@ -1,7 +1,7 @@
 //! The running daemon, as it sees itself.
 
 use serde_json::{Value, json};
-use stockade_enforce::stock::{Families, findings_here};
+use stockade_enforce::stock::{Families, Here};
 
 use super::{Findings, Patient};
 use crate::cli::client::{Client, list, number, text};
@@ -76,8 +76,9 @@ fn rules(patient: &Patient, status: &Value, findings: &mut Findings) {
         let has = |family| of_jail.and_then(|row| row.get("banned_families")?.get(family)?.as_bool()).unwrap_or(false);
         Families { inet4: has("inet4"), inet6: has("inet6") }
     };
+    let here = Here::new();
     for action in stage::stock_actions(&stage.settings) {
-        for found in findings_here(&action, families(action.jail.as_str())) {
+        for found in here.findings(&action, families(action.jail.as_str())) {
             let what = format!("action '{}' of jail '{}': {}", found.action, found.jail, found.what);
             match found.blocks_nothing {
                 true => findings.problem("cant-match", what, found.help),
