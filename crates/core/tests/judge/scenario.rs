@@ -783,7 +783,7 @@ fn group(groups: &[(Arc<str>, GroupValue)], name: &str) -> String {
     }
 }
 
-fn origin(origin: &stockade_core::Origin) -> String {
+fn origin(origin: &Origin) -> String {
     use stockade_core::Origin;
     match origin {
         Origin::Log { place: Position::Offset(at), .. } => format!("line{}", at / 100),

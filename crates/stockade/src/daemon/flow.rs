@@ -248,12 +248,14 @@ impl SourceRun {
                 return self.log.line(crate::log::Level::Error, "fail2ban.filter", text);
             }
         };
-        let apart = Apart::new(actor, self, own, file.in_operation(), self.pool.clone(), self.log.clone());
+        let own = Reader::File(Box::new(own));
+        let with = (self.pool.clone(), self.watch.clone(), self.log.clone());
+        let apart = Apart::new(actor, self, own, file.in_operation(), with);
         let mut readers = self.readers();
         readers.attached.retain(|attached| !Arc::ptr_eq(attached, actor));
         readers.apart.push(Arc::clone(&apart));
         drop(readers);
-        apart.kick();
+        Arc::clone(&apart).kick();
     }
 
     fn replace(&self, actors: Vec<Arc<Actor>>) {

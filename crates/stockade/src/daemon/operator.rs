@@ -21,7 +21,7 @@ use super::actions::{ActionsHandle, How};
 use super::actor::{Actor, Around, Past};
 use super::blacklists::{BlacklistHandle, ListSpec};
 use super::board::{Board, JailBoard, Posted};
-use super::flow::{Reach, Reader, SourceRun};
+use super::flow::{Place, Reach, Reader, SourceRun};
 use super::guard::GuardHandle;
 use super::ignore_files::News;
 use super::judge::{JudgeControl, JudgeInbox};
@@ -498,7 +498,7 @@ impl Operator {
     fn close_joined_journals(&mut self, wanted: &HashMap<Arc<str>, Vec<usize>>) {
         let joined = |(name, readers): (&Arc<str>, &Vec<usize>)| {
             let joins = readers.iter().any(|i| self.jails.get(*i).is_some_and(|jail| self.gains(jail, name)));
-            let is_journal = self.sources.get(name).is_some_and(|source| source.place().is_none());
+            let is_journal = self.sources.get(name).is_some_and(|source| matches!(source.place(), Place::Journal(_)));
             (joins && is_journal).then(|| Arc::clone(name))
         };
         for name in wanted.iter().filter_map(joined).collect::<Vec<_>>() {
@@ -621,9 +621,9 @@ impl Operator {
             loaded: self.loaded,
             waiting: waiting.collect(),
             settings: Arc::clone(&self.settings),
+            ignore_files: self.ground.ignore_files.clone(),
         });
     }
-            ignore_files: self.ground.ignore_files.clone(),
 
     /// How lines end in a log, as the `logencoding` of its jails says. A file has one encoding: where they
     /// differ, one byte is a character (DIVERGENCE (one-encoding-a-file): the original reads it once for each jail).
