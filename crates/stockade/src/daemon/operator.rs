@@ -281,7 +281,8 @@ impl Operator {
             self.left.insert(name.clone(), Left { decided, ..Left::default() });
         }
         let jails = new.into_iter().collect();
-        let wanted = Wanted { jails, others: false, at: super::now(), ..Wanted::default() };
+        let kept = self.blacklists.applied(|name| new.iter().any(|(new, _)| new == name));
+        let wanted = Wanted { jails, others: false, at: super::now(), kept };
         let mut way = Way::to(&self.judge);
         for rows in self.reach.store.bans(wanted) {
             way.send(rows).ok_or_else(gone)?;
@@ -335,6 +336,7 @@ impl Operator {
     pub(crate) fn commit_armed(&mut self, stage: Stage) {
         self.epoch += 1;
         let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
+        let read_again = stage.how == How::Tree;
         let mut old: HashMap<JailName, Running> =
             self.jails.drain(..).map(|jail| (jail.staged.spec.name.clone(), jail)).collect();
         for staged in stage.jails {
@@ -354,7 +356,7 @@ impl Operator {
         let marks = Marks { jails: Some(names), ..Marks::default() };
         self.reach.store.send(StoreJob::Marks(Box::new(marks)));
         self.open_sources();
-        self.keep_lists();
+        self.keep_lists(read_again);
         // What an earlier process left is true only once.
         let off = std::mem::take(&mut self.off);
         self.left.retain(|name, left| {
@@ -366,7 +368,7 @@ impl Operator {
     }
 
     /// Tells which jails have plain lists. A dry run writes none.
-    fn keep_lists(&self) {
+    fn keep_lists(&self, read_again: bool) {
         if self.ground.dry_run {
             return;
         }
@@ -376,7 +378,8 @@ impl Operator {
             let lists = Lists::of(staged.from.own("blacklist")?, staged.spec.name.as_str())?;
             Some(ListSpec { lists, jail: staged.spec.clone() })
         });
-        self.blacklists.set(lists.collect(), running().map(|staged| staged.spec.name.clone()).collect());
+        let names = running().map(|staged| staged.spec.name.clone()).collect();
+        self.blacklists.set(lists.collect(), names, read_again);
     }
 
     /// A jail that runs gets its new options.
