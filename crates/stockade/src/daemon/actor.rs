@@ -1,12 +1,13 @@
 //! One jail's matcher as an actor: a mailbox of blocks, worked off by one
 //! worker at a time, so that the order of lines holds without a lock on the way.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use stockade_core::matcher::{Filter, Matcher, Scan};
-use stockade_core::{Batch, Block, JailName, Position, SourceKey};
+use stockade_core::{Batch, Block, JailName, Position, SourceKey, Watermark};
 
 use super::guard::GuardHandle;
 use super::judge::{JudgeData, JudgeInbox};
@@ -21,6 +22,10 @@ const MAILBOX_BLOCKS_MAX: usize = 16;
 const SNAPSHOT_AFTER: Duration = Duration::from_secs(30);
 /// How much is read between two snapshots even if nobody fails.
 const SNAPSHOT_BYTES: usize = 16 << 20;
+
+/// How long a jail that gets a log back waits for what it has read of it to be decided about, at most: a full
+/// mailbox (4 MiB of lines) on a machine that is very busy.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
 
 /// What a jail has done with a source before this process: lines before
 /// `counted` are in the snapshot, lines from there to `decided` had their
@@ -46,6 +51,7 @@ enum Item {
     Block(Arc<Block>, Arc<Scan>),
     Filter(Arc<Filter>, u64),
     Snapshot,
+    Places(Sender<(JailName, Vec<Watermark>)>),
 }
 
 struct Mailbox {
@@ -151,6 +157,11 @@ impl Actor {
         self.put(Item::Snapshot);
     }
 
+    /// Has the judge tell up to where this jail has decided, behind everything that waits now.
+    pub(crate) fn places(self: &Arc<Self>, reply: Sender<(JailName, Vec<Watermark>)>) {
+        self.put(Item::Places(reply));
+    }
+
     /// Number of blocks that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).blocks
@@ -189,6 +200,9 @@ impl Actor {
                     work.matcher.swap(filter, epoch);
                 }
                 Some(Item::Snapshot) => self.send_snapshot(&mut work),
+                Some(Item::Places(reply)) => {
+                    self.around.judge.data(JudgeData::Places { jail: self.jail.clone(), reply });
+                }
                 None => {}
             }
         }
@@ -318,6 +332,41 @@ fn place(block: &Block, position: &Position) -> usize {
             .map_or(0, |stamp| usize::try_from(stamp.end).unwrap_or(usize::MAX).min(block.text.len())),
         (Position::Offset(_), Position::Cursor { .. }) => 0,
     }
+}
+
+/// Up to where these jails have decided, once all that was read for them is judged; `None` if the judge has gone,
+/// or if that takes too long.
+pub(crate) fn settled<'a>(
+    actors: impl Iterator<Item = &'a Arc<Actor>>,
+    log: &Log,
+) -> Option<HashMap<JailName, Vec<Watermark>>> {
+    let (sender, settled) = channel();
+    let mut waiting: BTreeSet<JailName> = BTreeSet::new();
+    for actor in actors {
+        actor.places(sender.clone());
+        waiting.insert(actor.jail.clone());
+    }
+    drop(sender);
+    let (until, mut marks) = (Instant::now() + SETTLE_MAX, HashMap::new());
+    while !waiting.is_empty() {
+        match settled.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok((jail, places)) => {
+                waiting.remove(&jail);
+                marks.insert(jail, places);
+            }
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => {
+                let late = waiting.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                log.warning(format!(
+                    "what was read of a log that comes back is not judged yet, after {} s, in jail {late}: \
+                         some of its lines may count twice",
+                    SETTLE_MAX.as_secs()
+                ));
+                return None;
+            }
+        }
+    }
+    Some(marks)
 }
 
 /// The lines of `block` between two offsets that are line ends; `None` if there are none.

@@ -115,8 +115,9 @@ impl Apart {
                 };
                 self.behind.store(left, Ordering::Relaxed);
                 let scan = own.scanner.scan(super::now(), &block);
-                drop(own);
+                // Under the lock: whoever closes this finds no block between it and the mailbox.
                 self.actor.block(Arc::new(block), Arc::new(scan));
+                drop(own);
                 Came::Block
             }
             Ok(None) => {

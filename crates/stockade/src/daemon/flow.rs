@@ -315,8 +315,9 @@ impl SourceRun {
                 } else {
                     self.note_first_line(&mut reader, &block.source);
                 }
-                drop(reader);
+                // Under the lock: whoever closes the source, or joins it, finds no block between it and the mailboxes.
                 self.hand_over(block, &actors);
+                drop(reader);
                 Came::Block
             }
             Ok(None) => Came::Nothing,

@@ -18,12 +18,11 @@ use stockade_wire::Value;
 use stockade_wire::pickle::Exception;
 
 use super::actions::{ActionsHandle, How};
-use super::actor::{Actor, Around, Past};
+use super::actor::{self, Actor, Around, Past};
 use super::blacklists::{BlacklistHandle, ListSpec};
 use super::board::{Board, JailBoard, Posted};
 use super::flow::{Reach, Reader, SourceRun};
 use super::guard::GuardHandle;
-use super::ignore_files::News;
 use super::judge::{JudgeControl, JudgeInbox};
 use super::kernel::KernelHandle;
 use super::restore::Way;
@@ -37,9 +36,6 @@ use crate::settings::{JailSettings, Settings};
 
 /// Logs smaller than this are read from their beginning when they are new to us.
 const SEEK_FROM_BYTES: u64 = 1 << 20;
-
-/// How long a jail that gets a log back waits for what it has read of it to be decided about.
-const SETTLE: Duration = Duration::from_secs(2);
 
 /// Under which name the original notes its place in the systemd journal: the time of the last entry.
 const THEIR_JOURNAL: &str = "systemd-journal";
@@ -280,8 +276,8 @@ impl Operator {
             let decided = marks.into_iter().map(|mark| (mark.source, mark.to)).collect();
             self.left.insert(name.clone(), Left { decided, ..Left::default() });
         }
-        let jails = new.into_iter().collect();
         let kept = self.blacklists.applied(|name| new.iter().any(|(new, _)| new == name));
+        let jails = new.into_iter().collect();
         let wanted = Wanted { jails, others: false, at: super::now(), kept };
         let mut way = Way::to(&self.judge);
         for rows in self.reach.store.bans(wanted) {
@@ -335,8 +331,8 @@ impl Operator {
     /// The second half: matchers and logs.
     pub(crate) fn commit_armed(&mut self, stage: Stage) {
         self.epoch += 1;
-        let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
         let read_again = stage.how == How::Tree;
+        let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
         let mut old: HashMap<JailName, Running> =
             self.jails.drain(..).map(|jail| (jail.staged.spec.name.clone(), jail)).collect();
         for staged in stage.jails {
@@ -512,11 +508,8 @@ impl Operator {
             return Vec::new();
         }
         // What was read just before the log was taken away is on its way to the judge.
-        let until = Instant::now() + SETTLE;
-        while Instant::now() < until && (self.judge.data_len() > 0 || again.iter().any(|jail| !jail.actor.is_idle())) {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let marks = self.places().unwrap_or(marks);
+        let actors = again.iter().map(|jail| &jail.actor);
+        let marks = actor::settled(actors, &self.reach.log).or_else(|| self.places()).unwrap_or(marks);
         let mut found = Vec::new();
         for jail in again {
             let decided = known(&marks, jail);
@@ -550,23 +543,9 @@ impl Operator {
             .collect();
         files.sort();
         files.dedup();
-        let (judge, log, known) = (Arc::clone(&self.judge), self.reach.log.clone(), self.ground.ignore_files.clone());
+        let known = &self.ground.ignore_files;
         known.retain(&files);
-        self.reach.watch.lists(
-            files,
-            Arc::new(move |path: &Arc<str>| match known.news(path) {
-                News::Nets(nets) => {
-                    judge.control(JudgeControl::Event(Event::FileSet { path: Arc::clone(path), nets }));
-                    true
-                }
-                News::Trouble(complaint) => {
-                    if let Some(complaint) = complaint {
-                        log.warning(complaint);
-                    }
-                    false
-                }
-            }),
-        );
+        self.reach.watch.lists(files, known.follow(Arc::clone(&self.judge), self.reach.log.clone()));
     }
 
     /// Lets everybody know what is in force.
@@ -590,9 +569,9 @@ impl Operator {
             loaded: self.loaded,
             waiting: waiting.collect(),
             settings: Arc::clone(&self.settings),
+            ignore_files: self.ground.ignore_files.clone(),
         });
     }
-            ignore_files: self.ground.ignore_files.clone(),
 
     /// How lines end in a log, as the `logencoding` of its jails says. A file has one encoding: where they
     /// differ, one byte is a character (DIVERGENCE (one-encoding-a-file): the original reads it once for each jail).
