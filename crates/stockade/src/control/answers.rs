@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use serde_json::{Map, Value, json};
 use stockade_core::judge::{BanView, Judge, TallyView};
 use stockade_core::{DecisionKind, FailureId, JailName, Net, Timestamp};
-use stockade_enforce::stock::{Families, findings_here};
+use stockade_enforce::stock::{Families, Here};
 use stockade_store::{Reader, Row};
 
 use crate::blacklist::Lists;
@@ -142,7 +142,7 @@ impl Answers {
             "started": self.started.micros(),
             "loaded": posted.loaded.as_secs_f64(),
             "dry_run": kernel.dry,
-            "firewall": { "what": kernel.all_means(), "why": kernel.why, "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
+            "firewall": { "what": kernel.all_means(), "why": kernel.own_why(), "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
                 "unsettled": kernel.unsettled, "dropped_packets": dropped.0, "dropped_bytes": dropped.1 },
             "database": {
                 "what": self.database.as_ref().map_or("memory".to_owned(), |path| path.display().to_string()),
@@ -394,9 +394,10 @@ impl Answers {
         // Each network once, with all jails for which the same is true.
         let mut found: Vec<(Net, bool, &str, Vec<&str>)> = Vec::new();
         let mut buts: Vec<String> = Vec::new();
+        let here = Here::new();
         for (jail, net) in asked {
             let (holds, means) = (self.kernel.verify(jail, *net) == Some(true), state.means_of(jail));
-            for but in in_vain(posted, jail, *net) {
+            for but in in_vain(&here, posted, jail, *net) {
                 if !buts.contains(&but) {
                     buts.push(but);
                 }
@@ -436,10 +437,10 @@ fn withheld(judge: &Judge, only: Option<&str>) -> Value {
 }
 
 /// What makes that a ban by stock firewall actions matches nothing, as the tables stand now.
-fn in_vain(posted: &Posted, jail: &JailName, net: Net) -> Vec<String> {
+fn in_vain(here: &Here, posted: &Posted, jail: &JailName, net: Net) -> Vec<String> {
     let stock = posted.running(jail.as_str()).map_or(&[] as &[_], |board| board.stock.as_slice());
     let families = Families { inet4: net.is_ipv4(), inet6: !net.is_ipv4() };
-    let findings = stock.iter().flat_map(|action| findings_here(action, families));
+    let findings = stock.iter().flat_map(|action| here.findings(action, families));
     findings.filter(|finding| finding.blocks_nothing).map(|f| format!("{}: {}", f.action, f.what)).collect()
 }
 
@@ -563,7 +564,8 @@ fn ban_json(jail: &str, in_kernel: bool, ban: &BanView) -> Value {
     }
     let end = if ban.end == Timestamp::MAX { Value::Null } else { json!(ban.end.secs()) };
     json!({ "id": ban.id.to_string(), "jail": jail, "time": ban.start.secs(), "end": end,
-        "bantime": ban.bantime.secs(), "failures": ban.failures, "count": ban.count, "state": state })
+        "bantime": ban.bantime.secs(), "failures": ban.failures, "count": ban.count,
+        "state": state, "applied": !ban.state.unapplied })
 }
 
 fn tally_json(jail: &str, tally: &TallyView, maxretry: u32, findtime: i64) -> Value {
@@ -584,6 +586,11 @@ fn row_json(row: &Row) -> Value {
         DecisionKind::Withhold => "withheld",
     };
     let origin = match &decision.origin {
+        // One ban is lifted by hand, all of a jail leave the kernel at a stop.
+        stockade_core::Origin::Manual if decision.kind == DecisionKind::Repeal => {
+            "the daemon or the jail was stopped".to_owned()
+        }
+        stockade_core::Origin::Config if decision.kind == DecisionKind::Ban => "kept by the jail's list".to_owned(),
         stockade_core::Origin::Log { source, place } => match place {
             stockade_core::Position::Offset(at) => format!("{}, byte {at}", source.path),
             stockade_core::Position::Cursor { .. } => source.path.to_string(),

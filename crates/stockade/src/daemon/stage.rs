@@ -15,7 +15,7 @@ use stockade_core::judge::{Guard, IgnoreEntry, Increment, JailSpec, UseDns};
 use stockade_core::matcher::{Calendar, DatePattern, Encoding, Filter, FilterError, FilterSpec, UseDns as FilterDns};
 use stockade_core::{BanTime, FailureId, JailName, Span};
 use stockade_enforce::actions::ActionSpec;
-use stockade_enforce::stock::{Recognised, StockAction, recognise_all};
+use stockade_enforce::stock::{Recognised, StockAction, exclusive, recognise};
 use stockade_enforce::{JailBlock, Layout, PortSpec, Services, Verdict};
 use stockade_source::{Glob, JournalOptions};
 use stockade_wire::pickle::Exception;
@@ -23,6 +23,7 @@ use stockade_wire::value::Value;
 
 use super::actions::{How, JailActions, StagedActions};
 use super::ignore_files::IgnoreFiles;
+use crate::parallel::in_parallel;
 use crate::settings::{ActionSettings, JailSettings, Seconds, Settings, boolean, words};
 
 /// What a jail reads.
@@ -194,23 +195,22 @@ pub(crate) fn stage(settings: Settings, ground: &Ground, epoch: u64, standing: S
         only: None,
     };
     let stock = stock_actions(&stage.settings);
-    for jail in &stage.settings.jails {
+    // Most of the work is to compile filters: jails are staged beside each other, and put together in order.
+    let standing: Vec<Option<StagedJail>> = stage.settings.jails.iter().map(standing).collect();
+    let made = in_parallel(&stage.settings.jails.iter().zip(standing).collect::<Vec<_>>(), |(jail, standing)| {
         // What other jails do decides, too, which actions need no commands.
         let own = |action: &&StockAction| action.jail.as_str() == jail.name && !ground.dry_run;
-        let same = |staged: &StagedJail| stock.iter().filter(own).eq(&staged.stock);
-        let staged = match standing(jail).filter(same) {
-            Some(staged) => Ok(staged),
-            None if jail.started => stage_jail(jail, &stock, ground, epoch),
-            None => match waiting_filter(jail, ground) {
-                Ok(filter) => {
-                    stage.waiting.push((Arc::clone(jail), filter));
-                    continue;
-                }
-                Err(fault) => Err(fault),
-            },
-        };
-        match staged {
-            Ok(staged) => stage.jails.push(staged),
+        let same = |staged: &&StagedJail| stock.iter().filter(own).eq(&staged.stock);
+        match standing.as_ref().filter(same) {
+            Some(staged) => Ok(Made::Jail(Box::new(staged.clone()))),
+            None if jail.started => stage_jail(jail, &stock, ground, epoch).map(|staged| Made::Jail(Box::new(staged))),
+            None => waiting_filter(jail, ground).map(Made::Waiting),
+        }
+    });
+    for (jail, made) in stage.settings.jails.iter().zip(made) {
+        match made {
+            Ok(Made::Jail(staged)) => stage.jails.push(*staged),
+            Ok(Made::Waiting(filter)) => stage.waiting.push((Arc::clone(jail), filter)),
             Err(fault) => {
                 stage.off.push((jail.name.clone(), fault.to_string()));
                 stage.faults.push((jail.name.clone(), fault.exception()));
@@ -218,6 +218,13 @@ pub(crate) fn stage(settings: Settings, ground: &Ground, epoch: u64, standing: S
         }
     }
     stage
+}
+
+/// What became of one jail's settings.
+enum Made {
+    Jail(Box<StagedJail>),
+    /// It does not run.
+    Waiting(Arc<Filter>),
 }
 
 /// Why a jail can't be staged.
@@ -406,7 +413,7 @@ pub(crate) fn recognised(settings: &Settings) -> Vec<(ActionSpec, Recognised)> {
             _ => specs.extend(all),
         }
     }
-    let recognised = recognise_all(&specs);
+    let recognised = exclusive(&specs, in_parallel(&specs, recognise));
     specs.into_iter().zip(recognised).chain(off).collect()
 }
 

@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use stockade_source::{Glob, ReadyId, Waker, Watcher};
 
+use super::actor::Reads;
+use super::apart::Apart;
 use super::flow::{Reader, SourceRun};
 use super::rest::{AGAIN_EVERY, Rest};
 use crate::log::Log;
@@ -15,6 +17,7 @@ use crate::log::Log;
 /// What the thread is told.
 enum Order {
     Add(Arc<SourceRun>),
+    Apart(Arc<Apart>),
     Remove(Arc<str>),
     /// It was read until nothing came; ask again, and look at it then whatever happens.
     Read(Arc<str>, Option<Instant>),
@@ -62,6 +65,11 @@ impl WatchHandle {
         self.order(Order::Add(source));
     }
 
+    /// Watches what a jail reads apart, where the source itself does not tell of news; it is read at once.
+    pub(crate) fn apart(&self, apart: &Arc<Apart>) {
+        self.order(Order::Apart(Arc::clone(apart)));
+    }
+
     /// Watches it no more.
     pub(crate) fn remove(&self, name: &Arc<str>) {
         self.order(Order::Remove(Arc::clone(name)));
@@ -95,7 +103,7 @@ impl WatchHandle {
 
 struct Thread {
     log: Log,
-    known: HashMap<ReadyId, Arc<SourceRun>>,
+    known: HashMap<ReadyId, Arc<dyn Reads>>,
     names: HashMap<Arc<str>, ReadyId>,
     globs: HashMap<ReadyId, NewFiles>,
     lists: HashMap<ReadyId, List>,
@@ -121,6 +129,7 @@ impl Thread {
         for order in std::mem::take(&mut *orders.lock().unwrap_or_else(PoisonError::into_inner)) {
             match order {
                 Order::Add(source) => self.add(watcher, &source),
+                Order::Apart(apart) => self.apart(watcher, apart),
                 Order::Remove(name) => {
                     if let Some(id) = self.names.remove(&name) {
                         self.known.remove(&id);
@@ -156,7 +165,7 @@ impl Thread {
         }
         for id in ready {
             if let Some(source) = self.known.get(&id) {
-                source.kick();
+                Arc::clone(source).kick();
             } else if let Some(List { file, rest, changed }) = self.lists.get_mut(&id) {
                 let now = Instant::now();
                 let again = rest.wait(Path::new(&**file), now);
@@ -182,11 +191,26 @@ impl Thread {
         });
         match id {
             Ok(id) => {
-                self.known.insert(id, Arc::clone(source));
+                let reads: Arc<SourceRun> = Arc::clone(source);
+                self.known.insert(id, reads);
                 self.names.insert(Arc::clone(&source.name), id);
                 source.kick();
             }
             Err(e) => self.log.error(format!("{} can't be watched: {e}", source.name)),
         }
+    }
+    fn apart(&mut self, watcher: &mut Watcher, apart: Arc<Apart>) {
+        match apart.with_fd(|fd| watcher.add_fd(fd)) {
+            Some(Ok(id)) => {
+                self.names.insert(Arc::clone(&apart.name), id);
+                let reads: Arc<dyn Reads> = Arc::clone(&apart) as Arc<dyn Reads>;
+                self.known.insert(id, reads);
+            }
+            Some(Err(e)) => {
+                self.log.error(format!("{} can't be watched: {e}", apart.name.replace('\0', ", apart for ")))
+            }
+            None => {}
+        }
+        apart.kick();
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use stockade_core::judge::{Command, Guard, IgnoreEntry, JailSpec, Outcome, ProtectedAs, Protection};
-use stockade_core::{BanTime, FailureId, JailName, Net};
+use stockade_core::{BanTime, FailureId, JailName, Net, Origin};
 use stockade_store::Snapshot;
 
 use super::jail::Jail;
@@ -163,7 +163,8 @@ impl Thread {
             let ids: Vec<FailureId> = part.map(|net| FailureId::Net(*net)).collect();
             let number = ids.len();
             let bantime = Some(BanTime::Permanent);
-            let outcome = self.send(Command::Ban { jail: name.clone(), ids, bantime, force: false });
+            let (jail, origin) = (name.clone(), Origin::Config);
+            let outcome = self.send(Command::Ban { jail, ids, bantime, force: false, origin });
             drop(all);
             let Ok(Outcome::Banned { withheld: not, .. }) = outcome.recv() else { break };
             banned += number.saturating_sub(not.len());
