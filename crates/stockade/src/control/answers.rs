@@ -113,6 +113,7 @@ impl Answers {
             let state = off.map_or_else(|| state_of(board), |(_, why)| format!("OFF, only its bans are held: {why}"));
             jail.insert("state".into(), json!(state));
             jail.insert("sources".into(), sources(board));
+            put_overruns(&mut jail, board);
             jail.insert("banned_families".into(), json!({ "inet4": families.inet4, "inet6": families.inet6 }));
             jails.push(Value::Object(jail));
         }
@@ -190,6 +191,7 @@ impl Answers {
             json!({ "maxretry": board.spec.maxretry, "findtime": board.spec.findtime.secs(), "bantime": board.spec.bantime.secs() }),
         );
         jail.insert("sources".into(), sources(board));
+        put_overruns(&mut jail, board);
         let actions = self.actions.view();
         let actions = actions.iter().filter(|action| action.jail == name).map(action_json);
         jail.insert("actions".into(), actions.collect());
@@ -457,6 +459,17 @@ fn put_counters(map: &mut Map<String, Value>, counters: &stockade_core::judge::C
     map.insert("banned_total".into(), json!(counters.banned_total));
     map.insert("withheld_now".into(), json!(counters.withheld));
     map.insert("ignored_total".into(), json!(counters.ignored_total));
+}
+
+/// Searches that ran out of steps since the patterns are in use, and of which patterns.
+fn put_overruns(map: &mut Map<String, Value>, board: &JailBoard) {
+    let overruns = board.actor.overruns();
+    map.insert("exhausted".into(), json!(overruns.iter().map(|overrun| overrun.searches).sum::<u64>()));
+    let rows = overruns.iter().map(|overrun| {
+        json!({ "option": overrun.option, "number": overrun.index + 1, "written": overrun.written.as_deref(),
+            "pattern": &*overrun.pattern, "searches": overrun.searches, "last": overrun.last.secs() })
+    });
+    map.insert("overruns".into(), rows.collect());
 }
 
 /// How many bans are looked at for their families.

@@ -92,6 +92,14 @@ impl Daemon {
         assert!(client.status.success(), "{words:?}: {}", String::from_utf8_lossy(&client.stderr));
     }
 
+    /// What one of our own commands says of this daemon, as JSON.
+    #[track_caller]
+    pub(crate) fn ask(&self, words: &[&str]) -> serde_json::Value {
+        let conf = self.path("conf");
+        let run = Command::new(env!("CARGO_BIN_EXE_stockade")).args(words).arg("--json").arg("-c").arg(conf).output();
+        serde_json::from_slice(&run.unwrap().stdout).unwrap()
+    }
+
     /// How often the daemon's log says that.
     pub(crate) fn times(&self, said: &str) -> usize {
         read(&self.path("own.log")).matches(said).count()
