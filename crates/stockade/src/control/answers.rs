@@ -569,8 +569,10 @@ fn ban_json(jail: &str, in_kernel: bool, ban: &BanView) -> Value {
         state = "holds, not saved yet".to_owned();
     }
     let end = if ban.end == Timestamp::MAX { Value::Null } else { json!(ban.end.secs()) };
+    // A ban that was taken up again has counted itself once more.
+    let count = ban.count - u32::from(ban.restored);
     json!({ "id": ban.id.to_string(), "jail": jail, "time": ban.start.secs(), "end": end,
-        "bantime": ban.bantime.secs(), "failures": ban.failures, "count": ban.count, "state": state })
+        "bantime": ban.bantime.secs(), "failures": ban.failures, "count": count, "state": state })
 }
 
 fn tally_json(jail: &str, tally: &TallyView, maxretry: u32, findtime: i64) -> Value {
