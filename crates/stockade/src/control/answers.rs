@@ -269,13 +269,14 @@ impl Answers {
             (why, around)
         })?;
         let posted = self.board.read();
+        let reader = self.database.as_ref().and_then(|path| Reader::open(path).ok());
         let mut bans: Vec<Value> = Vec::new();
         let (mut withheld, mut counting, mut allowed) = (Vec::new(), Vec::new(), Vec::new());
         let mut asked_kernel: Vec<(JailName, Net)> = Vec::new();
         for jail in &why.jails {
             let name = jail.jail.as_str();
             if let Some(ban) = &jail.ban {
-                bans.push(self.ban_story(&jail.jail, ban));
+                bans.push(self.ban_story(&jail.jail, ban, reader.as_ref()));
                 let native = posted.jails.iter().any(|board| board.spec.name == jail.jail && board.is_native());
                 let asked = native.then_some(ban);
                 asked_kernel.extend(asked.and_then(|ban| ban.ip.or(ban.id.net()).map(|net| (jail.jail.clone(), net))));
@@ -292,13 +293,13 @@ impl Answers {
             }
         }
         for (jail, ban) in &around {
-            bans.push(self.ban_story(jail, ban));
+            bans.push(self.ban_story(jail, ban, reader.as_ref()));
             asked_kernel.extend(ban.ip.or(ban.id.net()).map(|net| (jail.clone(), net)));
         }
         if let Some(reason) = &why.protected {
             allowed.push(format!("the guard protects it: {reason}"));
         }
-        let history = self.history(&id);
+        let history = history(&id, reader.as_ref());
         let mut summary = summary(&id, &bans, &withheld, &counting, &allowed, &history);
         let about = bans.is_empty().then(|| super::logs_about::look(&posted, &id, crate::daemon::now()));
         let logs = about.map_or(Value::Null, |about| {
@@ -324,7 +325,7 @@ impl Answers {
         }))
     }
 
-    fn ban_story(&self, jail: &JailName, ban: &BanView) -> Value {
+    fn ban_story(&self, jail: &JailName, ban: &BanView, reader: Option<&Reader>) -> Value {
         let in_kernel = self.board.read().running(jail.as_str()).is_some_and(JailBoard::is_native);
         let mut story = ban_json(jail.as_str(), in_kernel, ban);
         if let Some(map) = story.as_object_mut() {
@@ -352,19 +353,9 @@ impl Answers {
                 None => json!(format!("{action}: {words}")),
             });
             map.insert("actions".into(), held.collect());
-            map.insert("matches".into(), json!(self.lines(jail, ban)));
+            map.insert("matches".into(), json!(lines(jail, ban, reader)));
         }
         story
-    }
-
-    /// The lines that a ban was made of: the judge's, else those that the database keeps.
-    fn lines(&self, jail: &JailName, ban: &BanView) -> Vec<Box<str>> {
-        if !ban.matches.is_empty() || ban.failures == 0 {
-            return ban.matches.to_vec();
-        }
-        let Some(path) = &self.database else { return Vec::new() };
-        let stored = Reader::open(path).and_then(|reader| reader.evidence(jail, &ban.id));
-        stored.map(|evidence| evidence.matches).unwrap_or_default()
     }
 
     /// Says of a ban that should hold that the kernel lacks it, if it does.
@@ -416,13 +407,21 @@ impl Answers {
         }
         json!(story)
     }
+}
 
-    /// The newest journal rows about an id.
-    fn history(&self, id: &FailureId) -> Vec<Value> {
-        let Some(path) = &self.database else { return Vec::new() };
-        let rows = Reader::open(path).and_then(|reader| reader.history(id, HISTORY_MAX)).unwrap_or_default();
-        rows.iter().map(row_json).collect()
+/// The lines that a ban was made of: the judge's, else those that the database keeps.
+fn lines(jail: &JailName, ban: &BanView, reader: Option<&Reader>) -> Vec<Box<str>> {
+    if !ban.matches.is_empty() || ban.failures == 0 {
+        return ban.matches.to_vec();
     }
+    let stored = reader.and_then(|reader| reader.evidence(jail, &ban.id).ok());
+    stored.map(|evidence| evidence.matches).unwrap_or_default()
+}
+
+/// The newest journal rows about an id.
+fn history(id: &FailureId, reader: Option<&Reader>) -> Vec<Value> {
+    let rows = reader.and_then(|reader| reader.history(id, HISTORY_MAX).ok()).unwrap_or_default();
+    rows.iter().map(row_json).collect()
 }
 
 /// Bans that the guard withholds now, of all jails or of one.
