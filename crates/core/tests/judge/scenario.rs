@@ -545,6 +545,7 @@ impl World {
                         _ => Guard::Off,
                     };
                 }
+                "evidence" => spec.evidence = yes(&value),
                 "keepcounts" => spec.keepcounts = yes(&value),
                 "epoch" => spec.epoch = u64::from(number(value)?),
                 _ => return Err(format!("unknown option `{key}`")),

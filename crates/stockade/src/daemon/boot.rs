@@ -318,6 +318,7 @@ impl Daemon {
             services: Services::load(),
             dry_run,
             journal: stockade_config::journal_is_there(),
+            saves: places.database.is_some(),
         };
         let board = Board::default();
         let mut operator = Operator::new(

@@ -174,6 +174,8 @@ pub(crate) struct Ground {
     pub(crate) dry_run: bool,
     /// Is there a journal to read?
     pub(crate) journal: bool,
+    /// Is there a database file, which keeps the lines and groups of bans?
+    pub(crate) saves: bool,
 }
 
 /// What already runs as a jail's settings say, to be taken over as it is.
@@ -272,7 +274,9 @@ fn stage_jail(
     let filter = Filter::compile(&filter_spec, &ground.calendar).map_err(Fault::Filter)?;
     let filter = filter.with_origins(&filter_spec, |option, pattern| jail.origin(option, pattern));
     let (block, actions) = actions(jail, stock, ground)?;
-    let spec = JailSpec { evidence: wants_evidence(jail, &actions), ..jail_spec(jail, epoch)? };
+    // Where no file keeps what a ban was made of, the ban itself does.
+    let evidence = !ground.saves || wants_evidence(jail, &actions);
+    let spec = JailSpec { evidence, ..jail_spec(jail, epoch)? };
     let strict = jail.own("actionorder") != Some("free");
     let actions = JailActions { name: spec.name.clone(), bantime: spec.bantime, strict, actions };
     let stock = stock.iter().filter(|action| action.jail == jail.jail() && !ground.dry_run).cloned().collect();
@@ -539,6 +543,7 @@ mod tests {
             services: Services::embedded(),
             dry_run,
             journal: false,
+            saves: true,
         }
     }
 
