@@ -332,12 +332,16 @@ impl JailReader {
     ) -> Result<String, Failed> {
         let name = &*self.name;
         let value = entry.value.as_text().unwrap_or("");
+        let reads = self.filter.as_ref().and_then(|filter| filter.own_word("log", &reader.budget));
         let mut offset = 0;
         for line in value.split('\n') {
             let spot = entry.origin.spot(value, offset);
             offset += line.len() + 1;
             let (pattern, place) = line.rsplit_once(' ').unwrap_or((line, "head"));
             lint::check_logpath(line, pattern, place, &spot, name, &mut reader.findings);
+            if reads.as_deref() == Some("access") {
+                lint::check_access_log(pattern, &spot, name, &mut reader.findings);
+            }
             let found = glob(pattern);
             if found.is_empty() && !pattern.is_empty() {
                 let problem = Problem::new(format!("no file matches '{pattern}'")).at(spot.clone());

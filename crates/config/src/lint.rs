@@ -247,6 +247,17 @@ pub(crate) fn check_logpath(
     }
 }
 
+/// A filter of ours that says `log = access` finds nothing in an error log.
+pub(crate) fn check_access_log(pattern: &str, spot: &Option<Spot>, jail: &str, findings: &mut Findings) {
+    if pattern.ends_with("error.log") || pattern.ends_with("error_log") {
+        let problem =
+            Problem::new(format!("'{pattern}' is an error log, and the filter reads access logs: it finds nothing"));
+        let help = "set logpath to the access log; or add [log=error] to the filter if you trust your clients: \
+                    they can write whole lines of an error log about anybody";
+        findings.add(Severity::Warning, Some(jail), problem.at(spot.clone()).help(help));
+    }
+}
+
 /// Findings about a log that is there. Whoever may write in a folder can make a
 /// directory that a pattern matches: that must not switch a jail off.
 pub(crate) fn check_log_file(

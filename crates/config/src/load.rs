@@ -61,7 +61,7 @@ pub const VERSION: &str = "1.1.2.dev1";
 pub struct Loaded {
     /// All commands in order, our own (see [`is_own`]) among them. Empty if refused.
     pub stream: Vec<Command>,
-    /// Everything that was found, in the order of reading.
+    /// Everything that was found, in the order of reading; if refused the errors, and how many warnings there are.
     pub diagnostics: Vec<Diagnostic>,
     /// The whole configuration cannot be used: exit code 255, a running daemon
     /// stays as it is.
@@ -135,7 +135,7 @@ pub fn load(source: &TreeSource, options: &LoadOptions<'_>) -> Loaded {
         let problem = Problem::new("nothing of this configuration is used because of the errors above");
         reader.findings.add(Severity::Error, None, problem.help("a daemon that runs goes on as it is"));
     }
-    loaded.diagnostics = reader.findings.into_list();
+    loaded.diagnostics = if loaded.refused { reader.findings.into_errors() } else { reader.findings.into_list() };
     loaded
 }
 

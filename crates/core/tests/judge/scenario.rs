@@ -10,8 +10,8 @@ use stockade_core::judge::{
     UseDns, formula, timespec,
 };
 use stockade_core::{
-    BanTime, Batch, DecisionKind, Failure, FailureId, GroupValue, JailName, Net, Position, Seq, SourceKey, Span,
-    Subject, Timestamp, Who,
+    BanTime, Batch, DecisionKind, Failure, FailureId, GroupValue, JailName, Net, Origin, Position, Seq, SourceKey,
+    Span, Subject, Timestamp, Who,
 };
 
 use crate::words::{Args, words};
@@ -384,7 +384,7 @@ impl World {
                 let bantime = args.option("for").map(|t| bantime(&t)).transpose()?;
                 let force = args.take("force");
                 let ids = args.rest().iter().map(|id| FailureId::parse(id)).collect();
-                self.command(Command::Ban { jail, ids, bantime, force });
+                self.command(Command::Ban { jail, ids, bantime, force, origin: Origin::Manual });
             }
             "unban" | "repeal" => {
                 let jail = args.option("in").map(|name| JailName::new(&name));
@@ -802,7 +802,7 @@ fn group(groups: &[(Arc<str>, GroupValue)], name: &str) -> String {
     }
 }
 
-fn origin(origin: &stockade_core::Origin) -> String {
+fn origin(origin: &Origin) -> String {
     use stockade_core::Origin;
     match origin {
         Origin::Log { place: Position::Offset(at), .. } => format!("line{}", at / 100),

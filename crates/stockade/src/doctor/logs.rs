@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,12 +39,13 @@ pub(super) fn check(patient: &Patient, findings: &mut Findings) {
             findings.problem("log-unreadable", what, fix);
         }
         for path in there {
-            one(jail, path, patient.now, findings);
+            one(jail, path, patient, findings);
         }
     }
 }
 
-fn one(jail: &StagedJail, path: &Path, now: Timestamp, findings: &mut Findings) {
+fn one(jail: &StagedJail, path: &Path, patient: &Patient, findings: &mut Findings) {
+    let now = patient.now;
     let (name, show) = (&jail.spec.name, path.display());
     let Ok(meta) = path.metadata() else { return };
     if meta.mode() & 0o002 != 0 {
@@ -71,6 +72,7 @@ fn one(jail: &StagedJail, path: &Path, now: Timestamp, findings: &mut Findings) 
             forged::check(&name.to_string(), path, &tail, findings);
             Seen::of(jail, &tail, now).judge(jail, path, written, findings);
         }
+        Err(e) if e.kind() == ErrorKind::PermissionDenied && findings.unseen(patient, show.to_string()) => {}
         Err(e) => {
             let what = format!("jail '{name}': {show} can't be read: {e}");
             findings.problem("log-unreadable", what, "give the daemon the right to read it");
