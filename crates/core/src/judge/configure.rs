@@ -1,7 +1,7 @@
 //! Jails come, change and go; stored bans come back.
 
 use super::bans::{Ban, History, Past};
-use super::desk::Chore;
+use super::desk::{Chore, Desk};
 use super::event::{CommandId, JailChange, StoredBan, StoredTime};
 use super::ignore::{Rules, Surroundings, Verdict};
 use super::jail::{Banned, Jail, Ticket};
@@ -96,9 +96,6 @@ impl Judge {
     }
 
     pub(super) fn restore(&mut self, rows: Vec<StoredBan>, out: &mut Outputs) {
-        if rows.is_empty() {
-            self.jails.iter_mut().for_each(|jail| jail.bans.pack());
-        }
         for row in rows {
             match self.position(&row.jail) {
                 Some(at) => self.restore_row(at, row, out),
@@ -119,6 +116,7 @@ impl Judge {
         let Some(jail) = jails.get_mut(at) else { return };
         desk.settle(jail, &row.id, out);
         if jail.bans.get(&row.id).is_some() {
+            give_evidence_back(jail, desk, row);
             return;
         }
         let now = desk.now;
@@ -189,6 +187,20 @@ impl Judge {
         };
         jail.put_ban(desk, id, ban, DecisionKind::Restore, Origin::Restored, None, out);
     }
+}
+
+/// A living ban that let go of its lines and groups gets those of its row, if its jail keeps them now.
+fn give_evidence_back(jail: &mut Jail, desk: &mut Desk, row: StoredBan) {
+    let Some(ban) = jail.bans.get(&row.id).filter(|_| jail.spec.evidence) else { return };
+    let kept = ban.evidence.as_deref();
+    // Else the row is an older ban's.
+    let own = ban.start.secs_rounded() == row.start.secs_rounded();
+    if !own || kept.is_some_and(|e| !e.matches.is_empty() || !e.groups.is_empty()) {
+        return;
+    }
+    let (ip, why) = kept.map_or((row.ip, Box::default()), |kept| (kept.ip.or(row.ip), kept.why.clone()));
+    let evidence = desk.evidence(ip, row.matches, row.groups, why, jail.spec.maxmatches);
+    jail.bans.put_evidence(&row.id, evidence);
 }
 
 /// The ban time with which a stored ban lives on; `None` if it does not.

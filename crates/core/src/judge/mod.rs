@@ -20,7 +20,7 @@
 //! event), [`Judge::load`] with the last snapshot, then the silent replay
 //! (batches with `replay` set) and after it the lines. A jail that is added
 //! later gets its rows by another `Restore`; rows of ids that are banned
-//! already do nothing. What [`Command::Allow`] allowed is part of
+//! already make no decision. What [`Command::Allow`] allowed is part of
 //! [`Judge::snapshot`], not of [`Judge::snapshot_jail`].
 //!
 //! **A turn.** `out.turn` goes to kernel and store at once and in parallel. What
@@ -221,6 +221,11 @@ impl Judge {
                 }
             }
             Event::Restore(rows) => self.restore(rows, out),
+            Event::Restored(jails) => {
+                for jail in self.jails.iter_mut().filter(|jail| jails.contains(jail.name())) {
+                    jail.bans.pack();
+                }
+            }
             Event::Deadline => {}
         }
         self.desk.announcer.advance(now, out);

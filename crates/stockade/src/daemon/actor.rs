@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use stockade_core::matcher::{Filter, Matcher, Scan};
+use stockade_core::matcher::{Filter, Matcher, Overrun, Scan};
 use stockade_core::{Batch, Block, JailName, Position, SourceKey, Watermark};
 
 use super::guard::GuardHandle;
@@ -79,6 +79,8 @@ pub(crate) struct Actor {
     work: Mutex<Work>,
     /// By which the blocks that come now are judged.
     filter: Mutex<Arc<Filter>>,
+    /// Patterns that ran out of steps, as of the last block.
+    overruns: Mutex<Arc<[Overrun]>>,
     around: Around,
     noted: Noted,
 }
@@ -108,6 +110,7 @@ impl Actor {
             jail,
             mailbox: Mutex::new(Mailbox { items: VecDeque::new(), blocks: 0, scheduled: false, waiting: Vec::new() }),
             filter: Mutex::new(Arc::clone(matcher.filter())),
+            overruns: Mutex::default(),
             work: Mutex::new(Work { matcher, past, snapshot_at: None, bytes_since: 0, failures_since: 0 }),
         })
     }
@@ -126,6 +129,11 @@ impl Actor {
     /// By which filter the blocks that come now are judged.
     pub(crate) fn filter(&self) -> Arc<Filter> {
         Arc::clone(&self.filter.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Patterns that ran out of steps since they are in use, as of the last block.
+    pub(crate) fn overruns(&self) -> Arc<[Overrun]> {
+        Arc::clone(&self.overruns.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Is there room for one more block? If not, `reader` is woken when there is.
@@ -198,6 +206,7 @@ impl Actor {
                 Some(Item::Block(block, scan)) => self.judge_block(&mut work, &block, &scan),
                 Some(Item::Filter(filter, epoch)) => {
                     work.matcher.swap(filter, epoch);
+                    self.post_overruns(&work.matcher);
                 }
                 Some(Item::Snapshot) => self.send_snapshot(&mut work),
                 Some(Item::Places(reply)) => {
@@ -219,6 +228,11 @@ impl Actor {
             let actor = Arc::clone(&self);
             self.around.pool.submit(Box::new(move || actor.turn()));
         }
+    }
+
+    /// Posts which patterns ran out of steps, for who asks while a block is under way.
+    fn post_overruns(&self, matcher: &Matcher) {
+        *self.overruns.lock().unwrap_or_else(PoisonError::into_inner) = matcher.overruns().into();
     }
 
     fn send_snapshot(&self, work: &mut Work) {
@@ -255,6 +269,7 @@ impl Actor {
         let mut care = Care::Usual;
         for (from, to, replay) in self.parts(work, block) {
             care = self.noted.begin(block);
+            let exhausted = work.matcher.counters().exhausted;
             let whole = from == 0 && to == block.text.len();
             let mut batch = if care == Care::LineByLine {
                 let Some(part) = cut(block, from, to, replay) else { continue };
@@ -266,6 +281,9 @@ impl Actor {
                 work.matcher.block(scan.now(), &part)
             };
             self.noted.pause();
+            if work.matcher.counters().exhausted != exhausted {
+                self.post_overruns(&work.matcher);
+            }
             batch.replay = replay;
             work.bytes_since = work.bytes_since.saturating_add(to - from);
             work.failures_since = work.failures_since.saturating_add(batch.failures.len());

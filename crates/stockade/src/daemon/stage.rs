@@ -176,6 +176,8 @@ pub(crate) struct Ground {
     pub(crate) dry_run: bool,
     /// Is there a journal to read?
     pub(crate) journal: bool,
+    /// Is there a database file, which keeps the lines and groups of bans?
+    pub(crate) saves: bool,
     /// What the files of `ignoreip = file:PATH` name.
     pub(crate) ignore_files: IgnoreFiles,
 }
@@ -282,7 +284,9 @@ fn stage_jail(
     let filter = Filter::compile(&filter_spec, &ground.calendar).map_err(Fault::Filter)?;
     let filter = filter.with_origins(&filter_spec, |option, pattern| jail.origin(option, pattern));
     let (block, actions) = actions(jail, stock, ground)?;
-    let spec = JailSpec { evidence: wants_evidence(jail, &actions), ..jail_spec(jail, epoch, &ground.ignore_files)? };
+    // Where no file keeps what a ban was made of, the ban itself does.
+    let evidence = !ground.saves || wants_evidence(jail, &actions);
+    let spec = JailSpec { evidence, ..jail_spec(jail, epoch, &ground.ignore_files)? };
     let strict = jail.own("actionorder") != Some("free");
     let actions = JailActions { name: spec.name.clone(), bantime: spec.bantime, strict, actions };
     let stock = stock.iter().filter(|action| action.jail == jail.jail() && !ground.dry_run).cloned().collect();
@@ -549,6 +553,7 @@ mod tests {
             services: Services::embedded(),
             dry_run,
             journal: false,
+            saves: true,
             ignore_files: IgnoreFiles::default(),
         }
     }

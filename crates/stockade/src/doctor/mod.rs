@@ -130,6 +130,7 @@ fn staged(settings: Settings) -> Result<Stage, String> {
         services: Services::load(),
         dry_run: true,
         journal: stockade_config::journal_is_there(),
+        saves: true,
         ignore_files: IgnoreFiles::default(),
     };
     let mut stage = stage::stage(settings, &ground, 1, &|_| None).strictly()?;
