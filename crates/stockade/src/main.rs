@@ -12,6 +12,7 @@ mod doctor;
 mod log;
 mod places;
 mod plain_file;
+mod relay;
 mod settings;
 
 fn main() -> std::process::ExitCode {

@@ -12,10 +12,12 @@ mod holds;
 mod lockout;
 mod nothing_lost;
 mod packages;
+mod proxy;
 mod runner;
 mod scene;
 mod speed;
 mod takeover;
+mod units;
 mod walls;
 mod way_out;
 
@@ -30,12 +32,14 @@ fn main() -> Result<ExitCode> {
     stories.extend(holds::stories());
     stories.extend(bans::stories());
     stories.extend(lockout::stories());
+    stories.extend(proxy::stories());
     stories.extend(way_out::stories());
     stories.extend(bad_input::stories());
     stories.extend(nothing_lost::stories());
     stories.extend(doctor::stories());
     stories.extend(packages::stories());
     stories.extend(takeover::stories());
+    stories.extend(units::stories());
     stories.extend(walls::stories());
     stories.extend(speed::stories());
     if words.iter().any(|word| word == "--list") {

@@ -383,6 +383,7 @@ impl Operator {
         if running.staged.filter_spec != staged.filter_spec {
             running.actor.swap(Arc::clone(&staged.filter), self.epoch);
         }
+        running.actor.watch(&staged);
         running.staged = staged;
         running
     }
@@ -418,6 +419,7 @@ impl Operator {
             log: self.reach.log.clone(),
         };
         let actor = Actor::new(name, matcher, past, around);
+        actor.watch(&staged);
         Running { staged, actor, reads: Vec::new() }
     }
 
