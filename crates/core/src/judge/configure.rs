@@ -84,13 +84,14 @@ impl Judge {
 
     /// Takes the guard's new list. Spells of addresses that are no longer
     /// protected end without a ban; living bans of what is protected by its
-    /// nature (not by a login) are lifted where the guard refuses.
+    /// nature (not by a login or as a relay) are lifted where the guard refuses.
     pub(super) fn protect(&mut self, protections: Vec<Protection>, out: &mut Outputs) {
         let old = std::mem::replace(&mut self.desk.protections, protections);
         let Judge { jails, desk, .. } = self;
         let new: Vec<Protection> = desk.protections.iter().filter(|p| !old.contains(p)).cloned().collect();
         for jail in jails {
-            jail.withheld.retain(|id, _| desk.protection(id.net()).is_some() || id.net().is_none());
+            let name = &jail.spec.name;
+            jail.withheld.retain(|id, _| desk.protection(name, id.net()).is_some() || id.net().is_none());
             jail.lift_protected(desk, &new, out);
         }
     }
@@ -149,7 +150,7 @@ impl Judge {
         let About { id, ip, time, matches, .. } = about;
         let groups = row.groups;
         if jail.spec.guard == Guard::Refuse
-            && let Some(why) = desk.protection(ip.or(id.net()))
+            && let Some(why) = desk.protection(jail.name(), ip.or(id.net()))
         {
             jail.history.insert(id.clone(), past);
             let origin = Origin::Restored;

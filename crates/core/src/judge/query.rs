@@ -290,7 +290,7 @@ impl Judge {
                     || why.parked > 0
             })
             .collect();
-        Why { protected: self.desk.protection(id.net()), jails }
+        Why { protected: self.desk.protection_anywhere(id.net()), jails }
     }
 
     fn ignored(&self, jail: &Jail, id: &FailureId) -> Option<IgnoreSource> {

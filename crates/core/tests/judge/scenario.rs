@@ -368,7 +368,13 @@ impl World {
                     "loopback" => ProtectedAs::Loopback,
                     "gateway" => ProtectedAs::Gateway,
                     "resolver" => ProtectedAs::Resolver,
-                    login => ProtectedAs::Login(login.strip_prefix("login:").ok_or("unknown reason")?.into()),
+                    other => match other.split_once(':') {
+                        Some(("login", who)) => ProtectedAs::Login(who.into()),
+                        Some(("relay", jail)) => {
+                            ProtectedAs::Relay { jail: JailName::new(jail), seen: "9 of 10".into() }
+                        }
+                        _ => return Err("unknown reason".into()),
+                    },
                 };
                 self.protections.push(Protection { net: who, reason });
                 self.step(Event::Protected(self.protections.clone()));

@@ -410,6 +410,7 @@ impl Operator {
         if running.staged.filter_spec != staged.filter_spec {
             running.actor.swap(Arc::clone(&staged.filter), self.epoch);
         }
+        running.actor.watch(&staged);
         running.staged = staged;
         running
     }
@@ -445,6 +446,7 @@ impl Operator {
             log: self.reach.log.clone(),
         };
         let actor = Actor::new(name, matcher, past, around);
+        actor.watch(&staged);
         Running { staged, actor, reads: Vec::new() }
     }
 

@@ -126,7 +126,10 @@ impl Patient {
 }
 
 /// The tree's settings as the daemon would run them, with nothing enforced.
-fn staged(settings: Settings) -> Result<Stage, String> {
+///
+/// # Errors
+/// Why the daemon would refuse them.
+pub(crate) fn staged(settings: Settings) -> Result<Stage, String> {
     let ground = Ground {
         calendar: Calendar::new(jiff::tz::TimeZone::system(), jiff::Zoned::now().year()),
         services: Services::load(),
