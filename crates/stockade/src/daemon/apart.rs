@@ -139,6 +139,7 @@ impl Apart {
                 let left = shared.handed().saturating_sub(own.begun).saturating_sub(own.read);
                 self.behind.store(left, Ordering::Relaxed);
                 let scan = own.scanner.scan(super::now(), &block);
+                // Under the lock: whoever closes this finds no block between it and the mailbox.
                 self.actor.block(Arc::new(block), Arc::new(scan));
                 Came::Block
             }
