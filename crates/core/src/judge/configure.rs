@@ -1,6 +1,6 @@
 //! Jails come, change and go; stored bans come back.
 
-use super::bans::{Ban, History, Past};
+use super::bans::{Ban, History, Past, Rest};
 use super::desk::Chore;
 use super::event::{CommandId, JailChange, StoredBan, StoredTime};
 use super::ignore::{Rules, Surroundings, Verdict};
@@ -96,9 +96,7 @@ impl Judge {
     }
 
     pub(super) fn restore(&mut self, rows: Vec<StoredBan>, out: &mut Outputs) {
-        if rows.is_empty() {
-            self.jails.iter_mut().for_each(|jail| jail.bans.pack());
-        }
+        out.turn.decisions.reserve(rows.len());
         for row in rows {
             match self.position(&row.jail) {
                 Some(at) => self.restore_row(at, row, out),
@@ -108,6 +106,7 @@ impl Judge {
                 }
             }
         }
+        self.jails.iter_mut().for_each(|jail| jail.bans.came_together());
     }
 
     /// Takes up one stored ban, if it still counts.
@@ -117,9 +116,11 @@ impl Judge {
     fn restore_row(&mut self, at: usize, row: StoredBan, out: &mut Outputs) {
         let Judge { jails, desk, .. } = self;
         let Some(jail) = jails.get_mut(at) else { return };
-        desk.settle(jail, &row.id, out);
-        if jail.bans.get(&row.id).is_some() {
-            return;
+        if !desk.chores.is_empty() || jail.bans.get(&row.id).is_some() {
+            desk.settle(jail, &row.id, out);
+            if jail.bans.get(&row.id).is_some() {
+                return;
+            }
         }
         let now = desk.now;
         let past = past_of(&row, jail.spec.bantime);
@@ -176,7 +177,7 @@ impl Judge {
         let as_stored = past == Past::new(count - 1, time, bantime);
         let ban = Ban {
             seq: Seq(0),
-            last: Seq(0),
+            later: 0,
             start: time,
             end: bantime.end(time),
             count,
@@ -184,8 +185,7 @@ impl Judge {
             own: true,
             restored: true,
             as_stored,
-            other: (!as_stored).then(|| Box::new(past)),
-            evidence,
+            rest: Rest::of((!as_stored).then_some(past), evidence),
         };
         jail.put_ban(desk, id, ban, DecisionKind::Restore, Origin::Restored, None, out);
     }

@@ -171,7 +171,7 @@ impl Desk {
         mut groups: Vec<(Arc<str>, GroupValue)>,
         why: Box<str>,
         maxmatches: u32,
-    ) -> Option<Box<Evidence>> {
+    ) -> Option<Evidence> {
         let surplus = matches.len().saturating_sub(usize::try_from(maxmatches).unwrap_or(usize::MAX));
         matches.drain(..surplus);
         let found = jail::evidence(ip, std::mem::take(&mut matches), std::mem::take(&mut groups), why)?;

@@ -85,8 +85,7 @@ pub enum Event {
         nets: Arc<[Net]>,
     },
     /// Stored bans and history, at start or when a jail is added. Send them
-    /// after the jail's configuration, at most a few thousand rows per event;
-    /// one without any says that these were all.
+    /// after the jail's configuration, at most a few thousand rows per event.
     Restore(Vec<StoredBan>),
     /// The time of [`super::Judge::next_deadline`] has come.
     Deadline,

@@ -97,6 +97,7 @@ mod command;
 mod configure;
 mod counting;
 mod desk;
+mod ends;
 mod event;
 pub mod formula;
 mod ignore;
@@ -308,7 +309,7 @@ impl Judge {
         let living = self.jail(&subject.jail).and_then(|jail| jail.bans.get(&subject.id));
         let matters = match announce::is_ban(subject.kind) {
             // The ban may be over, or another one by now.
-            true => living.is_some_and(|ban| (ban.seq..=ban.last).contains(&subject.seq)),
+            true => living.is_some_and(|ban| (ban.seq..=ban.last()).contains(&subject.seq)),
             // An unban that failed must not be tried against a new ban.
             false => living.is_none(),
         };

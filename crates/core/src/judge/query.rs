@@ -238,7 +238,7 @@ impl Judge {
     }
 
     fn view(&self, jail: &Jail, id: &FailureId, ban: &Ban) -> BanView {
-        let evidence = ban.evidence.as_deref();
+        let evidence = ban.evidence();
         BanView {
             seq: ban.seq,
             id: id.clone(),
