@@ -40,12 +40,12 @@ pub(super) struct Rest {
     /// leaves the row as it was (or leaves none); a restored one may have been
     /// cut.
     other: Option<Past>,
-    evidence: Option<Evidence>,
+    evidence: Option<Box<Evidence>>,
 }
 
 impl Rest {
     /// `None` if there is nothing.
-    pub(super) fn of(other: Option<Past>, evidence: Option<Evidence>) -> Option<Box<Rest>> {
+    pub(super) fn of(other: Option<Past>, evidence: Option<Box<Evidence>>) -> Option<Box<Rest>> {
         (other.is_some() || evidence.is_some()).then(|| Box::new(Rest { other, evidence }))
     }
 }
@@ -60,6 +60,28 @@ pub(super) struct Evidence {
     pub(super) bytes: usize,
 }
 
+impl Evidence {
+    /// A new evidence record, if there is anything to keep.
+    pub(super) fn new(
+        ip: Option<Net>,
+        matches: Vec<Box<str>>,
+        groups: Vec<(Arc<str>, GroupValue)>,
+        why: Box<str>,
+    ) -> Option<Box<Self>> {
+        const TEXT: usize = size_of::<Box<str>>();
+        if ip.is_none() && matches.is_empty() && groups.is_empty() && why.is_empty() {
+            return None;
+        }
+        let lines: usize = matches.iter().map(|line| line.len() + TEXT).sum();
+        let values = groups.iter().map(|(_, value)| match value {
+            GroupValue::Text(text) => text.len() + 3 * TEXT,
+            GroupValue::List(list) => list.iter().map(|text| text.len() + TEXT).sum::<usize>() + 3 * TEXT,
+        });
+        let bytes = lines + values.sum::<usize>() + why.len() + size_of::<Evidence>();
+        Some(Box::new(Evidence { ip, matches: matches.into(), groups: groups.into(), why, bytes }))
+    }
+}
+
 impl Ban {
     /// Number of the newest decision on it.
     pub(super) fn last(&self) -> Seq {
@@ -67,7 +89,7 @@ impl Ban {
     }
 
     pub(super) fn evidence(&self) -> Option<&Evidence> {
-        self.rest.as_ref()?.evidence.as_ref()
+        self.rest.as_ref()?.evidence.as_deref()
     }
 
     /// Bytes of its lines and groups.
@@ -254,12 +276,19 @@ impl Bans {
 
     /// Forgets the lines and groups of the ban that this decision made.
     pub(super) fn let_go_of_evidence(&mut self, id: &FailureId, seq: Seq) {
-        let ban = self.table.find(id).and_then(|slot| self.table.at_mut(slot));
-        let Some(ban) = ban.filter(|ban| ban.seq == seq) else { return };
-        let Some(full) = ban.rest.as_mut().and_then(|rest| rest.evidence.take()) else { return };
+        let Some(ban) = self.get(id).filter(|ban| ban.seq == seq) else { return };
+        let Some(full) = ban.evidence() else { return };
+        let left = Evidence::new(full.ip, Vec::new(), Vec::new(), full.why.clone());
+        self.put_evidence(id, left);
+    }
+
+    /// Replaces what a ban keeps beside its numbers.
+    pub(super) fn put_evidence(&mut self, id: &FailureId, evidence: Option<Box<Evidence>>) {
+        let Some(ban) = self.table.find(id).and_then(|slot| self.table.at_mut(slot)) else { return };
+        let old = ban.bytes();
         let other = ban.rest.take().and_then(|rest| rest.other);
-        ban.rest = Rest::of(other, super::jail::evidence(full.ip, Vec::new(), Vec::new(), full.why));
-        self.bytes = self.bytes.saturating_sub(full.bytes).saturating_add(ban.bytes());
+        ban.rest = Rest::of(other, evidence);
+        self.bytes = self.bytes.saturating_sub(old).saturating_add(ban.bytes());
     }
 
     /// At most `limit` ids, from slot `from` on, whose end does not fit the

@@ -10,6 +10,7 @@ mod original;
 mod repair;
 #[path = "../../src/stock/tests/trees.rs"]
 mod trees;
+mod trouble;
 
 use std::path::Path;
 use std::process::Command;

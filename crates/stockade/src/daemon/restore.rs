@@ -33,8 +33,12 @@ impl<'a> Way<'a> {
         Way { judge, under_way: VecDeque::new() }
     }
 
-    /// Hands a batch over once there is room for it; `None` if the judge has gone.
+    /// Hands a batch over, if there is anything in it, once there is room for it; `None` if the judge
+    /// has gone.
     pub(super) fn send(&mut self, rows: Vec<StoredBan>) -> Option<()> {
+        if rows.is_empty() {
+            return Some(());
+        }
         super::arrow::pass("restore");
         self.judge.control(JudgeControl::Event(Event::Restore(rows)));
         let waiting = self.look(|judge, _| judge.outstanding());
