@@ -222,12 +222,19 @@ impl Bans {
 
     /// Forgets the lines and groups of the ban that this decision made.
     pub(super) fn let_go_of_evidence(&mut self, id: &FailureId, seq: Seq) {
-        let ban = self.table.find(id).and_then(|slot| self.table.at_mut(slot));
-        let Some(ban) = ban.filter(|ban| ban.seq == seq) else { return };
-        let Some(full) = ban.evidence.take() else { return };
-        ban.evidence = Evidence::new(full.ip, Vec::new(), Vec::new(), full.why);
-        let left = ban.evidence.as_ref().map_or(0, |e| e.bytes);
-        self.bytes = self.bytes.saturating_sub(full.bytes).saturating_add(left);
+        let Some(ban) = self.get(id).filter(|ban| ban.seq == seq) else { return };
+        let Some(full) = &ban.evidence else { return };
+        let left = Evidence::new(full.ip, Vec::new(), Vec::new(), full.why.clone());
+        self.put_evidence(id, left);
+    }
+
+    /// Replaces what a ban keeps beside its numbers.
+    pub(super) fn put_evidence(&mut self, id: &FailureId, evidence: Option<Box<Evidence>>) {
+        let Some(ban) = self.table.find(id).and_then(|slot| self.table.at_mut(slot)) else { return };
+        let bytes = |evidence: &Option<Box<Evidence>>| evidence.as_ref().map_or(0, |e| e.bytes);
+        let (old, new) = (bytes(&ban.evidence), bytes(&evidence));
+        ban.evidence = evidence;
+        self.bytes = self.bytes.saturating_sub(old).saturating_add(new);
     }
 
     /// At most `limit` ids, from slot `from` on, whose end does not fit the

@@ -10,7 +10,7 @@ use super::ignore::Rules;
 use super::increase;
 use super::log::{Level, LogLine, LogText, Logger};
 use super::output::{Counters, Doubt, Outputs};
-use super::spec::{Guard, JailSpec, ProtectedAs, Protection};
+use super::spec::{Guard, JailSpec, Protection};
 use super::tally::{Limits, Tallies};
 use crate::decision::{Decision, DecisionKind, Origin, Seq};
 use crate::failure::GroupValue;
@@ -131,7 +131,7 @@ impl Jail {
             self.ban_again(desk, &ticket, bantime, out);
             return Banned::Already;
         }
-        if let Some(why) = desk.protection(ticket.ip.or(ticket.id.net())) {
+        if let Some(why) = desk.protection(self.name(), ticket.ip.or(ticket.id.net())) {
             match self.spec.guard {
                 Guard::Refuse if !ticket.force => return self.withhold(desk, ticket, bantime, why, out),
                 Guard::Refuse | Guard::Warn => {
@@ -337,12 +337,12 @@ impl Jail {
     }
 
     /// Where the guard refuses: lifts living bans of what is protected by its
-    /// nature. A login protects from new bans only, it may be the attacker's.
+    /// nature. A login or a relay protects from new bans only, it may be the attacker's.
     pub(super) fn lift_protected(&mut self, desk: &mut Desk, protections: &[Protection], out: &mut Outputs) {
         if self.spec.guard != Guard::Refuse {
             return;
         }
-        for protection in protections.iter().filter(|p| !matches!(p.reason, ProtectedAs::Login(_))) {
+        for protection in protections.iter().filter(|p| p.reason.is_by_nature()) {
             for id in self.bans_hitting(protection.net) {
                 let why: Box<str> = format!("protected: {}", protection.reason).into();
                 let text = LogText::Withheld { id: id.clone(), why: why.clone() };

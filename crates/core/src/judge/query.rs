@@ -78,7 +78,7 @@ pub struct BanView {
     pub bantime: BanTime,
     /// When it ends.
     pub end: Timestamp,
-    /// How often the id was banned, as actions see it.
+    /// How often the id was banned, as actions see it: with `restored` one more than it really was.
     pub count: u32,
     /// Counted failures.
     pub failures: u32,
@@ -246,8 +246,7 @@ impl Judge {
             start: ban.start,
             bantime: ban.bantime(jail.spec.bantime),
             end: ban.end,
-            // A ban that was taken up again has counted itself once more.
-            count: ban.count - u32::from(ban.restored),
+            count: ban.count,
             failures: ban.failures,
             restored: ban.restored,
             matches: evidence.map(|e| e.matches.clone()).unwrap_or_default(),
@@ -291,7 +290,7 @@ impl Judge {
                     || why.parked > 0
             })
             .collect();
-        Why { protected: self.desk.protection(id.net()), jails }
+        Why { protected: self.desk.protection_anywhere(id.net()), jails }
     }
 
     fn ignored(&self, jail: &Jail, id: &FailureId) -> Option<IgnoreSource> {

@@ -324,6 +324,7 @@ impl Daemon {
             services: Services::load(),
             dry_run,
             journal: stockade_config::journal_is_there(),
+            saves: places.database.is_some(),
             ignore_files: IgnoreFiles::default(),
         };
         let board = Board::default();

@@ -258,6 +258,7 @@ impl Operator {
         let is_new = |name: &JailName| !self.jails.iter().any(|jail| jail.staged.spec.name == *name);
         let fresh = stage.jails.iter().filter(|jail| is_new(&jail.spec.name));
         let new = fresh.map(|jail| (jail.spec.name.clone(), jail.spec.evidence)).collect();
+        self.give_evidence_back(&stage)?;
         self.arm(&stage)?;
         self.take_up_again(new)?;
         self.commit_armed(stage);
@@ -278,14 +279,38 @@ impl Operator {
             let decided = marks.into_iter().map(|mark| (mark.source, mark.to)).collect();
             self.left.insert(name.clone(), Left { decided, ..Left::default() });
         }
-        let kept = self.blacklists.applied(|name| new.iter().any(|(new, _)| new == name));
-        let jails = new.into_iter().collect();
+        self.hand_bans_over(new.into_iter().collect())
+    }
+
+    /// The judge gets the stored bans of these jails (some with their evidence).
+    fn hand_bans_over(&self, jails: HashMap<JailName, bool>) -> Result<(), String> {
+        let gone = || "the daemon is stopping".to_owned();
+        let names = jails.keys().cloned().collect();
+        let kept = self.blacklists.applied(|name| jails.contains_key(name));
         let wanted = Wanted { jails, others: false, at: super::now(), kept };
         let mut way = Way::to(&self.judge);
         for rows in self.reach.store.bans(wanted) {
             way.send(rows).ok_or_else(gone)?;
         }
-        way.end().ok_or_else(gone)
+        way.end(names).ok_or_else(gone)
+    }
+
+    /// Jails whose commands come to tell of a ban's lines and groups, and did not before: their living
+    /// bans, which let go of them, get them back from the database before any action can ask.
+    fn give_evidence_back(&self, stage: &Stage) -> Result<(), String> {
+        let olds = self.jails.iter().map(|jail| &jail.staged.spec).filter(|old| !old.evidence);
+        let wanted = |old: &&JailSpec| stage.jails.iter().any(|new| new.spec.name == old.name && new.spec.evidence);
+        let keeping: Vec<JailSpec> =
+            olds.filter(wanted).map(|old| JailSpec { evidence: true, ..old.clone() }).collect();
+        if keeping.is_empty() {
+            return Ok(());
+        }
+        let jails = keeping.iter().map(|spec| (spec.name.clone(), true)).collect();
+        let changes = keeping.into_iter().map(|spec| JailChange::Put(Box::new(spec))).collect();
+        self.judge.control(JudgeControl::Event(Event::Config(changes)));
+        // From now on no ban lets go of anything; those that did are in the database.
+        Way::to(&self.judge).end(Vec::new()).ok_or("the daemon is stopping")?;
+        self.hand_bans_over(jails)
     }
 
     /// The first half of a commit: firewall and judge know the new jails.
@@ -385,6 +410,7 @@ impl Operator {
         if running.staged.filter_spec != staged.filter_spec {
             running.actor.swap(Arc::clone(&staged.filter), self.epoch);
         }
+        running.actor.watch(&staged);
         running.staged = staged;
         running
     }
@@ -420,6 +446,7 @@ impl Operator {
             log: self.reach.log.clone(),
         };
         let actor = Actor::new(name, matcher, past, around);
+        actor.watch(&staged);
         Running { staged, actor, reads: Vec::new() }
     }
 

@@ -122,8 +122,8 @@ impl Thread {
         for Protection { net, reason } in self.around.guard.protected() {
             let counts = match (spec.guard, &reason) {
                 (Guard::Off, _) => false,
-                (Guard::Refuse, _) => true,
-                (Guard::Warn, ProtectedAs::Login(_)) => false,
+                (Guard::Refuse, reason) => reason.concerns(&name),
+                (Guard::Warn, ProtectedAs::Login(_) | ProtectedAs::Relay { .. }) => false,
                 (Guard::Warn, _) => spec.ignoreself,
             };
             if counts {
