@@ -119,7 +119,7 @@ impl Matcher {
             });
         }
         let sight = Sight { cut, when, mode, whole, common: filter.prefregex.is_some() };
-        for index in filter.by_first.of(text.text()) {
+        for index in filter.by_first().of(text.text()) {
             let Some(pattern) = filter.failregex.get(*index as usize) else { continue };
             if !self.hits(pattern, now, *index, text, report) {
                 continue;
