@@ -110,7 +110,9 @@ fn greedy(out: &mut Vec<Finding>, index: usize, all: &[Piece<'_>]) {
     let Some(host) = all.iter().position(is_host) else { return };
     let Some(greedy) = all.iter().take(host).rev().find(|piece| is_greedy(piece)) else { return };
     // Where only fixed words follow the address up to the end of the line, no text before it can name another.
-    if all.get(host + 1..).is_some_and(|rest| rest.last().is_some_and(|end| end.text == "$") && !rest.iter().any(is_open))
+    if all
+        .get(host + 1..)
+        .is_some_and(|rest| rest.last().is_some_and(|end| end.text == "$") && !rest.iter().any(is_open))
     {
         return;
     }
