@@ -285,14 +285,13 @@ impl Operator {
     /// The judge gets the stored bans of these jails (some with their evidence).
     fn hand_bans_over(&self, jails: HashMap<JailName, bool>) -> Result<(), String> {
         let gone = || "the daemon is stopping".to_owned();
-        let names = jails.keys().cloned().collect();
         let kept = self.blacklists.applied(|name| jails.contains_key(name));
         let wanted = Wanted { jails, others: false, at: super::now(), kept };
         let mut way = Way::to(&self.judge);
         for rows in self.reach.store.bans(wanted) {
             way.send(rows).ok_or_else(gone)?;
         }
-        way.end(names).ok_or_else(gone)
+        way.end().ok_or_else(gone)
     }
 
     /// Jails whose commands come to tell of a ban's lines and groups, and did not before: their living
@@ -309,7 +308,7 @@ impl Operator {
         let changes = keeping.into_iter().map(|spec| JailChange::Put(Box::new(spec))).collect();
         self.judge.control(JudgeControl::Event(Event::Config(changes)));
         // From now on no ban lets go of anything; those that did are in the database.
-        Way::to(&self.judge).end(Vec::new()).ok_or("the daemon is stopping")?;
+        Way::to(&self.judge).end().ok_or("the daemon is stopping")?;
         self.hand_bans_over(jails)
     }
 
