@@ -471,7 +471,7 @@ fn a_new_pattern_that_runs_out_of_steps_is_told_at_once() {
     let line = format!("2025-08-12 12:00:00 {} 1.2.3.4\n", "a".repeat(60));
     let mut m = matcher(&spec(&["^ (?:a+)+b <HOST>$"]));
     m.scratch = stockade_pattern::Scratch::with_limit(200);
-    let mut look = |m: &mut Matcher| {
+    let look = |m: &mut Matcher| {
         m.block(now(), &block(line.as_bytes(), true));
         m.take_notes().len()
     };
