@@ -70,7 +70,8 @@
 //!   failures count anew.
 //! - A protection by nature (own, loopback, gateway, name server) that comes up
 //!   lifts living bans in jails with [`Guard::Refuse`] (so does switching to
-//!   it); a login does not, it may be the attacker who guessed right.
+//!   it); a login does not, it may be the attacker who guessed right, nor does
+//!   what a log shows (a relay), which counts in that log's jail only.
 //! - A manual ban of a protected address is withheld as well unless forced.
 //! - [`Command::Allow`] lifts living bans; changes of `ignoreip` do not, as in
 //!   the original.
@@ -97,6 +98,7 @@ mod command;
 mod configure;
 mod counting;
 mod desk;
+mod ends;
 mod event;
 pub mod formula;
 mod ignore;
@@ -127,7 +129,7 @@ pub use query::{BanLine, BanState, BanView, Health, JailStatus, JailWhy, TallyVi
 pub use recount::{Enough, Recount};
 pub use snapshot::{SNAPSHOT_DETAIL_BYTES_MAX, SnapshotError};
 pub use spec::{
-    Bounds, Guard, IgnoreCache, IgnoreEntry, Increment, JailSpec, ProtectedAs, Protection, ServerSpec, UseDns,
+    Bounds, Guard, IgnoreCache, IgnoreEntry, Increment, JailSpec, ProtectedAs, Protection, RELAY, ServerSpec, UseDns,
 };
 
 use announce::Announcer;
@@ -221,11 +223,6 @@ impl Judge {
                 }
             }
             Event::Restore(rows) => self.restore(rows, out),
-            Event::Restored(jails) => {
-                for jail in self.jails.iter_mut().filter(|jail| jails.contains(jail.name())) {
-                    jail.bans.pack();
-                }
-            }
             Event::Deadline => {}
         }
         self.desk.announcer.advance(now, out);
@@ -313,7 +310,7 @@ impl Judge {
         let living = self.jail(&subject.jail).and_then(|jail| jail.bans.get(&subject.id));
         let matters = match announce::is_ban(subject.kind) {
             // The ban may be over, or another one by now.
-            true => living.is_some_and(|ban| (ban.seq..=ban.last).contains(&subject.seq)),
+            true => living.is_some_and(|ban| (ban.seq..=ban.last()).contains(&subject.seq)),
             // An unban that failed must not be tried against a new ban.
             false => living.is_none(),
         };

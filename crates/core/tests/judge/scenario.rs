@@ -368,7 +368,13 @@ impl World {
                     "loopback" => ProtectedAs::Loopback,
                     "gateway" => ProtectedAs::Gateway,
                     "resolver" => ProtectedAs::Resolver,
-                    login => ProtectedAs::Login(login.strip_prefix("login:").ok_or("unknown reason")?.into()),
+                    other => match other.split_once(':') {
+                        Some(("login", who)) => ProtectedAs::Login(who.into()),
+                        Some(("relay", jail)) => {
+                            ProtectedAs::Relay { jail: JailName::new(jail), seen: "9 of 10".into() }
+                        }
+                        _ => return Err("unknown reason".into()),
+                    },
                 };
                 self.protections.push(Protection { net: who, reason });
                 self.step(Event::Protected(self.protections.clone()));
@@ -583,7 +589,7 @@ impl World {
                     time,
                     regex: 0,
                     place: Position::Offset(self.lines_read * 100),
-                    matches: vec![line.clone().unwrap_or_else(|| format!("line {}", self.lines_read)).into()],
+                    matches: vec![line.clone().unwrap_or_else(|| format!("line {}", self.lines_read)).into()].into(),
                     groups: user.iter().map(|user| ("user", GroupValue::Text(user.as_str().into()))).collect(),
                 });
             }

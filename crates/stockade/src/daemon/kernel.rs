@@ -326,17 +326,8 @@ impl Thread {
         let now = super::now();
         let mut failed: Vec<(Seq, Box<str>)> = Vec::new();
         let mut repaired = false;
-        for stock in [false, true] {
-            let mut ops = Vec::with_capacity(decisions.len());
-            let mut seqs: Vec<Seq> = Vec::with_capacity(decisions.len());
-            for decision in &decisions {
-                let jail = &decision.jail;
-                let concerns = if stock { self.stock.blocks(jail) } else { self.layout.ports(jail).is_some() };
-                if let Some(op) = SetOp::of(decision).filter(|_| concerns) {
-                    ops.push(op);
-                    seqs.push(decision.seq);
-                }
-            }
+        let lists = self.sort_by_means(&decisions);
+        for (stock, (ops, seqs)) in [false, true].into_iter().zip(lists) {
             let applied = match (ops.is_empty(), stock) {
                 (true, _) => continue,
                 (false, true) => self.stock.apply(now, &ops),
@@ -353,6 +344,27 @@ impl Thread {
         failed.dedup_by_key(|(seq, _)| *seq);
         super::arrow::pass("kernel to judge");
         self.judge.control(JudgeControl::Event(Event::Applied { upto, failed }));
+    }
+
+    /// What the decisions change in our own table and in what stock actions have, with their numbers.
+    fn sort_by_means(&self, decisions: &[&Decision]) -> [(Vec<SetOp>, Vec<Seq>); 2] {
+        let mut lists: [(Vec<SetOp>, Vec<Seq>); 2] = Default::default();
+        let mut last: Option<(&JailName, [bool; 2])> = None;
+        for decision in decisions {
+            let jail = &decision.jail;
+            let concerns = match last {
+                Some((known, concerns)) if known == jail => concerns,
+                _ => [self.layout.ports(jail).is_some(), self.stock.blocks(jail)],
+            };
+            last = Some((jail, concerns));
+            for ((ops, seqs), _) in lists.iter_mut().zip(concerns).filter(|(_, concerns)| *concerns) {
+                if let Some(op) = SetOp::of(decision) {
+                    ops.push(op);
+                    seqs.push(decision.seq);
+                }
+            }
+        }
+        lists
     }
 
     /// Puts bans in force that were decided before their jail blocked.

@@ -1,6 +1,7 @@
 //! The running daemon, as it sees itself.
 
 use serde_json::{Value, json};
+use stockade_core::judge::RELAY;
 use stockade_enforce::stock::{Families, Here};
 
 use super::{Findings, Patient};
@@ -117,11 +118,11 @@ fn jails(status: &Value, findings: &mut Findings) {
     for withheld in list(status, "withheld") {
         let (id, jail, why) = (text(withheld, "id"), text(withheld, "jail"), text(withheld, "why"));
         let what = format!("'{jail}' would ban {id}, but {why}");
-        findings.warning(
-            "withheld",
-            what,
-            format!("if it is yours: stockade allow {id}; else end that session, and it is banned"),
-        );
+        let fix = match why.starts_with(RELAY) {
+            true => super::logs::RELAY_FIX.to_owned(),
+            false => format!("if it is yours: stockade allow {id}; else end that session, and it is banned"),
+        };
+        findings.warning("withheld", what, fix);
     }
 }
 
