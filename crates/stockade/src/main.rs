@@ -10,8 +10,10 @@ mod control;
 mod daemon;
 mod doctor;
 mod log;
+mod parallel;
 mod places;
 mod plain_file;
+mod relay;
 mod settings;
 
 fn main() -> std::process::ExitCode {

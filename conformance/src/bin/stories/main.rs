@@ -6,16 +6,20 @@
 
 mod bad_input;
 mod bans;
+mod beside;
 mod doctor;
 mod exactly;
 mod holds;
 mod lockout;
 mod nothing_lost;
 mod packages;
+mod proxy;
 mod runner;
 mod scene;
 mod speed;
 mod takeover;
+mod turns;
+mod units;
 mod walls;
 mod way_out;
 
@@ -30,14 +34,18 @@ fn main() -> Result<ExitCode> {
     stories.extend(holds::stories());
     stories.extend(bans::stories());
     stories.extend(lockout::stories());
+    stories.extend(proxy::stories());
     stories.extend(way_out::stories());
     stories.extend(bad_input::stories());
     stories.extend(nothing_lost::stories());
     stories.extend(doctor::stories());
     stories.extend(packages::stories());
     stories.extend(takeover::stories());
+    stories.extend(turns::stories());
+    stories.extend(units::stories());
     stories.extend(walls::stories());
     stories.extend(speed::stories());
+    stories.extend(beside::stories());
     if words.iter().any(|word| word == "--list") {
         runner::list(&stories);
         return Ok(ExitCode::SUCCESS);

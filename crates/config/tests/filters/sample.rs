@@ -5,6 +5,7 @@
 //! #: mode=aggressive              from here on the filter has these options, and knows no older line
 //! #~ quoted carol                 clients choose "carol" in the next line; how the service writes such text
 //! #= -                            nothing comes of the next line ...
+//! #= + 192.0.2.1                  ... or no failure, but a success of this address (stockade.success)
 //! #= 192.0.2.1 2026-11-22T10:00:00Z carol     ... or this address, time and user (* is any or none)
 //! ```
 //!
@@ -13,7 +14,9 @@
 //! takes no blanks, `cut` ends it at a colon, `quoted` puts a backslash before quotes and backslashes,
 //! `hex` writes them as `\x22`, `uri` as `%22`, `csv` doubles quotes, `json` is JSON.
 //! With a `?` behind it another text may make the line harmless; without, the failure
-//! must stay. With `:63` behind that it takes 63 bytes at most.
+//! must stay. With a `~` it must stay up to 200 letters: of such a name more is not followed,
+//! because a log may have cut the line off before the address. With `?+` it must stay if the
+//! text is only long. With `:63` behind that it takes 63 bytes at most.
 
 use jiff::Timestamp;
 
@@ -42,12 +45,19 @@ pub(crate) enum Writing {
     Json,
 }
 
+/// How far names are followed where a log may cut the line off before the address.
+const FOLLOWED_CHARS: usize = 200;
+
 /// A piece of a line that clients choose.
 #[derive(Clone, Debug)]
 pub(crate) struct Field {
     pub(crate) writing: Writing,
     /// Another text may make the line harmless.
     pub(crate) decides: bool,
+    /// A text that is only long does not make it harmless.
+    pub(crate) long_stays: bool,
+    /// Up to so many letters the failure must stay.
+    pub(crate) followed_chars: usize,
     /// What the service takes of it.
     pub(crate) bytes_max: usize,
     pub(crate) text: String,
@@ -60,6 +70,8 @@ pub(crate) struct Sample {
     pub(crate) number: usize,
     pub(crate) line: String,
     pub(crate) expected: Option<Expected>,
+    /// Who got what he wanted.
+    pub(crate) success: Option<String>,
     pub(crate) fields: Vec<Field>,
 }
 
@@ -83,13 +95,17 @@ pub(crate) fn read(name: &str) -> Vec<Part> {
     let path = crate::etc().join(format!("samples/{name}.log"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut parts = vec![Part { options: String::new(), samples: Vec::new() }];
-    let (mut expected, mut fields) = (None, Vec::new());
+    let (mut expected, mut success, mut fields) = (None, None, Vec::new());
     for (line, number) in text.lines().zip(1..) {
         let at = || format!("{name}.log:{number}: {line}");
         if let Some(options) = line.strip_prefix("#: ") {
             parts.push(Part { options: options.to_owned(), samples: Vec::new() });
         } else if let Some(field) = line.strip_prefix("#~ ") {
             fields.push(self::field(field).unwrap_or_else(|| panic!("{}", at())));
+        } else if let Some(who) = line.strip_prefix("#= + ") {
+            assert!(expected.is_none(), "{}", at());
+            expected = Some(None);
+            success = Some(who.to_owned());
         } else if let Some(note) = line.strip_prefix("#= ") {
             assert!(expected.is_none(), "{}", at());
             expected = Some(self::expected(note).unwrap_or_else(|| panic!("{}", at())));
@@ -99,7 +115,8 @@ pub(crate) fn read(name: &str) -> Vec<Part> {
             for field in &fields {
                 assert!(line.contains(&field.text), "{:?} is not in {}", field.text, at());
             }
-            parts.last_mut().unwrap().samples.push(Sample { number, line: line.to_owned(), expected, fields });
+            let (line, success) = (line.to_owned(), success.take());
+            parts.last_mut().unwrap().samples.push(Sample { number, line, expected, success, fields });
         }
     }
     assert!(expected.is_none() && fields.is_empty(), "{name}.log ends before its last line");
@@ -124,6 +141,14 @@ fn field(note: &str) -> Option<Field> {
         Some((writing, most)) => (writing, most.parse().ok()?),
         None => (writing, usize::MAX),
     };
+    let (writing, followed_chars) = match writing.strip_suffix('~') {
+        Some(writing) => (writing, FOLLOWED_CHARS),
+        None => (writing, usize::MAX),
+    };
+    let (writing, long_stays) = match writing.strip_suffix('+') {
+        Some(writing) => (writing, true),
+        None => (writing, false),
+    };
     let (writing, decides) = match writing.strip_suffix('?') {
         Some(writing) => (writing, true),
         None => (writing, false),
@@ -141,7 +166,7 @@ fn field(note: &str) -> Option<Field> {
         "json" => Writing::Json,
         _ => return None,
     };
-    Some(Field { writing, decides, bytes_max, text: text.to_owned() })
+    Some(Field { writing, decides, long_stays, followed_chars, bytes_max, text: text.to_owned() })
 }
 
 /// What the journal has of a line of syslog: everything but the date.

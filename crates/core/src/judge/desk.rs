@@ -142,9 +142,19 @@ impl Desk {
 
     /// Why a target must not be banned, if it must not: it is, holds or lies in
     /// a protected address or network.
-    pub(super) fn protection(&self, target: Option<Net>) -> Option<Box<str>> {
+    pub(super) fn protection(&self, jail: &JailName, target: Option<Net>) -> Option<Box<str>> {
+        self.protection_where(target, |p| p.reason.concerns(jail))
+    }
+
+    /// The same of all jails together.
+    pub(super) fn protection_anywhere(&self, target: Option<Net>) -> Option<Box<str>> {
+        self.protection_where(target, |_| true)
+    }
+
+    fn protection_where(&self, target: Option<Net>, counts: impl Fn(&Protection) -> bool) -> Option<Box<str>> {
         let target = target?;
-        let found = self.protections.iter().find(|p| p.net.contains(target) || target.contains(p.net))?;
+        let touches = |p: &Protection| p.net.contains(target) || target.contains(p.net);
+        let found = self.protections.iter().find(|p| touches(p) && counts(p))?;
         Some(if found.net == target {
             found.reason.to_string().into()
         } else {
@@ -174,9 +184,9 @@ impl Desk {
     ) -> Option<Box<Evidence>> {
         let surplus = matches.len().saturating_sub(usize::try_from(maxmatches).unwrap_or(usize::MAX));
         matches.drain(..surplus);
-        let found = jail::evidence(ip, std::mem::take(&mut matches), std::mem::take(&mut groups), why)?;
+        let found = Evidence::new(ip, std::mem::take(&mut matches), std::mem::take(&mut groups), why)?;
         if found.bytes > self.bytes_room {
-            return jail::evidence(ip, matches, groups, found.why);
+            return Evidence::new(ip, matches, groups, found.why);
         }
         self.bytes_room -= found.bytes;
         Some(found)

@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::output::Subject;
 use super::spec::{JailSpec, Protection, ServerSpec};
-use crate::decision::Seq;
+use crate::decision::{Origin, Seq, Subject};
 use crate::failure::{Batch, GroupValue};
 use crate::id::{FailureId, Net};
 use crate::jail::JailName;
@@ -85,9 +84,12 @@ pub enum Event {
         nets: Arc<[Net]>,
     },
     /// Stored bans and history, at start or when a jail is added. Send them
-    /// after the jail's configuration, at most a few thousand rows per event;
-    /// one without any says that these were all.
+    /// after the jail's configuration, at most a few thousand rows per event.
+    /// An id that is banned already keeps its ban; where the jail's bans have come
+    /// to keep their evidence, it gets its lines and groups back.
     Restore(Vec<StoredBan>),
+    /// All stored bans of these jails were handed over; each jail packs its bans.
+    Restored(Vec<JailName>),
     /// The time of [`super::Judge::next_deadline`] has come.
     Deadline,
 }
@@ -117,6 +119,8 @@ pub enum Command {
         bantime: Option<BanTime>,
         /// Ban even who the guard protects.
         force: bool,
+        /// By whom: a person ([`Origin::Manual`]) or a list that the configuration names ([`Origin::Config`]).
+        origin: Origin,
     },
     /// `stockade import`: bans that another guard or another host made. Those
     /// that are over by now, or stand already at least as long, are left out.

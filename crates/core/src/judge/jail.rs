@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::announce::{Announcer, Increased};
-use super::bans::{Ban, Bans, Evidence, History, Past};
+use super::announce::Increased;
+use super::bans::{Ban, Bans, History, Past};
 use super::desk::Desk;
 use super::ignore::Rules;
 use super::increase;
 use super::log::{Level, LogLine, LogText, Logger};
 use super::output::{Counters, Doubt, Outputs};
-use super::spec::{Guard, JailSpec, ProtectedAs, Protection};
+use super::spec::{Guard, JailSpec, Protection};
 use super::tally::{Limits, Tallies};
 use crate::decision::{Decision, DecisionKind, Origin, Seq};
 use crate::failure::GroupValue;
@@ -131,7 +131,7 @@ impl Jail {
             self.ban_again(desk, &ticket, bantime, out);
             return Banned::Already;
         }
-        if let Some(why) = desk.protection(ticket.ip.or(ticket.id.net())) {
+        if let Some(why) = desk.protection(self.name(), ticket.ip.or(ticket.id.net())) {
             match self.spec.guard {
                 Guard::Refuse if !ticket.force => return self.withhold(desk, ticket, bantime, why, out),
                 Guard::Refuse | Guard::Warn => {
@@ -337,12 +337,12 @@ impl Jail {
     }
 
     /// Where the guard refuses: lifts living bans of what is protected by its
-    /// nature. A login protects from new bans only, it may be the attacker's.
+    /// nature. A login or a relay protects from new bans only, it may be the attacker's.
     pub(super) fn lift_protected(&mut self, desk: &mut Desk, protections: &[Protection], out: &mut Outputs) {
         if self.spec.guard != Guard::Refuse {
             return;
         }
-        for protection in protections.iter().filter(|p| !matches!(p.reason, ProtectedAs::Login(_))) {
+        for protection in protections.iter().filter(|p| p.reason.is_by_nature()) {
             for id in self.bans_hitting(protection.net) {
                 let why: Box<str> = format!("protected: {}", protection.reason).into();
                 let text = LogText::Withheld { id: id.clone(), why: why.clone() };
@@ -393,15 +393,6 @@ impl Jail {
         found.sort_by_key(|(seq, _)| *seq);
         found.into_iter().map(|(_, id)| id).collect()
     }
-
-    /// Is anything of this ban not as it should be?
-    pub(super) fn state(&self, id: &FailureId, ban: &Ban, announcer: &Announcer) -> super::query::BanState {
-        super::query::BanState {
-            unsaved: ban.last > announcer.saved,
-            unapplied: ban.last > announcer.applied,
-            failed: announcer.troubles_of(self.name(), id),
-        }
-    }
 }
 
 /// A decision about a ban, with the ban's own begin and evidence.
@@ -430,26 +421,6 @@ pub(super) fn decision(
         origin,
         why: evidence.map(|e| e.why.clone()).unwrap_or_default(),
     }
-}
-
-/// A new evidence record, if there is anything to keep.
-pub(super) fn evidence(
-    ip: Option<Net>,
-    matches: Vec<Box<str>>,
-    groups: Vec<(Arc<str>, GroupValue)>,
-    why: Box<str>,
-) -> Option<Box<Evidence>> {
-    const TEXT: usize = size_of::<Box<str>>();
-    if ip.is_none() && matches.is_empty() && groups.is_empty() && why.is_empty() {
-        return None;
-    }
-    let lines: usize = matches.iter().map(|line| line.len() + TEXT).sum();
-    let values = groups.iter().map(|(_, value)| match value {
-        GroupValue::Text(text) => text.len() + 3 * TEXT,
-        GroupValue::List(list) => list.iter().map(|text| text.len() + TEXT).sum::<usize>() + 3 * TEXT,
-    });
-    let bytes = lines + values.sum::<usize>() + why.len() + size_of::<Evidence>();
-    Some(Box::new(Evidence { ip, matches: matches.into(), groups: groups.into(), why, bytes }))
 }
 
 fn times(count: u32) -> String {

@@ -20,7 +20,7 @@
 //! event), [`Judge::load`] with the last snapshot, then the silent replay
 //! (batches with `replay` set) and after it the lines. A jail that is added
 //! later gets its rows by another `Restore`; rows of ids that are banned
-//! already do nothing. What [`Command::Allow`] allowed is part of
+//! already make no decision. What [`Command::Allow`] allowed is part of
 //! [`Judge::snapshot`], not of [`Judge::snapshot_jail`].
 //!
 //! **A turn.** `out.turn` goes to kernel and store at once and in parallel. What
@@ -70,7 +70,8 @@
 //!   failures count anew.
 //! - A protection by nature (own, loopback, gateway, name server) that comes up
 //!   lifts living bans in jails with [`Guard::Refuse`] (so does switching to
-//!   it); a login does not, it may be the attacker who guessed right.
+//!   it); a login does not, it may be the attacker who guessed right, nor does
+//!   what a log shows (a relay), which counts in that log's jail only.
 //! - A manual ban of a protected address is withheld as well unless forced.
 //! - [`Command::Allow`] lifts living bans; changes of `ignoreip` do not, as in
 //!   the original.
@@ -121,13 +122,13 @@ pub use event::{Answer, AskId, Command, CommandId, Event, JailChange, StoredBan,
 pub use jail::WITHHELD_MAX;
 pub use log::{IgnoreSource, Level, LogLine, LogText, Logger, duration, local_time, span_text};
 pub use output::{
-    About, Ask, Change, Counters, Doubt, Flush, Imported, Outcome, Outputs, Question, Reply, Retry, RetryBy, Subject,
+    About, Ask, Change, Counters, Doubt, Flush, Imported, Outcome, Outputs, Question, Reply, Retry, RetryBy,
 };
 pub use query::{BanLine, BanState, BanView, Health, JailStatus, JailWhy, TallyView, Why};
 pub use recount::{Enough, Recount};
 pub use snapshot::{SNAPSHOT_DETAIL_BYTES_MAX, SnapshotError};
 pub use spec::{
-    Bounds, Guard, IgnoreCache, IgnoreEntry, Increment, JailSpec, ProtectedAs, Protection, ServerSpec, UseDns,
+    Bounds, Guard, IgnoreCache, IgnoreEntry, Increment, JailSpec, ProtectedAs, Protection, RELAY, ServerSpec, UseDns,
 };
 
 use announce::Announcer;
@@ -137,7 +138,7 @@ use jail::Jail;
 use parking::{Marks, Parking};
 use table::Seeded;
 
-use crate::decision::Seq;
+use crate::decision::{Seq, Subject};
 use crate::id::FailureId;
 use crate::jail::JailName;
 use crate::time::{Span, Timestamp};
@@ -221,6 +222,11 @@ impl Judge {
                 }
             }
             Event::Restore(rows) => self.restore(rows, out),
+            Event::Restored(jails) => {
+                for jail in self.jails.iter_mut().filter(|jail| jails.contains(jail.name())) {
+                    jail.bans.pack();
+                }
+            }
             Event::Deadline => {}
         }
         self.desk.announcer.advance(now, out);

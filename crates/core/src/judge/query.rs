@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Judge;
-use super::announce::Trouble;
+use super::announce::{Announcer, Trouble};
 use super::bans::Ban;
 use super::ignore::{Surroundings, Verdict};
 use super::jail::Jail;
@@ -78,7 +78,7 @@ pub struct BanView {
     pub bantime: BanTime,
     /// When it ends.
     pub end: Timestamp,
-    /// How often the id was banned, as actions see it.
+    /// How often the id was banned, as actions see it: with `restored` one more than it really was.
     pub count: u32,
     /// Counted failures.
     pub failures: u32,
@@ -246,14 +246,13 @@ impl Judge {
             start: ban.start,
             bantime: ban.bantime(jail.spec.bantime),
             end: ban.end,
-            // A ban that was taken up again has counted itself once more.
-            count: ban.count - u32::from(ban.restored),
+            count: ban.count,
             failures: ban.failures,
             restored: ban.restored,
             matches: evidence.map(|e| e.matches.clone()).unwrap_or_default(),
             groups: evidence.map(|e| e.groups.clone()).unwrap_or_default(),
             why: evidence.map(|e| e.why.clone()).unwrap_or_default(),
-            state: jail.state(id, ban, &self.desk.announcer),
+            state: state(jail, id, ban, &self.desk.announcer),
         }
     }
 
@@ -291,7 +290,7 @@ impl Judge {
                     || why.parked > 0
             })
             .collect();
-        Why { protected: self.desk.protection(id.net()), jails }
+        Why { protected: self.desk.protection_anywhere(id.net()), jails }
     }
 
     fn ignored(&self, jail: &Jail, id: &FailureId) -> Option<IgnoreSource> {
@@ -345,5 +344,14 @@ impl Judge {
         let each =
             self.jails.iter().flat_map(|jail| jail.rules.allowed.iter().map(|net| (Some(jail.name().clone()), net)));
         all.chain(each).collect()
+    }
+}
+
+/// Is anything of this ban not as it should be?
+fn state(jail: &Jail, id: &FailureId, ban: &Ban, announcer: &Announcer) -> BanState {
+    BanState {
+        unsaved: ban.last > announcer.saved,
+        unapplied: ban.last > announcer.applied,
+        failed: announcer.troubles_of(jail.name(), id),
     }
 }

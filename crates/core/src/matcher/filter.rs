@@ -171,7 +171,8 @@ impl Filter {
             });
         }
         let build = |option: &'static str, index: usize, text: &str, multiline: bool| {
-            Pattern::compile(text, spec.usedns, multiline).map_err(|fault| refuse(option, index, fault))
+            Pattern::compile(text, spec.usedns, multiline, calendar.known())
+                .map_err(|fault| refuse(option, index, fault))
         };
         let prefregex = match spec.prefregex.as_deref() {
             None | Some("") => None,
@@ -185,7 +186,7 @@ impl Filter {
                 return Err(refuse(
                     "failregex",
                     index,
-                    Fault { message, position: None, pattern: pattern.text.into() },
+                    Fault { message, position: None, pattern: pattern.text.as_ref().into() },
                 ));
             }
             failregex.push(pattern);
@@ -293,6 +294,13 @@ impl Filter {
     /// The expanded prefregex.
     pub fn prefregex(&self) -> Option<&str> {
         self.prefregex.as_ref().map(|p| &*p.text)
+    }
+
+    /// Has the other one the same expanded patterns? Dates are not looked at.
+    pub(super) fn same_patterns(&self, other: &Filter) -> bool {
+        self.prefregex() == other.prefregex()
+            && self.failregex().eq(other.failregex())
+            && self.ignoreregex().eq(other.ignoreregex())
     }
 
     /// The date templates in their first order; none for a journal.

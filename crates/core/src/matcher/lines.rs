@@ -12,6 +12,7 @@ use super::decode::LINE_BYTES_MAX;
 use super::duration::duration;
 use super::filter::Filter;
 use super::notes::{Daily, Level, Note, Notes};
+use super::overruns::{Overrun, Overruns};
 use super::sessions::Sessions;
 use crate::block::{Block, LineEnd, Position, Stamp};
 use crate::failure::{Batch, Failure, GroupValue, Groups, Matches, Packer, Who};
@@ -164,19 +165,6 @@ pub struct Counters {
     pub long: u64,
 }
 
-/// A pattern that ran out of steps.
-#[derive(Debug)]
-struct Overrun {
-    option: &'static str,
-    index: usize,
-    /// Searches since it was last said.
-    count: u64,
-    quiet_until: Option<Timestamp>,
-}
-
-/// How long nothing more is said of a pattern that ran out of steps.
-const OVERRUN_QUIET: Span = Span::from_secs(24 * 60 * 60);
-
 /// A line divided at its date.
 pub(super) struct Cut<'a> {
     pub(super) before: &'a str,
@@ -271,8 +259,8 @@ pub struct Matcher {
     /// What the patterns see of the present line, where it is not seen in place.
     pub(super) text: String,
     pub(super) content: String,
-    /// Patterns that ran out of steps; each has one entry.
-    overruns: Vec<Overrun>,
+    /// Patterns of the filter that ran out of steps.
+    overruns: Overruns,
     /// Where the present line comes from, and the place behind it if that is a file.
     whence: Option<(Arc<str>, Option<u64>)>,
     /// Groups that say who failed are left out of what is found.
@@ -302,7 +290,7 @@ impl Matcher {
             common: Slots::new(),
             text: String::new(),
             content: String::new(),
-            overruns: Vec::new(),
+            overruns: Overruns::default(),
             whence: None,
             terse: false,
             packer: Packer::default(),
@@ -320,7 +308,8 @@ impl Matcher {
     ///
     /// Kept, as the original keeps them over a reload: sessions, last date, line
     /// buffer, what was warned of today. The choice of date templates is kept if
-    /// the templates are the same, else it starts anew.
+    /// the templates are the same, else it starts anew. Which patterns ran out of
+    /// steps is kept if the patterns are the same.
     pub fn swap(&mut self, filter: Arc<Filter>, epoch: u64) {
         let same = match (&self.filter.dates, &filter.dates) {
             (Some(old), Some(new)) => old.same(new),
@@ -329,6 +318,9 @@ impl Matcher {
         };
         if !same {
             self.choice = Choice::default();
+        }
+        if !same || !self.filter.same_patterns(&filter) {
+            self.overruns.forget();
         }
         self.choice.forget_time();
         let over = self.buffer.len().saturating_sub(filter.maxlines);
@@ -637,34 +629,32 @@ impl Matcher {
         }
     }
 
-    /// Counts a search that ran out of steps, and says so once a day for each pattern.
+    /// Counts a search that ran out of steps, and says so of each pattern, with growing pauses.
     pub(super) fn overrun(&mut self, now: Timestamp, option: &'static str, index: usize, pattern: &str, bytes: usize) {
         self.counters.exhausted += 1;
-        let known = self.overruns.iter().position(|o| o.option == option && o.index == index);
-        let at = known.unwrap_or_else(|| {
-            self.overruns.push(Overrun { option, index, count: 0, quiet_until: None });
-            self.overruns.len() - 1
-        });
-        let Some(overrun) = self.overruns.get_mut(at) else { return };
-        overrun.count += 1;
-        if overrun.quiet_until.is_some_and(|until| now < until) {
-            return;
-        }
-        overrun.quiet_until = Some(now + OVERRUN_QUIET);
-        let count = std::mem::take(&mut overrun.count);
+        let Some(told) = self.overruns.count(now, &self.filter, (option, index), pattern) else { return };
         let whence = match &self.whence {
             Some((source, Some(end))) => format!(" in {source}, before byte {end}"),
             Some((source, None)) => format!(" in {source}"),
             None => String::new(),
         };
-        let written = self.filter.origin(option, index).map(|place| format!(" ({place})")).unwrap_or_default();
+        let written = told.overrun.written.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
         let text = format!(
             "[{}] {option} {}{written} ran out of steps on a line of {bytes} bytes{whence}, so whether it hits is not \
-             known ({count} such searches since this was last said; it is said once a day): {pattern}",
+             known ({} such searches since this was last said; silent about it for {} now): {pattern}",
             self.jail,
-            index + 1
+            index + 1,
+            told.since,
+            duration(told.pause.secs().unsigned_abs())
         );
         self.notes.say(Level::Error, text);
+    }
+
+    /// Patterns of the present filter that ran out of steps, in the order in which they first did.
+    ///
+    /// Kept over [`Matcher::swap`] to a filter with the same patterns.
+    pub fn overruns(&self) -> Vec<Overrun> {
+        self.overruns.list()
     }
 
     /// Takes what there is to log, in order.

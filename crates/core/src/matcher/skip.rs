@@ -137,7 +137,11 @@ impl Matcher {
         self.walk(&mut walk, scan, candidates);
         let mut batch = self.empty_batch(block);
         batch.lines = walk.lines;
-        if let Found::Failures(failures) = walk.found {
+        if let Found::Failures(mut failures) = walk.found {
+            // A batch may wait long for the judge, with many others.
+            if failures.len() < failures.capacity() / 2 {
+                failures.shrink_to_fit();
+            }
             batch.failures = failures;
         }
         batch

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use stockade_core::judge::{
     Answer, AskId, Bounds, Change, Command, CommandId, Event, Guard, IgnoreCache, IgnoreEntry, Imported, JailChange,
     JailSpec, Judge, Outcome, Outputs, ProtectedAs, Protection, Question, RetryBy, ServerSpec, StoredBan, StoredTime,
-    Subject, UseDns, formula, timespec,
+    UseDns, formula, timespec,
 };
 use stockade_core::{
-    BanTime, Batch, DecisionKind, Failure, FailureId, GroupValue, JailName, Net, Position, Seq, SourceKey, Span,
-    Timestamp, Who,
+    BanTime, Batch, DecisionKind, Failure, FailureId, GroupValue, JailName, Net, Origin, Position, Seq, SourceKey,
+    Span, Subject, Timestamp, Who,
 };
 
 use crate::words::{Args, words};
@@ -368,7 +368,13 @@ impl World {
                     "loopback" => ProtectedAs::Loopback,
                     "gateway" => ProtectedAs::Gateway,
                     "resolver" => ProtectedAs::Resolver,
-                    login => ProtectedAs::Login(login.strip_prefix("login:").ok_or("unknown reason")?.into()),
+                    other => match other.split_once(':') {
+                        Some(("login", who)) => ProtectedAs::Login(who.into()),
+                        Some(("relay", jail)) => {
+                            ProtectedAs::Relay { jail: JailName::new(jail), seen: "9 of 10".into() }
+                        }
+                        _ => return Err("unknown reason".into()),
+                    },
                 };
                 self.protections.push(Protection { net: who, reason });
                 self.step(Event::Protected(self.protections.clone()));
@@ -384,7 +390,7 @@ impl World {
                 let bantime = args.option("for").map(|t| bantime(&t)).transpose()?;
                 let force = args.take("force");
                 let ids = args.rest().iter().map(|id| FailureId::parse(id)).collect();
-                self.command(Command::Ban { jail, ids, bantime, force });
+                self.command(Command::Ban { jail, ids, bantime, force, origin: Origin::Manual });
             }
             "unban" | "repeal" => {
                 let jail = args.option("in").map(|name| JailName::new(&name));
@@ -545,6 +551,7 @@ impl World {
                         _ => Guard::Off,
                     };
                 }
+                "evidence" => spec.evidence = yes(&value),
                 "keepcounts" => spec.keepcounts = yes(&value),
                 "epoch" => spec.epoch = u64::from(number(value)?),
                 _ => return Err(format!("unknown option `{key}`")),
@@ -661,6 +668,24 @@ impl World {
                 }
                 let wanted = args.rest();
                 return if found == wanted { Ok(()) } else { Err(format!("its state is {found:?}")) };
+            }
+            "view" => {
+                let jail = self.jail(&mut args)?;
+                let id = FailureId::parse(&args.word("an id")?);
+                let ban = self.judge.ban(&jail, &id).ok_or("it is not banned")?;
+                let facts = [
+                    ("count", ban.count.to_string()),
+                    ("failures", ban.failures.to_string()),
+                    ("matches", ban.matches.join("|")),
+                    ("user", group(&ban.groups, "user")),
+                ];
+                while let Some((key, value)) = args.next_option() {
+                    let found = facts.iter().find(|(k, _)| *k == key).ok_or_else(|| format!("unknown fact `{key}`"))?;
+                    if found.1 != value {
+                        return Err(format!("its {key} is {}", found.1));
+                    }
+                }
+                return args.done();
             }
             "mark" => {
                 let jail = self.jail(&mut args)?;
@@ -783,7 +808,7 @@ fn group(groups: &[(Arc<str>, GroupValue)], name: &str) -> String {
     }
 }
 
-fn origin(origin: &stockade_core::Origin) -> String {
+fn origin(origin: &Origin) -> String {
     use stockade_core::Origin;
     match origin {
         Origin::Log { place: Position::Offset(at), .. } => format!("line{}", at / 100),

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use serde_json::{Map, Value, json};
 use stockade_core::judge::{BanView, Judge, TallyView};
 use stockade_core::{DecisionKind, FailureId, JailName, Net, Timestamp};
-use stockade_enforce::stock::{Families, findings_here};
+use stockade_enforce::stock::{Families, Here};
 use stockade_store::{Reader, Row};
 
 use crate::blacklist::Lists;
@@ -113,6 +113,7 @@ impl Answers {
             let state = off.map_or_else(|| state_of(board), |(_, why)| format!("OFF, only its bans are held: {why}"));
             jail.insert("state".into(), json!(state));
             jail.insert("sources".into(), sources(board));
+            put_overruns(&mut jail, board);
             jail.insert("banned_families".into(), json!({ "inet4": families.inet4, "inet6": families.inet6 }));
             jails.push(Value::Object(jail));
         }
@@ -132,6 +133,7 @@ impl Answers {
             (k, true, n) => format!("{n} of {} bans are not held", k.bans),
         };
         let ok = !kernel.dry && kernel.trouble.is_empty() && kernel.unsettled == 0;
+        let lists = self.blacklists.complaints().into_iter().chain(posted.ignore_files.complaints());
         let counters = counters.recv().unwrap_or_default();
         let dropped: (u64, u64) = counters.iter().fold((0, 0), |(p, b), count| (p + count.packets, b + count.bytes));
         Ok(json!({
@@ -141,7 +143,7 @@ impl Answers {
             "started": self.started.micros(),
             "loaded": posted.loaded.as_secs_f64(),
             "dry_run": kernel.dry,
-            "firewall": { "what": kernel.all_means(), "why": kernel.why, "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
+            "firewall": { "what": kernel.all_means(), "why": kernel.own_why(), "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
                 "unsettled": kernel.unsettled, "dropped_packets": dropped.0, "dropped_bytes": dropped.1 },
             "database": {
                 "what": self.database.as_ref().map_or("memory".to_owned(), |path| path.display().to_string()),
@@ -153,7 +155,7 @@ impl Answers {
             "actions": actions.iter().map(action_json).collect::<Vec<_>>(),
             "withheld": withheld,
             "problems": problems,
-            "lists": self.blacklists.complaints().into_iter().take(PROBLEMS_MAX).collect::<Vec<_>>(),
+            "lists": lists.take(PROBLEMS_MAX).collect::<Vec<_>>(),
         }))
     }
 
@@ -190,6 +192,7 @@ impl Answers {
             json!({ "maxretry": board.spec.maxretry, "findtime": board.spec.findtime.secs(), "bantime": board.spec.bantime.secs() }),
         );
         jail.insert("sources".into(), sources(board));
+        put_overruns(&mut jail, board);
         let actions = self.actions.view();
         let actions = actions.iter().filter(|action| action.jail == name).map(action_json);
         jail.insert("actions".into(), actions.collect());
@@ -254,8 +257,8 @@ impl Answers {
         Ok(json!({ "bans": bans, "next": next }))
     }
 
-    /// Everything about one id.
-    pub(crate) fn why(&self, text: &str) -> Result<Value, String> {
+    /// Everything about one id; `all` for who may read the logs himself.
+    pub(crate) fn why(&self, text: &str, all: bool) -> Result<Value, String> {
         let id = FailureId::parse(text);
         let asked = id.clone();
         let (why, around) = self.look(move |judge, _| {
@@ -267,13 +270,14 @@ impl Answers {
             (why, around)
         })?;
         let posted = self.board.read();
+        let reader = self.database.as_ref().and_then(|path| Reader::open(path).ok());
         let mut bans: Vec<Value> = Vec::new();
         let (mut withheld, mut counting, mut allowed) = (Vec::new(), Vec::new(), Vec::new());
         let mut asked_kernel: Vec<(JailName, Net)> = Vec::new();
         for jail in &why.jails {
             let name = jail.jail.as_str();
             if let Some(ban) = &jail.ban {
-                bans.push(self.ban_story(&jail.jail, ban));
+                bans.push(self.ban_story(&jail.jail, ban, reader.as_ref()));
                 let native = posted.jails.iter().any(|board| board.spec.name == jail.jail && board.is_native());
                 let asked = native.then_some(ban);
                 asked_kernel.extend(asked.and_then(|ban| ban.ip.or(ban.id.net()).map(|net| (jail.jail.clone(), net))));
@@ -290,21 +294,26 @@ impl Answers {
             }
         }
         for (jail, ban) in &around {
-            bans.push(self.ban_story(jail, ban));
+            bans.push(self.ban_story(jail, ban, reader.as_ref()));
             asked_kernel.extend(ban.ip.or(ban.id.net()).map(|net| (jail.clone(), net)));
         }
         if let Some(reason) = &why.protected {
             allowed.push(format!("the guard protects it: {reason}"));
         }
-        let history = self.history(&id);
+        let history = history(&id, reader.as_ref());
         let mut summary = summary(&id, &bans, &withheld, &counting, &allowed, &history);
-        let about = bans.is_empty().then(|| super::logs_about::look(&posted, &id, crate::daemon::now()));
-        let logs = about.map_or(Value::Null, |about| {
+        let looked_for = id.net().filter(|_| bans.is_empty());
+        let about = looked_for.map(|net| super::logs_about::look(&posted, net, crate::daemon::now()));
+        let logs = about.map_or(Value::Null, |mut about| {
+            if !all {
+                about.found.iter_mut().filter_map(Value::as_object_mut).for_each(|one| drop(one.remove("last")));
+            }
             if let Some(one) = about.found.first().filter(|_| counting.is_empty() && history.is_empty()) {
                 let get = |key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default();
                 summary += &format!(" ({} names it, but {})", get("path"), get("verdict"));
             }
-            json!({ "found": about.found, "searched": about.searched, "journal": about.journal })
+            json!({ "found": about.found, "searched": about.searched, "left_out": about.left_out,
+                "journal": about.journal })
         });
         let off: Vec<Value> = posted.off.iter().map(|(jail, reason)| json!({ "jail": jail, "why": reason })).collect();
         Ok(json!({
@@ -322,7 +331,7 @@ impl Answers {
         }))
     }
 
-    fn ban_story(&self, jail: &JailName, ban: &BanView) -> Value {
+    fn ban_story(&self, jail: &JailName, ban: &BanView, reader: Option<&Reader>) -> Value {
         let in_kernel = self.board.read().running(jail.as_str()).is_some_and(JailBoard::is_native);
         let mut story = ban_json(jail.as_str(), in_kernel, ban);
         if let Some(map) = story.as_object_mut() {
@@ -350,19 +359,9 @@ impl Answers {
                 None => json!(format!("{action}: {words}")),
             });
             map.insert("actions".into(), held.collect());
-            map.insert("matches".into(), json!(self.lines(jail, ban)));
+            map.insert("matches".into(), json!(lines(jail, ban, reader)));
         }
         story
-    }
-
-    /// The lines that a ban was made of: the judge's, else those that the database keeps.
-    fn lines(&self, jail: &JailName, ban: &BanView) -> Vec<Box<str>> {
-        if !ban.matches.is_empty() || ban.failures == 0 {
-            return ban.matches.to_vec();
-        }
-        let Some(path) = &self.database else { return Vec::new() };
-        let stored = Reader::open(path).and_then(|reader| reader.evidence(jail, &ban.id));
-        stored.map(|evidence| evidence.matches).unwrap_or_default()
     }
 
     /// Says of a ban that should hold that the kernel lacks it, if it does.
@@ -388,9 +387,10 @@ impl Answers {
         // Each network once, with all jails for which the same is true.
         let mut found: Vec<(Net, bool, &str, Vec<&str>)> = Vec::new();
         let mut buts: Vec<String> = Vec::new();
+        let here = Here::new();
         for (jail, net) in asked {
             let (holds, means) = (self.kernel.verify(jail, *net) == Some(true), state.means_of(jail));
-            for but in in_vain(posted, jail, *net) {
+            for but in in_vain(&here, posted, jail, *net) {
                 if !buts.contains(&but) {
                     buts.push(but);
                 }
@@ -414,13 +414,21 @@ impl Answers {
         }
         json!(story)
     }
+}
 
-    /// The newest journal rows about an id.
-    fn history(&self, id: &FailureId) -> Vec<Value> {
-        let Some(path) = &self.database else { return Vec::new() };
-        let rows = Reader::open(path).and_then(|reader| reader.history(id, HISTORY_MAX)).unwrap_or_default();
-        rows.iter().map(row_json).collect()
+/// The lines that a ban was made of: the judge's, else those that the database keeps.
+fn lines(jail: &JailName, ban: &BanView, reader: Option<&Reader>) -> Vec<Box<str>> {
+    if !ban.matches.is_empty() || ban.failures == 0 {
+        return ban.matches.to_vec();
     }
+    let stored = reader.and_then(|reader| reader.evidence(jail, &ban.id).ok());
+    stored.map(|evidence| evidence.matches).unwrap_or_default()
+}
+
+/// The newest journal rows about an id.
+fn history(id: &FailureId, reader: Option<&Reader>) -> Vec<Value> {
+    let rows = reader.and_then(|reader| reader.history(id, HISTORY_MAX).ok()).unwrap_or_default();
+    rows.iter().map(row_json).collect()
 }
 
 /// Bans that the guard withholds now, of all jails or of one.
@@ -430,10 +438,10 @@ fn withheld(judge: &Judge, only: Option<&str>) -> Value {
 }
 
 /// What makes that a ban by stock firewall actions matches nothing, as the tables stand now.
-fn in_vain(posted: &Posted, jail: &JailName, net: Net) -> Vec<String> {
+fn in_vain(here: &Here, posted: &Posted, jail: &JailName, net: Net) -> Vec<String> {
     let stock = posted.running(jail.as_str()).map_or(&[] as &[_], |board| board.stock.as_slice());
     let families = Families { inet4: net.is_ipv4(), inet6: !net.is_ipv4() };
-    let findings = stock.iter().flat_map(|action| findings_here(action, families));
+    let findings = stock.iter().flat_map(|action| here.findings(action, families));
     findings.filter(|finding| finding.blocks_nothing).map(|f| format!("{}: {}", f.action, f.what)).collect()
 }
 
@@ -457,6 +465,17 @@ fn put_counters(map: &mut Map<String, Value>, counters: &stockade_core::judge::C
     map.insert("banned_total".into(), json!(counters.banned_total));
     map.insert("withheld_now".into(), json!(counters.withheld));
     map.insert("ignored_total".into(), json!(counters.ignored_total));
+}
+
+/// Searches that ran out of steps since the patterns are in use, and of which patterns.
+fn put_overruns(map: &mut Map<String, Value>, board: &JailBoard) {
+    let overruns = board.actor.overruns();
+    map.insert("exhausted".into(), json!(overruns.iter().map(|overrun| overrun.searches).sum::<u64>()));
+    let rows = overruns.iter().map(|overrun| {
+        json!({ "option": overrun.option, "number": overrun.index + 1, "written": overrun.written.as_deref(),
+            "pattern": &*overrun.pattern, "searches": overrun.searches, "last": overrun.last.secs() })
+    });
+    map.insert("overruns".into(), rows.collect());
 }
 
 /// How many bans are looked at for their families.
@@ -556,8 +575,11 @@ fn ban_json(jail: &str, in_kernel: bool, ban: &BanView) -> Value {
         state = "holds, not saved yet".to_owned();
     }
     let end = if ban.end == Timestamp::MAX { Value::Null } else { json!(ban.end.secs()) };
+    // A ban that was taken up again has counted itself once more.
+    let count = ban.count - u32::from(ban.restored);
     json!({ "id": ban.id.to_string(), "jail": jail, "time": ban.start.secs(), "end": end,
-        "bantime": ban.bantime.secs(), "failures": ban.failures, "count": ban.count, "state": state })
+        "bantime": ban.bantime.secs(), "failures": ban.failures, "count": count,
+        "state": state, "applied": !ban.state.unapplied })
 }
 
 fn tally_json(jail: &str, tally: &TallyView, maxretry: u32, findtime: i64) -> Value {
@@ -578,6 +600,11 @@ fn row_json(row: &Row) -> Value {
         DecisionKind::Withhold => "withheld",
     };
     let origin = match &decision.origin {
+        // One ban is lifted by hand, all of a jail leave the kernel at a stop.
+        stockade_core::Origin::Manual if decision.kind == DecisionKind::Repeal => {
+            "the daemon or the jail was stopped".to_owned()
+        }
+        stockade_core::Origin::Config if decision.kind == DecisionKind::Ban => "kept by the jail's list".to_owned(),
         stockade_core::Origin::Log { source, place } => match place {
             stockade_core::Position::Offset(at) => format!("{}, byte {at}", source.path),
             stockade_core::Position::Cursor { .. } => source.path.to_string(),
@@ -660,7 +687,8 @@ fn summary(
 
 #[cfg(test)]
 mod tests {
-    use stockade_core::judge::{BanState, Subject, Trouble};
+    use stockade_core::Subject;
+    use stockade_core::judge::{BanState, Trouble};
     use stockade_core::{BanTime, Seq, Span};
 
     use super::*;

@@ -18,10 +18,10 @@ use stockade_wire::Value;
 use stockade_wire::pickle::Exception;
 
 use super::actions::{ActionsHandle, How};
-use super::actor::{Actor, Around, Past};
+use super::actor::{self, Actor, Around, Past};
 use super::blacklists::{BlacklistHandle, ListSpec};
 use super::board::{Board, JailBoard, Posted};
-use super::flow::{Reach, Reader, SourceRun};
+use super::flow::{Place, Reach, Reader, SourceRun};
 use super::guard::GuardHandle;
 use super::judge::{JudgeControl, JudgeInbox};
 use super::kernel::KernelHandle;
@@ -36,9 +36,6 @@ use crate::settings::{JailSettings, Settings};
 
 /// Logs smaller than this are read from their beginning when they are new to us.
 const SEEK_FROM_BYTES: u64 = 1 << 20;
-
-/// How long a jail that gets a log back waits for what it has read of it to be decided about.
-const SETTLE: Duration = Duration::from_secs(2);
 
 /// Under which name the original notes its place in the systemd journal: the time of the last entry.
 const THEIR_JOURNAL: &str = "systemd-journal";
@@ -185,7 +182,7 @@ impl Operator {
     }
 
     /// Puts settings in force as a whole, or changes nothing. `held` are jails
-    /// that the stream left out by mistake: they are off, and keep their bans.
+    /// that are off, and that the stream left out by mistake again: they keep their bans.
     ///
     /// Source: our own; the original changes things one by one.
     pub(crate) fn apply(
@@ -201,10 +198,12 @@ impl Operator {
             return Err(exception.clone());
         }
         stage.off.extend_from_slice(held);
-        // They stay as they are, and read nothing.
-        let running = self.jails.iter().map(|jail| &jail.staged);
-        let kept = running.filter(|staged| held.iter().any(|(name, _)| *name == staged.from.name));
-        stage.jails.extend(kept.map(|staged| StagedJail { sources: Sources::Nothing, ..staged.clone() }));
+        // Those of which nothing was said stay off.
+        for (name, why) in self.off.iter().filter(|(name, _)| !anew.concerns(name)) {
+            if stage.settings.jail(name).is_none() && !stage.off.iter().any(|(off, _)| off == name) {
+                stage.off.push((name.clone(), why.clone()));
+            }
+        }
         let (ground, epoch) = (&self.ground, self.epoch + 1);
         stage.hold_off_jails(ground, epoch);
         if *anew == Anew::All {
@@ -235,7 +234,7 @@ impl Operator {
 
     /// The tree as it stands now, staged, with warnings.
     fn next(&self) -> Result<(Stage, Vec<String>), String> {
-        let loaded = self.tree.load().map_err(|e| format!("nothing has changed: {e:#}"))?;
+        let loaded = self.tree.load_with(&self.ground.calendar).map_err(|e| format!("nothing has changed: {e:#}"))?;
         let (mut settings, mut broken) = Settings::default()
             .staged_as_far_as_possible(&loaded.stream)
             .map_err(|refusal| format!("nothing has changed: {refusal}"))?;
@@ -259,6 +258,7 @@ impl Operator {
         let is_new = |name: &JailName| !self.jails.iter().any(|jail| jail.staged.spec.name == *name);
         let fresh = stage.jails.iter().filter(|jail| is_new(&jail.spec.name));
         let new = fresh.map(|jail| (jail.spec.name.clone(), jail.spec.evidence)).collect();
+        self.give_evidence_back(&stage)?;
         self.arm(&stage)?;
         self.take_up_again(new)?;
         self.commit_armed(stage);
@@ -279,13 +279,38 @@ impl Operator {
             let decided = marks.into_iter().map(|mark| (mark.source, mark.to)).collect();
             self.left.insert(name.clone(), Left { decided, ..Left::default() });
         }
-        let jails = new.into_iter().collect();
-        let wanted = Wanted { jails, others: false, at: super::now(), ..Wanted::default() };
+        self.hand_bans_over(new.into_iter().collect())
+    }
+
+    /// The judge gets the stored bans of these jails (some with their evidence).
+    fn hand_bans_over(&self, jails: HashMap<JailName, bool>) -> Result<(), String> {
+        let gone = || "the daemon is stopping".to_owned();
+        let names = jails.keys().cloned().collect();
+        let kept = self.blacklists.applied(|name| jails.contains_key(name));
+        let wanted = Wanted { jails, others: false, at: super::now(), kept };
         let mut way = Way::to(&self.judge);
         for rows in self.reach.store.bans(wanted) {
             way.send(rows).ok_or_else(gone)?;
         }
-        way.end().ok_or_else(gone)
+        way.end(names).ok_or_else(gone)
+    }
+
+    /// Jails whose commands come to tell of a ban's lines and groups, and did not before: their living
+    /// bans, which let go of them, get them back from the database before any action can ask.
+    fn give_evidence_back(&self, stage: &Stage) -> Result<(), String> {
+        let olds = self.jails.iter().map(|jail| &jail.staged.spec).filter(|old| !old.evidence);
+        let wanted = |old: &&JailSpec| stage.jails.iter().any(|new| new.spec.name == old.name && new.spec.evidence);
+        let keeping: Vec<JailSpec> =
+            olds.filter(wanted).map(|old| JailSpec { evidence: true, ..old.clone() }).collect();
+        if keeping.is_empty() {
+            return Ok(());
+        }
+        let jails = keeping.iter().map(|spec| (spec.name.clone(), true)).collect();
+        let changes = keeping.into_iter().map(|spec| JailChange::Put(Box::new(spec))).collect();
+        self.judge.control(JudgeControl::Event(Event::Config(changes)));
+        // From now on no ban lets go of anything; those that did are in the database.
+        Way::to(&self.judge).end(Vec::new()).ok_or("the daemon is stopping")?;
+        self.hand_bans_over(jails)
     }
 
     /// The first half of a commit: firewall and judge know the new jails.
@@ -333,6 +358,7 @@ impl Operator {
     /// The second half: matchers and logs.
     pub(crate) fn commit_armed(&mut self, stage: Stage) {
         self.epoch += 1;
+        let read_again = stage.how == How::Tree;
         let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
         let mut old: HashMap<JailName, Running> =
             self.jails.drain(..).map(|jail| (jail.staged.spec.name.clone(), jail)).collect();
@@ -353,7 +379,7 @@ impl Operator {
         let marks = Marks { jails: Some(names), ..Marks::default() };
         self.reach.store.send(StoreJob::Marks(Box::new(marks)));
         self.open_sources();
-        self.keep_lists();
+        self.keep_lists(read_again);
         // What an earlier process left is true only once.
         let off = std::mem::take(&mut self.off);
         self.left.retain(|name, left| {
@@ -365,7 +391,7 @@ impl Operator {
     }
 
     /// Tells which jails have plain lists. A dry run writes none.
-    fn keep_lists(&self) {
+    fn keep_lists(&self, read_again: bool) {
         if self.ground.dry_run {
             return;
         }
@@ -375,7 +401,8 @@ impl Operator {
             let lists = Lists::of(staged.from.own("blacklist")?, staged.spec.name.as_str())?;
             Some(ListSpec { lists, jail: staged.spec.clone() })
         });
-        self.blacklists.set(lists.collect(), running().map(|staged| staged.spec.name.clone()).collect());
+        let names = running().map(|staged| staged.spec.name.clone()).collect();
+        self.blacklists.set(lists.collect(), names, read_again);
     }
 
     /// A jail that runs gets its new options.
@@ -383,6 +410,7 @@ impl Operator {
         if running.staged.filter_spec != staged.filter_spec {
             running.actor.swap(Arc::clone(&staged.filter), self.epoch);
         }
+        running.actor.watch(&staged);
         running.staged = staged;
         running
     }
@@ -418,6 +446,7 @@ impl Operator {
             log: self.reach.log.clone(),
         };
         let actor = Actor::new(name, matcher, past, around);
+        actor.watch(&staged);
         Running { staged, actor, reads: Vec::new() }
     }
 
@@ -454,13 +483,13 @@ impl Operator {
                 source.close();
             }
         }
-        let opened: Vec<&Arc<str>> = wanted.keys().filter(|name| !self.sources.contains_key(*name)).collect();
-        let found = self.found_again(&opened);
+        self.close_joined_journals(&wanted);
+        let found = self.found_again();
         for (name, readers) in wanted {
             let actors = readers.iter().filter_map(|i| Some(Arc::clone(&self.jails.get(*i)?.actor))).collect();
             let line_end = self.line_end(&name, &readers);
             if let Some(source) = self.sources.get(&name) {
-                source.attach(actors);
+                source.attach(actors, &self.joining(source, &readers));
                 if let Err(e) = source.set_line_end(line_end) {
                     self.reach.log.error(format!("{name}: {e}"));
                 }
@@ -469,7 +498,7 @@ impl Operator {
             match self.open(&name, &readers, line_end) {
                 Ok(reader) => {
                     let source = SourceRun::new(Arc::clone(&name), reader, &self.reach);
-                    source.attach(actors);
+                    source.attach(actors, &[]);
                     self.reach.watch.add(Arc::clone(&source));
                     self.sources.insert(name, source);
                 }
@@ -486,17 +515,49 @@ impl Operator {
         self.watch_lists();
     }
 
-    /// Jails that run and get one of these logs (back): each goes on where it stopped, if it has ever read that log.
+    /// Does this jail not read that log so far?
+    fn gains(&self, jail: &Running, name: &str) -> bool {
+        self.sources.get(name).is_none_or(|source| !source.is_read_by(&jail.actor))
+    }
+
+    /// The journal can't be read twice: one that a jail joins is opened anew, where the first of its readers goes on.
+    fn close_joined_journals(&mut self, wanted: &HashMap<Arc<str>, Vec<usize>>) {
+        let joined = |(name, readers): (&Arc<str>, &Vec<usize>)| {
+            let joins = readers.iter().any(|i| self.jails.get(*i).is_some_and(|jail| self.gains(jail, name)));
+            let is_journal = self.sources.get(name).is_some_and(|source| matches!(source.place(), Place::Journal(_)));
+            (joins && is_journal).then(|| Arc::clone(name))
+        };
+        for name in wanted.iter().filter_map(joined).collect::<Vec<_>>() {
+            self.reach.watch.remove(&name);
+            if let Some(source) = self.sources.remove(&name) {
+                source.close();
+            }
+        }
+    }
+
+    /// Those of a log's readers that join it while others read it, and where each of them goes on.
+    fn joining(&self, source: &SourceRun, readers: &[usize]) -> Vec<(Arc<Actor>, (u64, u64))> {
+        let jails = readers.iter().filter_map(|i| self.jails.get(*i));
+        let new = jails.filter(|jail| self.gains(jail, &source.name));
+        new.filter_map(|jail| match self.place(&jail.staged.spec.name, &source.name)? {
+            (key, Position::Offset(at)) => Some((Arc::clone(&jail.actor), (key.generation, at))),
+            (_, Position::Cursor { .. }) => None,
+        })
+        .collect()
+    }
+
+    /// Jails that run and get a log (back): each goes on where it stopped, if it has ever read that log.
     /// Returns those that have; what they know of the logs is in `left` until the logs are open.
-    fn found_again(&mut self, opened: &[&Arc<str>]) -> Vec<JailName> {
+    fn found_again(&mut self) -> Vec<JailName> {
         let gains = |jail: &&Running| {
             // What a jail that starts goes on with is known.
-            !self.left.contains_key(&jail.staged.spec.name) && jail.reads.iter().any(|name| opened.contains(&name))
+            !self.left.contains_key(&jail.staged.spec.name) && jail.reads.iter().any(|name| self.gains(jail, name))
         };
         let gaining: Vec<&Running> = self.jails.iter().filter(gains).collect();
         let known = |marks: &HashMap<JailName, Vec<Watermark>>, jail: &Running| {
             let marks = marks.get(&jail.staged.spec.name).into_iter().flatten();
-            let of_these = marks.filter(|mark| opened.iter().any(|name| **name == mark.source.path));
+            let reads = |mark: &&Watermark| jail.reads.contains(&mark.source.path);
+            let of_these = marks.filter(reads).filter(|mark| self.gains(jail, &mark.source.path));
             of_these.map(|mark| (mark.source.clone(), mark.to.clone())).collect::<Vec<_>>()
         };
         if gaining.is_empty() {
@@ -508,11 +569,8 @@ impl Operator {
             return Vec::new();
         }
         // What was read just before the log was taken away is on its way to the judge.
-        let until = Instant::now() + SETTLE;
-        while Instant::now() < until && (self.judge.data_len() > 0 || again.iter().any(|jail| !jail.actor.is_idle())) {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let marks = self.places().unwrap_or(marks);
+        let actors = again.iter().map(|jail| &jail.actor);
+        let marks = actor::settled(actors, &self.reach.log).or_else(|| self.places()).unwrap_or(marks);
         let mut found = Vec::new();
         for jail in again {
             let decided = known(&marks, jail);
@@ -546,17 +604,9 @@ impl Operator {
             .collect();
         files.sort();
         files.dedup();
-        let (judge, log) = (Arc::clone(&self.judge), self.reach.log.clone());
-        self.reach.watch.lists(
-            files,
-            Arc::new(move |path: &Arc<str>| match super::ignore_file(Path::new(&**path)) {
-                Ok(nets) => {
-                    let event = Event::FileSet { path: Arc::clone(path), nets: nets.into() };
-                    judge.control(JudgeControl::Event(event));
-                }
-                Err(e) => log.warning(format!("ignoreip = file:{path}: {e}; its last content stays in force")),
-            }),
-        );
+        let known = &self.ground.ignore_files;
+        known.retain(&files);
+        self.reach.watch.lists(files, known.follow(Arc::clone(&self.judge), self.reach.log.clone()));
     }
 
     /// Lets everybody know what is in force.
@@ -580,6 +630,7 @@ impl Operator {
             loaded: self.loaded,
             waiting: waiting.collect(),
             settings: Arc::clone(&self.settings),
+            ignore_files: self.ground.ignore_files.clone(),
         });
     }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use stockade_core::Timestamp;
 use stockade_core::judge::{Event, Judge, StoredBan};
+use stockade_core::{JailName, Timestamp};
 use stockade_store::Reader;
 
 use super::judge::{JudgeControl, JudgeInbox};
@@ -33,8 +33,12 @@ impl<'a> Way<'a> {
         Way { judge, under_way: VecDeque::new() }
     }
 
-    /// Hands a batch over once there is room for it; `None` if the judge has gone.
+    /// Hands a batch over, if there is anything in it, once there is room for it; `None` if the judge
+    /// has gone.
     pub(super) fn send(&mut self, rows: Vec<StoredBan>) -> Option<()> {
+        if rows.is_empty() {
+            return Some(());
+        }
         super::arrow::pass("restore");
         self.judge.control(JudgeControl::Event(Event::Restore(rows)));
         let waiting = self.look(|judge, _| judge.outstanding());
@@ -50,9 +54,10 @@ impl<'a> Way<'a> {
         Some(())
     }
 
-    /// Waits until everything handed over has been decided about; `None` if the judge has gone.
-    pub(super) fn end(self) -> Option<()> {
-        self.judge.control(JudgeControl::Event(Event::Restore(Vec::new())));
+    /// These were all bans of these jails: waits until everything handed over has been decided about;
+    /// `None` if the judge has gone.
+    pub(super) fn end(self, jails: Vec<JailName>) -> Option<()> {
+        self.judge.control(JudgeControl::Event(Event::Restored(jails)));
         // What a step leaves over for the next one is done when nothing is due any more.
         let busy = |judge: &Judge, now| usize::from(judge.next_deadline().is_some_and(|at| at <= now));
         while self.look(busy).recv().ok()? > 0 {}
@@ -79,6 +84,7 @@ pub(super) fn all(
     judge: &Arc<JudgeInbox>,
 ) -> Option<usize> {
     let mut way = Way::to(judge);
+    let jails = wanted.jails.keys().cloned().collect();
     let (mut rows, mut number, mut gone) = (Vec::with_capacity(ROWS_AT_ONCE), 0, false);
     let read = database.map(|path| {
         Reader::open(path)?.bans(|ban| {
@@ -103,6 +109,6 @@ pub(super) fn all(
             way.send(rows)?;
         }
     }
-    way.end()?;
+    way.end(jails)?;
     Some(number)
 }

@@ -1,10 +1,12 @@
 //! The running daemon, as it sees itself.
 
 use serde_json::{Value, json};
-use stockade_enforce::stock::{Families, findings_here};
+use stockade_core::judge::RELAY;
+use stockade_enforce::stock::{Families, Here};
 
 use super::{Findings, Patient};
 use crate::cli::client::{Client, list, number, text};
+use crate::cli::status::overruns;
 use crate::daemon::stage;
 
 /// A jail this many bytes behind does not keep up.
@@ -15,6 +17,8 @@ pub(super) fn check(patient: &Patient, findings: &mut Findings) {
     let answer = Client::at(socket).and_then(|mut client| client.ask("status", &json!({ "jail": null })));
     let status = match answer {
         Ok(status) => status,
+        // Who asks as somebody else looks for a daemon of their own; root's may run all the same.
+        Err(e) if findings.unseen(patient, format!("whether root's daemon runs and holds its bans ({e:#})")) => return,
         Err(e) => {
             let fix = "start it: systemctl start stockade (or stockade run)";
             findings.problem("not-running", format!("no daemon guards this machine: {e:#}"), fix);
@@ -51,6 +55,11 @@ fn enforcement(status: &Value, findings: &mut Findings) {
         let fix = "make room on the disk, or give the folder its rights back; nothing is lost until the daemon ends";
         findings.problem("not-saved", what, fix);
     }
+    // Those about the jails' own lists are found in the tree.
+    let lists = list(status, "lists").iter().filter_map(Value::as_str);
+    for complaint in lists.filter(|complaint| complaint.starts_with("ignoreip = file:")) {
+        findings.warning("list", complaint, "let root read it; it is read again by itself");
+    }
     for problem in list(status, "problems").iter().filter_map(Value::as_str) {
         if problem.contains("wrote to standard error") {
             let fix = "its last command hides what failed before: join them with &&, or put the firewall command last";
@@ -69,8 +78,9 @@ fn rules(patient: &Patient, status: &Value, findings: &mut Findings) {
         let has = |family| of_jail.and_then(|row| row.get("banned_families")?.get(family)?.as_bool()).unwrap_or(false);
         Families { inet4: has("inet4"), inet6: has("inet6") }
     };
+    let here = Here::new();
     for action in stage::stock_actions(&stage.settings) {
-        for found in findings_here(&action, families(action.jail.as_str())) {
+        for found in here.findings(&action, families(action.jail.as_str())) {
             let what = format!("action '{}' of jail '{}': {}", found.action, found.jail, found.what);
             match found.blocks_nothing {
                 true => findings.problem("cant-match", what, found.help),
@@ -99,15 +109,20 @@ fn jails(status: &Value, findings: &mut Findings) {
             let fix = "it catches up by itself; if it doesn't, `stockade regex` shows what its patterns cost";
             findings.warning("lagging", what, fix);
         }
+        for words in overruns(jail) {
+            let fix =
+                "anchor it and give each repeat one way to match; `stockade regex` counts a pattern's steps on a line";
+            findings.warning("out-of-steps", format!("jail '{name}': {words}"), fix);
+        }
     }
     for withheld in list(status, "withheld") {
         let (id, jail, why) = (text(withheld, "id"), text(withheld, "jail"), text(withheld, "why"));
         let what = format!("'{jail}' would ban {id}, but {why}");
-        findings.warning(
-            "withheld",
-            what,
-            format!("if it is yours: stockade allow {id}; else end that session, and it is banned"),
-        );
+        let fix = match why.starts_with(RELAY) {
+            true => super::logs::RELAY_FIX.to_owned(),
+            false => format!("if it is yours: stockade allow {id}; else end that session, and it is banned"),
+        };
+        findings.warning("withheld", what, fix);
     }
 }
 

@@ -1,9 +1,10 @@
 //! A daemon follows a log of a jail with options of its own, and its log tells what came of it.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "a test fails loudly")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails loudly")]
 
 mod again;
 mod encodings;
 mod ignore_file;
+mod lines;
 mod overrun;
 
 use std::io::Write;
@@ -13,6 +14,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The filter of the jail `app`.
+pub(crate) const FILTER: &str = "[Definition]\nfailregex = ^\\s*app: refused <HOST>$\n";
 
 /// How a text is written into a log.
 pub(crate) type Encode = fn(&str) -> Vec<u8>;
@@ -29,13 +33,18 @@ impl Daemon {
     /// A daemon whose jail `app` bans at the first failure. `{here}` in its `options` is its folder.
     /// Nothing if no namespace can be made.
     pub(crate) fn start(name: &str, options: &str) -> Option<Daemon> {
-        Daemon::with_filter(name, options, "[Definition]\nfailregex = ^\\s*app: refused <HOST>$\n")
+        Daemon::with_filter(name, options, FILTER)
     }
 
     /// The same with another filter.
     pub(crate) fn with_filter(name: &str, options: &str, filter: &str) -> Option<Daemon> {
+        Daemon::with(name, options, filter, "None")
+    }
+
+    /// The same with a database, too: `{here}` is its folder.
+    pub(crate) fn with(name: &str, options: &str, filter: &str, dbfile: &str) -> Option<Daemon> {
         if !rustix::process::geteuid().is_root() {
-            println!("SKIPPED: a network namespace needs root");
+            stockade_original::skip(name, "a network namespace needs root");
             return None;
         }
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
@@ -45,7 +54,10 @@ impl Daemon {
         let here = folder.display();
         put(
             "conf/fail2ban.local",
-            format!("[Definition]\nsocket = {here}/s\npidfile = {here}/p\ndbfile = None\nlogtarget = {here}/own.log\n"),
+            format!(
+                "[Definition]\nsocket = {here}/s\npidfile = {here}/p\ndbfile = {}\nlogtarget = {here}/own.log\n",
+                dbfile.replace("{here}", &here.to_string())
+            ),
         );
         put(
             "conf/jail.local",
@@ -92,6 +104,34 @@ impl Daemon {
         assert!(client.status.success(), "{words:?}: {}", String::from_utf8_lossy(&client.stderr));
     }
 
+    /// What one of our own commands says of this daemon, as JSON.
+    #[track_caller]
+    pub(crate) fn ask(&self, words: &[&str]) -> serde_json::Value {
+        let conf = self.path("conf");
+        let run = Command::new(env!("CARGO_BIN_EXE_stockade")).args(words).arg("--json").arg("-c").arg(conf).output();
+        serde_json::from_slice(&run.unwrap().stdout).unwrap()
+    }
+
+    /// What our own client says.
+    pub(crate) fn says(&self, words: &[&str]) -> String {
+        let mut client = Command::new(env!("CARGO_BIN_EXE_stockade"));
+        let client = client.args(words).arg("-c").arg(self.path("conf"));
+        let output = client.output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    }
+
+    /// Lets the address fail once.
+    pub(crate) fn fail(&self, address: &str) {
+        self.line(&format!("app: refused {address}"));
+    }
+
+    /// Writes a line of now into the jail's log.
+    fn line(&self, line: &str) {
+        let mut log = std::fs::OpenOptions::new().append(true).open(self.path("app.log")).unwrap();
+        let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+        log.write_all(&(self.encode)(&format!("{now} {line}\n"))).unwrap();
+    }
+
     /// How often the daemon's log says that.
     pub(crate) fn times(&self, said: &str) -> usize {
         read(&self.path("own.log")).matches(said).count()
@@ -107,11 +147,9 @@ impl Daemon {
     #[track_caller]
     pub(crate) fn until_said(&self, line: &str, wanted: &str) {
         let end = Instant::now() + PATIENCE;
-        let mut log = std::fs::OpenOptions::new().append(true).open(self.path("app.log")).unwrap();
         while !read(&self.path("own.log")).contains(wanted) {
             assert!(Instant::now() < end, "no '{wanted}' in\n{}", read(&self.path("own.log")));
-            let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
-            log.write_all(&(self.encode)(&format!("{now} {line}\n"))).unwrap();
+            self.line(line);
             std::thread::park_timeout(Duration::from_millis(100));
         }
     }

@@ -1,8 +1,6 @@
 //! One jail's two lists: when which of them is due.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,23 +11,16 @@ use stockade_source::ReadyId;
 
 use super::{Flags, ListView};
 use crate::blacklist::{self, Keep, Lists, Standing};
+use crate::daemon::rest::{AGAIN_EVERY, Look, look, patience};
 
 /// How many bans are looked at at once.
 pub(super) const PAGE: usize = 4_096;
+/// How many contents a list may have besides its next one: that before and after a crash, and one that failed.
+const OURS_MAX: usize = 3;
 /// A list is written no more often.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// A large list takes at most one part in so many of the time.
 const WRITE_SHARE: u32 = 10;
-/// A `.keep` file counts once it has not changed for so long: editors and
-/// copies write in pieces.
-const CALM: Duration = Duration::from_millis(250);
-/// One that has gone counts as empty after so long: some editors move it away first.
-const GONE: Duration = Duration::from_secs(2);
-/// How often it is looked at again whether somebody may be banned by now.
-const AGAIN_EVERY: Duration = Duration::from_secs(60);
-
-/// What changes when a file does: inode, length, time of change.
-type Look = Option<(u64, u64, i64, i64)>;
 
 pub(super) struct Jail {
     pub(super) spec: JailSpec,
@@ -52,8 +43,13 @@ pub(super) struct Jail {
     looked: Look,
     /// Was it ever read?
     was_read: bool,
+    /// How it looked when it was, and whether that was another look than before.
+    read_as: Look,
+    pub(super) is_another: bool,
     next_write: Instant,
     standing: Option<Standing>,
+    /// What may stand in its place by our own hand, see [`blacklist::content`].
+    pub(super) ours: Vec<u64>,
     bans: usize,
     written: Option<Timestamp>,
     /// Why the list can't be written.
@@ -61,7 +57,7 @@ pub(super) struct Jail {
 }
 
 impl Jail {
-    pub(super) fn new(spec: JailSpec, lists: Lists, watch: ReadyId, now: Instant) -> Jail {
+    pub(super) fn new(spec: JailSpec, lists: Lists, ours: Vec<u64>, watch: ReadyId, now: Instant) -> Jail {
         let flags = Flags::default();
         flags.dirty.store(true, Ordering::Relaxed);
         Jail {
@@ -77,8 +73,11 @@ impl Jail {
             look_at: Some(now),
             looked: None,
             was_read: false,
+            read_as: None,
+            is_another: false,
             next_write: now,
             standing: None,
+            ours,
             bans: 0,
             written: None,
             list_trouble: String::new(),
@@ -107,8 +106,7 @@ impl Jail {
         let there = look(&self.lists.keep);
         if self.was_read && there != self.looked {
             self.looked = there;
-            let wait = if there.is_none() { GONE } else { CALM };
-            self.look_at = Some(now + wait);
+            self.look_at = Some(now + patience(there));
             return lifted;
         }
         (self.looked, self.look_at) = (there, None);
@@ -116,7 +114,8 @@ impl Jail {
             Ok(keep) => {
                 self.keep = keep;
                 self.keep_trouble.clear();
-                self.was_read = true;
+                self.is_another |= self.was_read && self.read_as != there;
+                (self.was_read, self.read_as) = (true, there);
                 true
             }
             // What was kept stays so: a mistake here must not let anybody in.
@@ -138,19 +137,33 @@ impl Jail {
         now >= self.next_write
     }
 
+    /// What the list may be after the next [`Jail::write`], if that was not known before.
+    pub(super) fn will_be_ours(&mut self, lines: &[String]) -> Option<&[u64]> {
+        let next = blacklist::content(lines);
+        if self.ours.contains(&next) {
+            return None;
+        }
+        // What stands there now is among the first; what never came to stand there is last.
+        self.ours.truncate(OURS_MAX);
+        self.ours.push(next);
+        Some(&self.ours)
+    }
+
     /// Writes the list.
     pub(super) fn write(&mut self, lines: &[String], began: Instant) {
         let path = self.lists.list.display();
-        match blacklist::write(&self.lists.list, lines, self.standing) {
+        match blacklist::write(&self.lists.list, lines, self.standing, &self.ours) {
             Ok(written) => {
+                self.ours = vec![blacklist::content(lines)];
                 self.standing = Some(written.standing);
                 self.bans = lines.len();
                 self.written = Some(crate::daemon::now());
                 self.list_trouble.clear();
-                if written.set_aside {
+                if let Some(old) = written.set_aside {
+                    let old = old.display();
                     self.list_trouble = format!(
-                        "another list stood in the place of {path}; it is {path}.old now, and `stockade import --jail {} \
-                         {path}.old` takes it over",
+                        "another file stood in the place of {path}; it is {old} now; was it a list, \
+                         `stockade import --jail {} {old}` takes it over",
                         self.spec.name
                     );
                 }
@@ -177,9 +190,4 @@ impl Jail {
             complaints: troubles.chain(self.keep.complaints(&self.lists.keep)).chain(left_out).collect(),
         }
     }
-}
-
-fn look(path: &Path) -> Look {
-    let meta = std::fs::metadata(path).ok()?;
-    Some((meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
 }
