@@ -1,6 +1,9 @@
 //! How fast: `bench/counts`, `bench/clients`, `bench/compare`, `bench/daemon` and `bench/plot`, with what they need.
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 
@@ -33,16 +36,18 @@ pub(crate) fn counts() -> Result<bool> {
 /// Something can't be built or run.
 pub(crate) fn run(lines: &str) -> Result<bool> {
     ensure!(lines.parse::<u32>().is_ok(), "cargo xtask bench takes a number of lines, not '{lines}'");
+    let begun = Instant::now();
     tools::ensure()?;
     let environment = roots::ensure()?;
     let packages = ["build", "--release", "--package", "stockade-bench", "--package", "stockade"];
     steps::step("build", &mut steps::cargo(&packages), LIMIT)?;
     let mut good = true;
     let compare = ["bench/compare", "--lines", lines];
-    for words in [&["bench/counts"][..], &["bench/clients"], &compare, &["bench/daemon"], &["bench/plot"]] {
+    for words in [&["bench/counts", "--save"][..], &["bench/clients"], &compare, &["bench/daemon"], &["bench/plot"]] {
         let mut command = Command::new("python3");
         command.args(words).envs(environment.iter().map(|(name, value)| (name, value)));
         good &= steps::run(&words.join(" "), &mut command, LIMIT, steps::say)?;
     }
+    steps::say(&format!("measured in {} min {} s", begun.elapsed().as_secs() / 60, begun.elapsed().as_secs() % 60));
     Ok(good)
 }

@@ -185,6 +185,14 @@ const CHECKS: &[Long] = &[
         scale: "20",
     },
     Long {
+        name: "burst",
+        about: "2,000 attackers in a burst, and the start after kill -9, by stock actions: ours and the original's",
+        minutes: 30,
+        test: None,
+        story: "burst beside",
+        scale: "20",
+    },
+    Long {
         name: "takeover",
         about: "changing places with a fail2ban that has 20,000 bans: over, back, over again, under a stream",
         minutes: 120,

@@ -15,7 +15,7 @@ pub(crate) struct Sum {
 }
 
 /// How long the tests of all crates may take, compiling included.
-const CRATES_LIMIT: Duration = Duration::from_secs(900);
+const CRATES_LIMIT: Duration = Duration::from_secs(1800);
 
 /// How long the stories may take, and in their long form (`STOCKADE_LONG`): the original needs up to an hour for its
 /// part of the take-over of 20,000 bans.

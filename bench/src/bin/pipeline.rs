@@ -1,4 +1,4 @@
-//! Runs logs through one process and one thread: `pipeline TREE FILTER[,FILTER..]|all WAY TIMES LOG..`
+//! Runs logs through one process and one thread: `pipeline TREE FILTER[,FILTER..]|all[,!FILTER..] WAY TIMES LOG..`
 //!
 //! Prints lines, failures, bans, and the time of the processor per line. With `SHOW_BANNED` set it names who is
 //! banned, with `SHOW_NEEDLES` what it looks for; with `DATES_OF_STREAM` all filters take dates at the line's begin,
@@ -17,11 +17,14 @@ use stockade_core::matcher::{Calendar, DatePattern};
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [tree, filters, way, times, logs @ ..] = words.as_slice() else {
-        bail!("pipeline TREE FILTER[,FILTER..]|all plain|scanned|judged TIMES LOG..");
+        bail!("pipeline TREE FILTER[,FILTER..]|all[,!FILTER..] plain|scanned|judged TIMES LOG..");
     };
     let tree = Path::new(tree);
-    let mut named = match filters.as_str() {
-        "all" => stock::filters(tree)?,
+    let mut named: Vec<stock::Named> = match filters.as_str() {
+        all if all.split(',').next() == Some("all") => {
+            let without = |name: &str| all.split(',').filter_map(|word| word.strip_prefix('!')).any(|w| w == name);
+            stock::filters(tree)?.into_iter().filter(|named| !without(&named.name)).collect()
+        }
         names => names.split(',').map(|name| stock::filter(tree, name)).collect::<Result<_>>()?,
     };
     let way = match way.as_str() {

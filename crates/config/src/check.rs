@@ -1,22 +1,25 @@
 //! Tries a filter's patterns with the matcher that will run them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use stockade_core::matcher::{Calendar, DatePattern, Filter, FilterError, FilterSpec, UseDns};
 
-use crate::load::{FilterCheck, FilterFault, FilterTexts};
+use crate::context::{FilterCheck, FilterFault, FilterTexts};
 
 /// Compiles regexes and date patterns as the daemon would, and names every one
 /// that it would refuse.
-#[derive(Clone, Debug)]
+///
+/// It keeps what it compiled: as long as it lives, filters of the same calendar share those patterns.
+#[derive(Debug)]
 pub struct CompileCheck {
     calendar: Arc<Calendar>,
+    kept: Mutex<Vec<Filter>>,
 }
 
 impl CompileCheck {
     /// With the calendar that date patterns are compiled for.
     pub fn new(calendar: Arc<Calendar>) -> Self {
-        CompileCheck { calendar }
+        CompileCheck { calendar, kept: Mutex::default() }
     }
 }
 
@@ -36,7 +39,14 @@ impl FilterCheck for CompileCheck {
         let mut faults = Vec::new();
         // The compiler stops at the first fault: take that pattern out and try again.
         let mut removed: Vec<(&'static str, usize)> = Vec::new();
-        while let Err(error) = Filter::compile(&spec, &self.calendar) {
+        loop {
+            let error = match Filter::compile(&spec, &self.calendar) {
+                Ok(filter) => {
+                    self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(filter);
+                    break;
+                }
+                Err(error) => error,
+            };
             let before = |option: &str, at: usize| removed.iter().filter(|(o, i)| *o == option && *i <= at).count();
             let mut index = error.index as usize;
             while before(error.option, index) != index - (error.index as usize) {

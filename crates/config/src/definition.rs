@@ -117,6 +117,15 @@ impl Definition {
         Ok(())
     }
 
+    /// An option that only the file itself gives a meaning, as the call sets it or the file has it.
+    pub(crate) fn own_word(&self, name: &str, budget: &Budget) -> Option<String> {
+        let of_file = || match self.resource.get("Definition", name, None, budget) {
+            Ok(Got::Value(entry)) => Some(entry),
+            Ok(Got::NoOption | Got::NoSection) | Err(_) => None,
+        };
+        self.init.get(name).cloned().or_else(of_file)?.value.as_text().map(str::to_owned)
+    }
+
     /// All options after substitution of tags, converted to their types.
     pub(crate) fn combined(
         &mut self,

@@ -114,6 +114,9 @@ pub(crate) struct Findings {
     list: Vec<Diagnostic>,
 }
 
+/// As many warnings are still shown behind errors that make everything be refused.
+const WARNINGS_SHOWN: usize = 3;
+
 /// More findings than this are counted, not kept.
 const MAX_FINDINGS: usize = 2_000;
 
@@ -144,5 +147,27 @@ impl Findings {
 
     pub(crate) fn into_list(self) -> Vec<Diagnostic> {
         self.list
+    }
+
+    /// The errors first; of much else only how much there is. Where an error makes everything be refused (a section's
+    /// bracket is missing), most of it is a consequence, and nobody finds the cause behind it.
+    pub(crate) fn into_errors(self) -> Vec<Diagnostic> {
+        let (mut errors, rest): (Vec<_>, Vec<_>) =
+            self.list.into_iter().partition(|found| found.severity == Severity::Error);
+        if rest.len() <= WARNINGS_SHOWN {
+            errors.extend(rest);
+        } else {
+            let count = rest.len();
+            errors.push(Diagnostic {
+                severity: Severity::Warning,
+                jail: None,
+                file: String::new(),
+                line: 0,
+                column: 0,
+                message: format!("{count} warnings are not shown while there are errors"),
+                help: "correct those first; most of the rest may come of them".to_owned(),
+            });
+        }
+        errors
     }
 }

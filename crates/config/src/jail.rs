@@ -11,6 +11,7 @@ use stockade_wire::{Command, Value};
 
 use crate::action::ActionCall;
 use crate::call;
+use crate::context::{Context, MissingLogs};
 use crate::definition::{Definition, convert};
 use crate::diagnostic::{Problem, Severity, Spot};
 use crate::filter::{fill, origins, set};
@@ -18,16 +19,13 @@ use crate::glob::glob;
 use crate::ini::{Cell, Entry};
 use crate::interpolate::{Got, computed};
 use crate::lint;
-use crate::load::{Context, MissingLogs};
 use crate::options::{FILTER, JAIL, OptionRow};
 use crate::ordered::Ordered;
+use crate::own::OwnValues;
 use crate::resource::{Reader, Resource};
 use crate::success::Success;
 use crate::text::{json_texts, nearest, words};
 use crate::tree::join;
-
-/// Our own options of a jail, converted.
-pub(crate) type OwnValues = Vec<(&'static str, Cell)>;
 
 /// Why a jail gives no commands.
 #[derive(Debug)]
@@ -347,12 +345,16 @@ impl JailReader {
     ) -> Result<String, Failed> {
         let name = &*self.name;
         let value = entry.value.as_text().unwrap_or("");
+        let reads = self.filter.as_ref().and_then(|filter| filter.own_word("log", &reader.budget));
         let mut offset = 0;
         for line in value.split('\n') {
             let spot = entry.origin.spot(value, offset);
             offset += line.len() + 1;
             let (pattern, place) = line.rsplit_once(' ').unwrap_or((line, "head"));
             lint::check_logpath(line, pattern, place, &spot, name, &mut reader.findings);
+            if reads.as_deref() == Some("access") {
+                lint::check_access_log(pattern, &spot, name, &mut reader.findings);
+            }
             let found = glob(pattern);
             if found.is_empty() && !pattern.is_empty() {
                 let problem = Problem::new(format!("no file matches '{pattern}'")).at(spot.clone());

@@ -14,6 +14,7 @@ mod action;
 mod budget;
 mod call;
 mod check;
+mod context;
 mod daemon;
 mod definition;
 mod diagnostic;
@@ -44,13 +45,12 @@ mod values;
 
 pub use call::option_list;
 pub use check::CompileCheck;
+pub use context::{FilterCheck, FilterFault, FilterTexts, MissingLogs};
 pub use daemon::{DaemonOptions, Overrides};
 pub use diagnostic::{Diagnostic, Severity};
 pub use embedded::embedded_files;
 pub use ignoreip::is_ignorable;
-pub use load::{
-    FilterCheck, FilterFault, FilterTexts, LoadOptions, Loaded, MissingLogs, VERSION, load, load_daemon_options,
-};
+pub use load::{LoadOptions, Loaded, VERSION, load, load_daemon_options};
 pub use origin::OriginRow;
 pub use own::{Profile, is_own};
 pub use single::{load_filter, load_jail, parse_call, unknown_jail};

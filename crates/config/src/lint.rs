@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
+use crate::context::{Context, FilterTexts};
 use crate::diagnostic::{Findings, Problem, Severity, Spot};
 use crate::ini::{Cell, Entry, Table};
-use crate::load::{Context, FilterTexts};
 use crate::options::{ACTION, DAEMON, FILTER, JAIL, Kind, OLD_JAILS, OLD_OPTIONS, OptionRow, SHORT};
 use crate::ordered::Ordered;
 use crate::resource::{Reader, Resource};
@@ -244,6 +244,17 @@ pub(crate) fn check_logpath(
     if pattern.contains(',') && pattern.contains(", ") || pattern.split(',').filter(|p| p.starts_with('/')).count() > 1
     {
         add(Severity::Warning, format!("'{line}' is taken as one path"), "write each path on a line of its own");
+    }
+}
+
+/// A filter of ours that says `log = access` finds nothing in an error log.
+pub(crate) fn check_access_log(pattern: &str, spot: &Option<Spot>, jail: &str, findings: &mut Findings) {
+    if pattern.ends_with("error.log") || pattern.ends_with("error_log") {
+        let problem =
+            Problem::new(format!("'{pattern}' is an error log, and the filter reads access logs: it finds nothing"));
+        let help = "set logpath to the access log; or add [log=error] to the filter if you trust your clients: \
+                    they can write whole lines of an error log about anybody";
+        findings.add(Severity::Warning, Some(jail), problem.at(spot.clone()).help(help));
     }
 }
 

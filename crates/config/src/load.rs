@@ -6,69 +6,19 @@ use std::sync::Arc;
 
 use stockade_wire::{Command, Value};
 
+use crate::context::{Context, FilterCheck, MissingLogs};
 use crate::daemon::{self, DaemonOptions, Overrides};
 use crate::diagnostic::{Diagnostic, Problem, Severity};
 use crate::ini::{Cell, Entry, shorten};
 use crate::interpolate::{Got, computed};
-use crate::jail::{Failed, JailCommands, JailReader, OwnValues, is_enabled};
+use crate::jail::{Failed, JailCommands, JailReader, is_enabled};
 use crate::lint::{self, NameCheck};
 use crate::options::Scope;
 use crate::origin::{self, OriginRow};
-use crate::own::{self, Profile, is_own};
+use crate::own::{self, OwnValues, Profile, is_own};
 use crate::resource::{Reader, Resource};
 use crate::text::nearest;
 use crate::tree::{Tree, TreeSource};
-
-/// What a jail does whose log files are all missing (and which neither may use
-/// the journal nor be left out by its own options).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MissingLogs {
-    /// It waits for them.
-    #[default]
-    Wait,
-    /// It fails, and so the whole configuration, as in the original.
-    Refuse,
-}
-
-/// The regexes and dates of one jail, to be tried before they are used.
-#[derive(Clone, Debug, Default)]
-pub struct FilterTexts<'a> {
-    /// What becomes of host names; decides what `<HOST>` means.
-    pub usedns: Option<&'a str>,
-    /// Must match first.
-    pub prefregex: Option<&'a str>,
-    /// Failures.
-    pub failregex: Vec<&'a str>,
-    /// Exceptions.
-    pub ignoreregex: Vec<&'a str>,
-    /// Lines that are looked at together.
-    pub maxlines: Option<u32>,
-    /// How dates are written; several lines are several patterns.
-    pub datepattern: Option<&'a str>,
-    /// Zone of dates that name none.
-    pub logtimezone: Option<&'a str>,
-}
-
-/// What is wrong with one of the [`FilterTexts`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FilterFault {
-    /// `prefregex`, `failregex`, `ignoreregex`, `datepattern`, `maxlines` or `logtimezone`.
-    pub option: &'static str,
-    /// 0-based number of the regex within its option.
-    pub index: usize,
-    /// What is wrong.
-    pub message: String,
-    /// 0-based character of the regex, if known.
-    pub position: Option<usize>,
-    /// It works, but is suspicious.
-    pub warning: bool,
-}
-
-/// Whoever can tell whether regexes are right. This crate has no matcher.
-pub trait FilterCheck {
-    /// Everything that is wrong with the filter.
-    fn check(&self, texts: &FilterTexts<'_>) -> Vec<FilterFault>;
-}
 
 /// How to load.
 #[derive(Clone, Copy, Default)]
@@ -106,19 +56,12 @@ const LEFT_OUT: &str = "; the jail is off, and its bans stay until they end";
 /// The version that we behave as.
 pub const VERSION: &str = "1.1.2.dev1";
 
-/// What jails need to know of the run.
-pub(crate) struct Context<'a> {
-    pub(crate) missing_logs: MissingLogs,
-    pub(crate) journal: bool,
-    pub(crate) checker: Option<&'a dyn FilterCheck>,
-}
-
 /// A tree compiled to commands.
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// All commands in order, our own (see [`is_own`]) among them. Empty if refused.
     pub stream: Vec<Command>,
-    /// Everything that was found, in the order of reading.
+    /// Everything that was found, in the order of reading; if refused the errors, and how many warnings there are.
     pub diagnostics: Vec<Diagnostic>,
     /// The whole configuration cannot be used: exit code 255, a running daemon
     /// stays as it is.
@@ -192,7 +135,7 @@ pub fn load(source: &TreeSource, options: &LoadOptions<'_>) -> Loaded {
         let problem = Problem::new("nothing of this configuration is used because of the errors above");
         reader.findings.add(Severity::Error, None, problem.help("a daemon that runs goes on as it is"));
     }
-    loaded.diagnostics = reader.findings.into_list();
+    loaded.diagnostics = if loaded.refused { reader.findings.into_errors() } else { reader.findings.into_list() };
     loaded
 }
 

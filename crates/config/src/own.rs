@@ -6,10 +6,12 @@ use crate::diagnostic::{Problem, Severity};
 use crate::filter::{set, to_value};
 use crate::ini::Cell;
 use crate::interpolate::Got;
-use crate::jail::OwnValues;
 use crate::options::{Kind, OWN, OwnRow, SHORT, Scope};
 use crate::resource::{Reader, Resource};
 use crate::text::nearest;
+
+/// Our own options of a jail, converted.
+pub(crate) type OwnValues = Vec<(&'static str, Cell)>;
 
 /// Which defaults hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

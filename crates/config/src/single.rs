@@ -6,11 +6,12 @@ use std::sync::Arc;
 use stockade_wire::Command;
 
 use crate::call;
+use crate::context::{Context, MissingLogs};
 use crate::diagnostic::{Diagnostic, Problem, Severity};
 use crate::ini::Cell;
 use crate::interpolate::{Got, computed};
 use crate::jail::{Failed, JailReader, is_enabled};
-use crate::load::{Context, MissingLogs, VERSION, no_such_jail};
+use crate::load::{VERSION, no_such_jail};
 use crate::options::Scope;
 use crate::own::{self, Profile};
 use crate::resource::{Reader, Resource};

@@ -14,7 +14,7 @@ use crate::call::Call;
 use crate::definition::Definition;
 use crate::diagnostic::Problem;
 use crate::ini::Entry;
-use crate::load::{Context, FilterTexts};
+use crate::context::{Context, FilterTexts};
 use crate::options::OptionRow;
 use crate::ordered::Ordered;
 use crate::resource::{Reader, Resource};

@@ -120,3 +120,22 @@ pub struct Turn {
     /// The newest of each (jail, source) touched.
     pub watermarks: Vec<Watermark>,
 }
+
+/// Which decision something is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// Its number.
+    pub seq: Seq,
+    /// What was decided.
+    pub kind: DecisionKind,
+    /// In which jail.
+    pub jail: JailName,
+    /// About whom.
+    pub id: FailureId,
+}
+
+impl From<&Decision> for Subject {
+    fn from(decision: &Decision) -> Self {
+        Subject { seq: decision.seq, kind: decision.kind, jail: decision.jail.clone(), id: decision.id.clone() }
+    }
+}

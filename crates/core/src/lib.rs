@@ -18,7 +18,7 @@ pub mod text;
 pub mod time;
 
 pub use block::{Block, LineEnd, Position, SourceKey, Stamp};
-pub use decision::{Decision, DecisionKind, Origin, Seq, Turn, Watermark};
+pub use decision::{Decision, DecisionKind, Origin, Seq, Subject, Turn, Watermark};
 pub use failure::{Batch, Failure, GroupValue, Groups, Who};
 pub use id::{FailureId, Net};
 pub use jail::JailName;

@@ -2,6 +2,7 @@
 
 use stockade_core::Net;
 
+use crate::change::ElementOp;
 use crate::error::Error;
 use crate::fallback::Fallback;
 use crate::layout::Layout;
@@ -117,34 +118,4 @@ pub(crate) fn open_nft(options: &Options) -> Result<(Backend, Option<Watch>, Str
 pub(crate) fn by_tools(tools: Fallback, why: &str) -> (Backend, Option<Watch>, String) {
     let why = format!("{why}{}", tools.limits());
     (Backend::Tools(Box::new(tools)), None, why)
-}
-
-/// One element of one group's sets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ElementOp {
-    /// Index of the group in the layout that was built last.
-    pub(crate) group: usize,
-    pub(crate) net: Net,
-    pub(crate) change: Change,
-}
-
-/// What happens to it. Times are milliseconds from now; `None` never ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// It is not there yet.
-    Add(Option<u64>),
-    /// It may be there with another end.
-    Replace(Option<u64>),
-    /// It may be there and shall not.
-    Remove,
-}
-
-impl Change {
-    /// The new time-out, for what adds.
-    pub(crate) fn added(self) -> Option<Option<u64>> {
-        match self {
-            Change::Add(millis) | Change::Replace(millis) => Some(millis),
-            Change::Remove => None,
-        }
-    }
 }

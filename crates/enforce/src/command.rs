@@ -21,8 +21,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 ///
 /// # Errors
 ///
-/// It can't be started, runs too long, or exits with another code than 0; then
-/// [`Error::why`] has its own words.
+/// It can't be started, runs too long, prints more than 64 MiB, or exits with
+/// another code than 0; then [`Error::why`] has its own words.
 pub(crate) fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
     run_and_tell(program, arguments, input).1
 }
@@ -70,10 +70,14 @@ fn run_process(program: &str, arguments: &[&str], input: &str, number: &mut u32)
     if !in_time {
         return Err(Error { retryable: true, ..Error::new(what, format!("took longer than {SECONDS_MAX} s"), "") });
     }
+    let (output, whole) = output;
+    if status.success() && !whole {
+        return Err(Error::new(what, format!("printed more than {OUTPUT_BYTES_MAX} bytes"), ""));
+    }
     if status.success() {
         return Ok(output);
     }
-    let said = complaint.lines().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing").trim().to_owned();
+    let said = complaint.0.lines().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing").trim().to_owned();
     Err(Error::new(what, format!("{status}: {said}"), ""))
 }
 
@@ -89,14 +93,13 @@ fn ends_in_time(pid: rustix::process::Pid) -> bool {
     }
 }
 
-/// Reads up to a bound and throws the rest away, so that the writer never blocks.
-fn read_all(from: Option<impl Read>, bytes_max: u64) -> String {
-    let Some(mut from) = from else { return String::new() };
+/// Reads up to a bound and throws the rest away, so that the writer never blocks; says whether that is all.
+fn read_all(from: Option<impl Read>, bytes_max: u64) -> (String, bool) {
+    let Some(mut from) = from else { return (String::new(), true) };
     let mut bytes = Vec::new();
-    if from.by_ref().take(bytes_max).read_to_end(&mut bytes).is_ok() {
-        std::io::copy(&mut from, &mut std::io::sink()).ok();
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let read = from.by_ref().take(bytes_max).read_to_end(&mut bytes);
+    let rest = read.and_then(|_| std::io::copy(&mut from, &mut std::io::sink()));
+    (String::from_utf8_lossy(&bytes).into_owned(), rest.is_ok_and(|rest| rest == 0))
 }
 
 #[cfg(test)]
@@ -114,5 +117,13 @@ mod tests {
         assert_eq!(error.help, "install no-such-tool");
         // A tool that reads nothing of a long input.
         assert_eq!(run("true", &[], &long).unwrap(), "");
+    }
+
+    #[test]
+    fn cut_output_is_no_output() {
+        let bytes = |more: u64| (OUTPUT_BYTES_MAX + more).to_string();
+        let error = run("head", &["-c", &bytes(1), "/dev/zero"], "").unwrap_err();
+        assert_eq!(error.why, format!("printed more than {OUTPUT_BYTES_MAX} bytes"));
+        assert_eq!(run("head", &["-c", &bytes(0), "/dev/zero"], "").unwrap().len() as u64, OUTPUT_BYTES_MAX);
     }
 }

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use stockade_core::Net;
 
-use crate::backend::{Change, ElementOp};
+use crate::change::{Change, ElementOp};
 use crate::command::run;
 use crate::error::Error;
 use crate::layout::{GroupKey, Layout, Verdict};

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use stockade_core::{JailName, Net, Timestamp};
 
-use crate::backend::{Backend, Change, ElementOp, Means, Options, by_tools, open_nft};
+use crate::backend::{Backend, Means, Options, by_tools, open_nft};
+use crate::change::{Change, ElementOp};
 use crate::content::{End, JailBans};
 use crate::diag::Diag;
 use crate::error::Error;

@@ -8,6 +8,7 @@
 
 pub mod actions;
 mod backend;
+mod change;
 mod command;
 mod content;
 mod diag;

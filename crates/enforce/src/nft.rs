@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::net::netlink;
 use stockade_core::Net;
 
-use crate::backend::{Change, ElementOp};
+use crate::change::{Change, ElementOp};
 use crate::error::Error;
 use crate::layout::{GroupKey, Layout, Verdict};
 use crate::netlink::{DUMP, ERROR, Socket, attribute, be64, error_of, text};
@@ -136,6 +136,9 @@ impl Nft {
 
     /// Does the table stand, and all that this build made in it?
     pub(crate) fn is_whole(&mut self) -> Result<bool, Error> {
+        if self.structure.is_empty() {
+            return Ok(true);
+        }
         let standing = self.standing()?;
         let sets = self.groups.iter().flat_map(|g| g.sets.iter().map(|(v4, p)| set_name(&g.name, *v4, *p)));
         if !self.structure.iter().cloned().chain(sets).all(|name| standing.iter().any(|o| o.name == name)) {
@@ -168,7 +171,8 @@ impl Nft {
         count.map_err(|e| Error::errno(format!("list the rules of table inet {table}"), e))
     }
 
-    /// Makes chains and maps for this layout beside what stands, live at once.
+    /// Makes chains and maps for this layout beside what stands, live at once; where nothing is to block and nothing
+    /// stands, nothing is made.
     ///
     /// `reuse` says for each group of the layout which group of the last build
     /// it continues; the others start empty.
@@ -227,8 +231,14 @@ impl Nft {
         Group { name: format!("b{build}_g{index}_{label}{refuse}"), verdict, sets: Vec::new() }
     }
 
-    /// Removes everything in the table that the present build does not use, in one transaction.
+    /// Removes everything in the table that the present build does not use, in one transaction; the table itself
+    /// when nothing blocks by it. The next build makes it again.
     pub(crate) fn retire(&mut self) -> Result<(), Error> {
+        if self.groups.is_empty() {
+            self.structure.clear();
+            self.dispatch_rules = 0;
+            return self.delete();
+        }
         let mut stale = self.standing()?;
         let sets: Vec<String> =
             self.groups.iter().flat_map(|g| g.sets.iter().map(|(v4, p)| set_name(&g.name, *v4, *p))).collect();

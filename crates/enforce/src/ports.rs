@@ -140,6 +140,11 @@ pub(crate) fn carries_ports(protocol: u8) -> bool {
     WITH_PORTS.contains(&protocol)
 }
 
+/// The number of a protocol with a name.
+pub(crate) fn protocol_number(name: &str) -> Option<u8> {
+    PROTOCOLS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, number)| *number)
+}
+
 /// The name of a protocol, else its number.
 pub(crate) fn protocol_name(number: u8) -> String {
     let known = PROTOCOLS.iter().find(|(_, n)| *n == number);
@@ -158,10 +163,9 @@ fn parse_protocols(text: &str) -> Result<Vec<u8>, PortError> {
     let mut found = Vec::new();
     let mut all = false;
     for word in words(text) {
-        let named = PROTOCOLS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, n)| *n);
         if is_all(word) {
             all = true;
-        } else if let Some(number) = named.or_else(|| decimal(word)) {
+        } else if let Some(number) = protocol_number(word).or_else(|| decimal(word)) {
             found.push(number);
         } else {
             return Err(PortError {

@@ -59,6 +59,6 @@ mod width;
 
 pub use error::Error;
 pub use first::ByteSet;
-pub use regex::{Flags, Regex, Whole};
+pub use regex::{Flags, Regex, WeakRegex, Whole};
 pub use required::{Hole, LiteralSet};
 pub use search::{Outcome, Scratch, Slots};

@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock, Weak};
 
 use crate::error::Error;
 use crate::fast::{Options, Program, compile};
@@ -29,13 +28,32 @@ pub struct Regex {
     inner: Arc<Inner>,
 }
 
+/// A compiled pattern that lives as long as others keep it.
+#[derive(Clone)]
+pub struct WeakRegex {
+    inner: Weak<Inner>,
+}
+
+impl WeakRegex {
+    /// The pattern, if somebody still has it.
+    pub fn upgrade(&self) -> Option<Regex> {
+        Some(Regex { inner: self.inner.upgrade()? })
+    }
+}
+
+impl fmt::Debug for WeakRegex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WeakRegex").field(&self.upgrade()).finish()
+    }
+}
+
 struct Inner {
-    pattern: String,
+    pattern: Arc<str>,
     flags: Flags,
     groups: usize,
     names: Vec<(Arc<str>, usize)>,
     first_bytes: Option<ByteSet>,
-    /// For texts of ASCII only, and for all others.
+    /// For texts of ASCII only, and for all others; each built at the first such text.
     ascii: OnceLock<Engine>,
     unicode: OnceLock<Engine>,
 }
@@ -101,7 +119,7 @@ fn parser_flags(flags: Flags) -> parse::Flags {
 }
 
 impl Regex {
-    /// Compiles a pattern.
+    /// Reads a pattern. What runs it is built at the first search, so that patterns nobody searches for cost little.
     ///
     /// # Errors
     /// The pattern is not valid Python; message and position are Python's.
@@ -109,20 +127,30 @@ impl Regex {
         let tree = parse(pattern, parser_flags(flags))?;
         let names = tree.names.iter().map(|(name, group)| (Arc::from(name.as_str()), *group as usize)).collect();
         let inner = Inner {
-            pattern: pattern.to_owned(),
+            pattern: pattern.into(),
             flags,
             groups: tree.groups as usize,
             names,
             first_bytes: if is_anchored(&tree.root) { first_bytes(&tree.root) } else { None },
-            ascii: OnceLock::from(Engine::of(&tree, true)),
+            ascii: OnceLock::new(),
             unicode: OnceLock::new(),
         };
         Ok(Regex { inner: Arc::new(inner) })
     }
 
+    /// The same pattern, for who only wants it as long as others do.
+    pub fn downgrade(&self) -> WeakRegex {
+        WeakRegex { inner: Arc::downgrade(&self.inner) }
+    }
+
     /// The pattern as it was given.
     pub fn as_str(&self) -> &str {
         &self.inner.pattern
+    }
+
+    /// The same, to be kept without a copy.
+    pub fn text(&self) -> Arc<str> {
+        Arc::clone(&self.inner.pattern)
     }
 
     /// The flags that were given beside the pattern.

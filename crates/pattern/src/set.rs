@@ -118,6 +118,15 @@ impl Set {
         if c < 0x80 { self.ascii >> c & 1 == 1 } else { within(&self.wide, c) }
     }
 
+    /// Whether any code point of an inclusive range is in the set.
+    fn touches(&self, first: u32, last: u32) -> bool {
+        if first < 0x80 && (first..=last.min(0x7f)).any(|c| self.has(c)) {
+            return true;
+        }
+        let at = self.wide.partition_point(|r| r.1 < first);
+        self.wide.get(at).is_some_and(|r| r.0 <= last)
+    }
+
     /// The only member, if there is exactly one.
     pub(crate) fn single(&self) -> Option<u32> {
         match (self.ascii.count_ones(), self.wide.as_slice()) {
@@ -185,18 +194,17 @@ fn ascii_upper(c: u32) -> u32 {
     if (0x61..=0x7a).contains(&c) { c - 32 } else { c }
 }
 
-/// Calls `each` with every character that has a different lower case.
-fn for_each_upper(fold: Fold, mut each: impl FnMut(u32, u32)) {
-    if fold == Fold::Ascii {
-        (0x41..=0x5a).for_each(|c| each(c, c + 32));
-        return;
-    }
-    for &(first, last, step, difference) in LOWER {
-        let mut c = first;
-        while c <= last {
-            each(c, c.saturating_add_signed(difference));
-            c += step;
-        }
+/// The characters that have a different lower case: first, last, step, and what makes them lower.
+fn uppers(fold: Fold) -> &'static [(u32, u32, u32, i32)] {
+    if fold == Fold::Ascii { &[(0x41, 0x5a, 1, 32)] } else { LOWER }
+}
+
+/// Calls `each` with every character of one row of [`uppers`] and its lower case.
+fn for_each_in(&(first, last, step, difference): &(u32, u32, u32, i32), mut each: impl FnMut(u32, u32)) {
+    let mut c = first;
+    while c <= last {
+        each(c, c.saturating_add_signed(difference));
+        c += step;
     }
 }
 
@@ -265,11 +273,13 @@ fn fold_into(set: &mut Set, first: u32, last: u32, fold: Fold) {
     if first == last {
         folded.push(lower(first, fold));
     } else {
-        for_each_upper(fold, |upper, low| {
-            if (first..=last).contains(&upper) {
-                folded.push(low);
-            }
-        });
+        for row in uppers(fold).iter().filter(|row| row.0 <= last && row.1 >= first) {
+            for_each_in(row, |upper, low| {
+                if (first..=last).contains(&upper) {
+                    folded.push(low);
+                }
+            });
+        }
     }
     if fold == Fold::Unicode {
         for &(a, b) in SAME_UPPER {
@@ -286,23 +296,28 @@ fn fold_into(set: &mut Set, first: u32, last: u32, fold: Fold) {
 
 /// The characters whose lower case is in the set.
 fn lower_is_in(set: &Set, fold: Fold) -> Set {
-    let mut uppers = Set::default();
-    let mut wanted: Vec<u32> = Vec::new();
-    for_each_upper(fold, |upper, low| {
-        uppers.add_range(upper, upper);
-        if set.has(low) {
-            wanted.push(upper);
+    // Members that differ from their lower case go out, those whose lower case is in come in.
+    let (mut out_of, mut into) = (Set::default(), Set::default());
+    for row in uppers(fold) {
+        let lower = |c: u32| c.saturating_add_signed(row.3);
+        // Most sets are small, and most rows have nothing to do with them.
+        if !set.touches(row.0, row.1) && !set.touches(lower(row.0), lower(row.1)) {
+            continue;
         }
-    });
-    uppers.tidy();
-    // Members that differ from their lower case go out, then those whose lower case is in come in.
-    let mut out = set.negated();
-    out.add(&uppers);
-    out.tidy();
-    let mut out = out.negated();
-    for c in wanted {
-        out.add_range(c, c);
+        for_each_in(row, |upper, low| match (set.has(upper), set.has(low)) {
+            (true, false) => out_of.add_range(upper, upper),
+            (false, true) => into.add_range(upper, upper),
+            _ => {}
+        });
     }
+    let mut out = set.clone();
+    if out_of != Set::default() {
+        out_of.tidy();
+        out_of.add(&out.negated());
+        out_of.tidy();
+        out = out_of.negated();
+    }
+    out.add(&into);
     out.tidy();
     out
 }
@@ -313,4 +328,47 @@ pub(crate) fn literal_set(c: u32, fold: Fold) -> Set {
         return Set::one(c);
     }
     class_set(&[Member::Char(c)], false, fold, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same, character by character.
+    fn one_by_one(set: &Set, fold: Fold) -> Set {
+        let mut out = Set::default();
+        for c in (0..=LAST).filter(|c| set.has(lower(*c, fold))) {
+            out.add_range(c, c);
+        }
+        out.tidy();
+        out
+    }
+
+    #[test]
+    fn case_is_ignored_for_each_character_alike() {
+        let mut sets: Vec<Set> = Vec::new();
+        let mut of = |ranges: &[(u32, u32)]| {
+            let mut set = Set::default();
+            ranges.iter().for_each(|(first, last)| set.add_range(*first, *last));
+            set.tidy();
+            sets.push(set.negated());
+            sets.push(set);
+        };
+        of(&[]);
+        of(&[(0, LAST)]);
+        "aAkKsSiIzZ[`_9\u{130}\u{131}\u{17f}\u{212a}\u{1e9e}\u{df}éÉ\u{10400}\u{10428}\u{1c4}\u{1c5}\u{1c6}\u{2c62}"
+            .chars()
+            .for_each(|c| of(&[(c.into(), c.into())]));
+        of(&[(0x41, 0x5a)]);
+        of(&[(0x61, 0x7a)]);
+        of(&[(0x50, 0x200)]);
+        of(&[(0x3b1, 0x3c9), (0x410, 0x420)]);
+        of(&[(0x100, 0x100), (0x102, 0x102), (0x131, 0x2000)]);
+        of(&[(0xd8, 0xdf), (0x10, 0x20), (0xa640, 0x10410)]);
+        for set in sets {
+            for fold in [Fold::Ascii, Fold::Unicode] {
+                assert_eq!(lower_is_in(&set, fold), one_by_one(&set, fold), "{set:?} {fold:?}");
+            }
+        }
+    }
 }

@@ -137,6 +137,31 @@ fn expected(range: std::ops::RangeInclusive<u64>) -> String {
 }
 
 #[test]
+fn a_reader_that_left_another_one_meets_it_again() {
+    let behaviour = "case $run in 1) cat all; exec sleep 1000;; 2) cat rest; exec sleep 1000;; esac";
+    let files = [("all", entries(1..=9)), ("rest", entries(1..=9))];
+    let mut shared = case("meets", behaviour, &files[..1], JournalStart::Tail, JournalOptions::default());
+    fs::write(shared.dir.join("rest"), entries(9..=12)).unwrap();
+    assert_eq!(text(&shared.lines(9)), expected(1..=9));
+    let journal = shared.journal.fork().unwrap();
+    let mut watcher = Watcher::new(Mode::Auto).unwrap();
+    let id = watcher.add_fd(journal.as_fd()).unwrap();
+    let (dir, troubles, notes) = (shared.dir.clone(), Vec::new(), Vec::new());
+    let mut own = Case { dir, journal, watcher, id, troubles, notes };
+    let cursor = |n: u64| -> Option<std::sync::Arc<str>> { Some(format!("s=f00;i={n:x};b=1;m=2;t={n};x=3").into()) };
+    // It stands where the other one stands, and so at that limit.
+    own.journal.set_limit(cursor(9));
+    assert!(own.journal.is_at_limit());
+    own.journal.set_limit(cursor(11));
+    assert_eq!(text(&own.lines(2)), expected(10..=11));
+    assert!(own.journal.is_at_limit());
+    assert_eq!(own.journal.read().unwrap(), None);
+    own.journal.set_limit(None);
+    assert_eq!(own.journal.read().unwrap().map(|block| text(&[block])), Some(expected(12..=12)));
+    assert!(own.arguments(2).contains("--cursor=s=f00;i=9"), "{}", own.arguments(2));
+}
+
+#[test]
 fn entries_become_lines_with_time_and_cursor() {
     let files = [("out", entries(1..=3))];
     let start = JournalStart::Since(Timestamp::from_secs(1));

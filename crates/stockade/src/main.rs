@@ -10,6 +10,7 @@ mod control;
 mod daemon;
 mod doctor;
 mod log;
+mod parallel;
 mod places;
 mod plain_file;
 mod relay;

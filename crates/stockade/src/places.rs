@@ -1,6 +1,7 @@
 //! Which tree is meant, and where that tree's daemon has its places.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use stockade_config::{CompileCheck, Diagnostic, LoadOptions, Overrides, Profile, Severity, TreeSource};
@@ -99,6 +100,8 @@ pub(crate) struct LoadedTree {
     pub(crate) faults: Vec<(String, String)>,
     /// Everything else that the operator should know, one line each.
     pub(crate) warnings: Vec<String>,
+    /// What was compiled to try it: while it lives, staging with the same calendar has it already.
+    _tried: Option<CompileCheck>,
 }
 
 impl LoadedTree {
@@ -189,14 +192,16 @@ impl Tree {
 
     /// Compiles the tree, whatever is wrong in it.
     pub(crate) fn compile(&self) -> Result<stockade_config::Loaded> {
+        self.compile_with(&CompileCheck::new(here()))
+    }
+
+    fn compile_with(&self, checker: &CompileCheck) -> Result<stockade_config::Loaded> {
         if !self.folder_is_usable() {
             bail!("{} is not a folder; -c takes a folder with jail.conf or jail.local in it", self.folder.display());
         }
-        let year = jiff::Zoned::now().year();
-        let checker = CompileCheck::new(Calendar::new(jiff::tz::TimeZone::UTC, year));
         let options = LoadOptions {
             journal: stockade_config::journal_is_there(),
-            checker: Some(&checker),
+            checker: Some(checker),
             overrides: Some(&self.given),
             profile: self.profile,
             ..LoadOptions::default()
@@ -206,7 +211,13 @@ impl Tree {
 
     /// Reads the tree. Fails if it can't be used at all, with every reason.
     pub(crate) fn load(&self) -> Result<LoadedTree> {
-        let loaded = self.compile()?;
+        self.load_with(&here())
+    }
+
+    /// The same for who will compile its filters with this calendar.
+    pub(crate) fn load_with(&self, calendar: &Arc<Calendar>) -> Result<LoadedTree> {
+        let tried = CompileCheck::new(Arc::clone(calendar));
+        let loaded = self.compile_with(&tried)?;
         if loaded.refused {
             let errors = texts(&loaded.diagnostics, |d| d.severity == Severity::Error);
             bail!("the configuration can't be used: {}", errors.join("; "));
@@ -224,7 +235,7 @@ impl Tree {
         let faults = loaded.diagnostics.iter().filter(|d| fault(d));
         let faults = faults.map(|d| (d.jail.clone().unwrap_or_default(), d.to_string())).collect();
         let warnings = texts(&loaded.diagnostics, |d| d.severity >= Severity::Warning && !fault(d));
-        Ok(LoadedTree { stream: loaded.stream, broken, faults, warnings })
+        Ok(LoadedTree { stream: loaded.stream, broken, faults, warnings, _tried: Some(tried) })
     }
 
     /// Commands that a client sent, with our own options of this tree laid over
@@ -244,7 +255,7 @@ impl Tree {
         let meant = own.into_iter().filter(|c| of_server(c) || (!knows && made.contains(&text(c, 1))));
         let starts = stream.iter().position(|c| text(c, 0) == "start").unwrap_or(stream.len());
         stream.splice(starts..starts, meant);
-        LoadedTree { stream, broken: Vec::new(), faults: Vec::new(), warnings: Vec::new() }
+        LoadedTree { stream, broken: Vec::new(), faults: Vec::new(), warnings: Vec::new(), _tried: None }
     }
 
     /// The commands of a jail named `scan` that has nothing but this filter.
@@ -268,6 +279,11 @@ impl Tree {
         self.jail_if_there(call, journal)?
             .ok_or_else(|| anyhow::anyhow!("{}", stockade_config::unknown_jail(&self.source, call)))
     }
+}
+
+/// The calendar of this place and year.
+pub(crate) fn here() -> Arc<Calendar> {
+    Calendar::new(jiff::tz::TimeZone::system(), jiff::Zoned::now().year())
 }
 
 /// A filter that is called by its file: the tree that the file lies in, and the call by name in that tree;

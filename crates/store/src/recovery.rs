@@ -44,6 +44,8 @@ pub struct Recovery {
     pub pending: u64,
     /// What the operator should be told.
     pub notes: Vec<Note>,
+    /// Our own places that the original's replace: jail, number of the source.
+    pub(crate) superseded: Vec<(String, i64)>,
 }
 
 /// A place in a log that fail2ban noted.
@@ -151,10 +153,11 @@ impl Recovery {
                  LEFT JOIN stockade_source s ON s.id = w.source",
         )?;
         let mut rows = select.query([])?;
-        let mut expected = Vec::new();
+        let (mut expected, mut numbers) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next()? {
             let jail: String = row.get(0)?;
-            let source = sources.get(&row.get(1)?);
+            let number: i64 = row.get(1)?;
+            let source = sources.get(&number);
             let (Some(source), Some(to)) = (source, read_place(row.get_ref(2)?.into())) else { continue };
             let firstline: Option<String> = row.get(3)?;
             let current = row.get::<_, Option<i64>>(4)? == Some(1) || to_is_cursor(&to);
@@ -163,6 +166,7 @@ impl Recovery {
                 expected.push((self.watermarks.len(), theirs.1, theirs.2));
             }
             self.watermarks.push(Watermark { jail: JailName::new(&jail), source: source.clone(), to });
+            numbers.push((jail, number));
         }
         let mut select = db.prepare("SELECT jail, path, firstlinemd5, lastfilepos FROM logs WHERE path IS NOT NULL")?;
         let mut rows = select.query([])?;
@@ -179,6 +183,7 @@ impl Recovery {
                 continue;
             }
             replaced.extend(index.copied());
+            self.superseded.extend(index.and_then(|at| numbers.get(*at)).cloned());
             self.positions.push(TheirPosition {
                 jail: JailName::new(&jail),
                 path: path.into(),

@@ -137,6 +137,14 @@ impl Store {
             })
             .map_err(|error| Error::sql(&self.path, error))?;
         }
+        if !recovery.superseded.is_empty() {
+            // Else the next thing that is known of such a log would bring our old place back into their table.
+            self.transaction(|_, tx, _| {
+                let mut delete = tx.prepare_cached("DELETE FROM stockade_watermark WHERE jail = ?1 AND source = ?2")?;
+                recovery.superseded.iter().try_for_each(|(jail, source)| delete.execute((jail, source)).map(drop))
+            })
+            .map_err(|error| Error::sql(&self.path, error))?;
+        }
         self.carry_out_lifts().map_err(|error| Error::sql(&self.path, error))?;
         let idle = !self.backlog() && !self.has_forgets()?;
         if idle && !foreign && file::is_small(&self.path) {

@@ -173,6 +173,12 @@ db.updateLog(sshd, Log('/var/log/auth.log', 7000, 'aaaa'))
     assert_eq!(bans(&mut store)[&("sshd".into(), "192.0.2.3".into())], (T0 + 30, 900, 2));
     assert!(recovery.watermarks.is_empty(), "theirs wins");
     assert!(recovery.positions.iter().any(|place| (place.position - 7000.0).abs() < 0.5));
+    // A log is known by its first line at once, a place only when lines came.
+    let known = Marks { firstlines: vec![FirstLine { source: log.clone(), hash: "aaaa".into() }], ..Marks::default() };
+    store.commit(&[], &known).unwrap();
+    let noted =
+        rusqlite::Connection::open(&file).unwrap().query_row("SELECT lastfilepos FROM logs", [], |row| row.get(0));
+    assert_eq!(noted, Ok(7_000), "our old place is back");
     let second = Turn {
         decisions: vec![ban(4, "web", "192.0.2.0/24", 40, 600)],
         watermarks: vec![watermark("sshd", log, 9_000)],

@@ -40,8 +40,14 @@ fn main() -> Result<ExitCode> {
         ["one-by-one", v4, v6, log, own_log] => {
             probe::one_by_one(&addresses()?, v4.parse()?, v6.parse()?, log, own_log)
         }
-        ["burst", v4, v6, log] => probe::burst(&addresses()?, v4.parse()?, v6.parse()?, log),
-        _ => bail!("usage: stagehand init | dial | talk | noise | stream | one-by-one | burst (see its source)"),
+        ["burst", v4, v6, log, failures, secs] => {
+            let limit = Duration::from_secs(secs.parse()?);
+            probe::burst(&addresses()?, v4.parse()?, v6.parse()?, log, failures.parse()?, limit)
+        }
+        ["back", v4, v6, secs] => {
+            probe::back(&addresses()?, v4.parse()?, v6.parse()?, Duration::from_secs(secs.parse()?))
+        }
+        _ => bail!("usage: stagehand init | dial | talk | noise | stream | one-by-one | burst | back (see its source)"),
     }
 }
 

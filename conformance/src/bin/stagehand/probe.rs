@@ -7,7 +7,7 @@ use std::{
     os::fd::OwnedFd,
     process::ExitCode,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -27,6 +27,9 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// The pause between two probes of one address, so that the machine has a core to work on.
 const PAUSE: Duration = Duration::from_micros(50);
+
+/// The longest pause between two rounds of probes of all addresses.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// Sends probes to port 22 and sees their answers.
 struct Prober {
@@ -174,32 +177,69 @@ pub(crate) fn one_by_one(
     report(&[("dropped", &dropped), ("announced", &announced)])
 }
 
-/// One wrong password from all addresses in one write, then probes until nobody is answered.
-pub(crate) fn burst(addresses: &[IpAddr], v4: Ipv4Addr, v6: Ipv6Addr, log: &str) -> Result<ExitCode> {
+/// Wrong passwords from all addresses in one write, `failures` from each in turn, then probes until nobody is answered.
+pub(crate) fn burst(
+    addresses: &[IpAddr],
+    v4: Ipv4Addr,
+    v6: Ipv6Addr,
+    log: &str,
+    failures: usize,
+    limit: Duration,
+) -> Result<ExitCode> {
     let prober = Prober::open(v4, v6)?;
     prober.find_the_way(addresses)?;
-    let ports: Vec<Marked> = (2_000..60_000).zip(addresses.iter().copied()).collect();
-    ensure!(ports.len() == addresses.len(), "too many addresses");
+    let ports = marked(addresses)?;
     let free = round(&prober, &ports, Instant::now())?.1.len();
     ensure!(free == ports.len(), "only {free} of {} addresses get an answer before the burst", ports.len());
-    let text: String =
-        (10_000..).zip(addresses).map(|(session, address)| lines::wrong_password(*address, session)).collect();
+    let line = |(session, address): (usize, &IpAddr)| lines::wrong_password(*address, session);
+    let text: String = (0..failures).flat_map(|_| (10_000..).zip(addresses).map(line)).collect();
     let mut log = OpenOptions::new().append(true).open(log).with_context(|| format!("open {log}"))?;
-    let start = Instant::now();
     log.write_all(text.as_bytes())?;
+    let start = Instant::now();
+    report(&[("dropped", &until_silent(&prober, &ports, start, limit)?)])
+}
+
+/// Probes until nobody is answered any more; says `open` as soon as everybody was answered once, and at the end when
+/// the last one was found silent, in microseconds since 1970, so that others can say what it is to be counted from.
+pub(crate) fn back(addresses: &[IpAddr], v4: Ipv4Addr, v6: Ipv6Addr, limit: Duration) -> Result<ExitCode> {
+    let prober = Prober::open(v4, v6)?;
+    prober.find_the_way(addresses)?;
+    let ports = marked(addresses)?;
+    let start = Instant::now();
+    while !round(&prober, &ports, start)?.0.is_empty() {
+        ensure!(start.elapsed() < LIMIT, "not everybody gets an answer");
+    }
+    writeln!(io::stdout(), "open")?;
+    let (start, clock) = (Instant::now(), SystemTime::now());
+    let last = until_silent(&prober, &ports, start, limit)?.into_iter().max().unwrap_or_default();
+    writeln!(io::stdout(), "{}", (clock + last).duration_since(UNIX_EPOCH)?.as_micros())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Each address with a source port of its own.
+fn marked(addresses: &[IpAddr]) -> Result<Vec<Marked>> {
+    let ports: Vec<Marked> = (2_000..60_000).zip(addresses.iter().copied()).collect();
+    ensure!(ports.len() == addresses.len(), "too many addresses");
+    Ok(ports)
+}
+
+/// Probes until nobody is answered; when each probe was sent that stayed without an answer.
+fn until_silent(prober: &Prober, ports: &[Marked], start: Instant, limit: Duration) -> Result<Vec<Duration>> {
     let mut dropped = Vec::new();
-    let mut left = ports.clone();
+    let mut left = ports.to_vec();
     while !left.is_empty() {
-        let (silent, answered) = round(&prober, &left, start)?;
+        let (silent, answered) = round(prober, &left, start)?;
         dropped.extend(silent);
         left = answered;
         if left.is_empty() {
             // Nobody may get through again: this also finds those that were merely unlucky.
-            left = round(&prober, &ports, start)?.1;
+            left = round(prober, ports, start)?.1;
         }
-        ensure!(start.elapsed() < LIMIT, "{} addresses were not banned within {LIMIT:?}", left.len());
+        ensure!(start.elapsed() < limit, "{} addresses were not banned within {limit:?}", left.len());
+        // The longer it takes, the less often is looked: the machine has the cores for its work.
+        thread::sleep((start.elapsed() / 20).min(PAUSE_MAX));
     }
-    report(&[("dropped", &dropped)])
+    Ok(dropped)
 }
 
 /// An address under test with the source port that its probes come from.

@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod bans;
+mod beside;
 mod doctor;
 mod exactly;
 mod holds;
@@ -17,6 +18,7 @@ mod runner;
 mod scene;
 mod speed;
 mod takeover;
+mod turns;
 mod units;
 mod walls;
 mod way_out;
@@ -39,9 +41,11 @@ fn main() -> Result<ExitCode> {
     stories.extend(doctor::stories());
     stories.extend(packages::stories());
     stories.extend(takeover::stories());
+    stories.extend(turns::stories());
     stories.extend(units::stories());
     stories.extend(walls::stories());
     stories.extend(speed::stories());
+    stories.extend(beside::stories());
     if words.iter().any(|word| word == "--list") {
         runner::list(&stories);
         return Ok(ExitCode::SUCCESS);

@@ -34,7 +34,83 @@ const LOCAL: &[(&str, &str)] = &[
 ];
 
 pub(crate) fn stories() -> Vec<Story> {
-    vec![Story::new("takeover: over, back and over again under a stream from banned addresses", over_and_back)]
+    vec![
+        Story::new("takeover: over, back and over again under a stream from banned addresses", over_and_back),
+        Story::new("takeover: a step that fails, and who guarded before guards on", a_step_that_fails),
+    ]
+}
+
+/// How many are banned where steps fail.
+const FEW: u32 = 60;
+
+/// Starts and stops what the units of those names would, but the one that the file names.
+const SYSTEMCTL: &str = "#!/bin/sh\n\
+    echo \"$*\" >> /root/systemctl.calls\n\
+    [ \"$1\" = cat ] && exit 0\n\
+    [ \"$*\" = \"$(cat /root/systemctl.fails)\" ] && { echo refused >&2; exit 1; }\n\
+    case \"$*\" in\n\
+    *disable*fail2ban*) fail2ban-client stop || : ;;\n\
+    *enable*fail2ban*) fail2ban-client ping >/dev/null 2>&1 || /usr/bin/fail2ban-client start ;;\n\
+    *disable*takeover*) stockade stop -c /etc/fail2ban || : ;;\n\
+    *enable*takeover*) stockade fail2ban-server -c /etc/fail2ban -b start ;;\n\
+    esac >/dev/null 2>&1\n";
+
+fn a_step_that_fails(stage: &mut Stage<'_>) -> Result<()> {
+    let machine = Machine::start(Root::Trixie, stage.programs)?;
+    let street = Street::build(&machine)?;
+    let _log = Logging::File.start(&machine)?;
+    let _sshd = Sshd::start(&machine, SshdOptions { pam: false, penalties: false })?;
+    for (path, text) in LOCAL {
+        machine.write(&format!("/etc/fail2ban/{path}"), text)?;
+    }
+    machine.sh("mkdir -p /var/log/nginx /run/fail2ban /run/systemd/system && touch /var/log/nginx/error.log /var/log/shop.log /var/log/fail2ban.log")?;
+    machine.write("/usr/sbin/systemctl", SYSTEMCTL)?;
+    machine.sh("chmod 755 /usr/sbin/systemctl; fail2ban-client start >/dev/null 2>&1")?;
+    let banned = fill(&machine, FEW)?;
+    let before = bans(&machine)?;
+    let stream = street.stream(usize::try_from(FEW)?, RATE)?;
+    let start = street.counts()?;
+    let steps = [
+        ("takeover", "disable --now fail2ban.service", "everything is as it was before"),
+        ("takeover", "enable --now stockade-takeover.service", "everything is as it was before"),
+        ("takeover", "", ""),
+        ("takeover --back", "enable --now fail2ban.service", "everything is as it was before"),
+        ("takeover --back", "", ""),
+    ];
+    let mut theirs = true;
+    for (words, fails, says) in steps {
+        machine.write("/root/systemctl.fails", fails)?;
+        let counts = street.counts()?;
+        let said = machine.sh(&format!("stockade {words} 2>&1 || echo FAILED"))?;
+        let what = || format!("{words} with failing `{fails}`: {said}");
+        ensure!(said.contains("FAILED") != fails.is_empty() && said.contains(says), "{}", what());
+        theirs = theirs != fails.is_empty();
+        let ours = machine.sh("readlink /usr/bin/fail2ban-client || :")?.contains("stockade");
+        ensure!(ours != theirs, "the names are not as they should be: {}", what());
+        let runs = machine.sh("fail2ban-client get sshd banip | wc -w")?;
+        ensure!(runs.trim().parse::<usize>()? >= banned - 1, "it lists {} bans: {}", runs.trim(), what());
+        let now = bans(&machine)?;
+        ensure!(before.iter().all(|ban| now.contains(ban)), "bans are lost: {}", what());
+        let tables = machine.sh("nft list tables")?;
+        ensure!(!tables.contains("bridge"), "the table that held the bans is still there: {}", what());
+        none_through(street.counts()?.since(counts), &what())?;
+    }
+    ensure!(theirs, "fail2ban guards at the end");
+    // A name that can't be changed is found before anybody stops.
+    machine.sh("mount --bind /usr/bin /usr/bin && mount -o remount,ro,bind /usr/bin")?;
+    let said = machine.sh("stockade takeover 2>&1 || echo FAILED")?;
+    machine.sh("umount --lazy /usr/bin")?;
+    ensure!(said.contains("FAILED") && said.contains("nothing is changed"), "a read-only /usr/bin: {said}");
+    ensure!(machine.sh("fail2ban-client ping")?.contains("pong"), "it was stopped: {said}");
+    stage.figure(format!(
+        "{banned} bans, {} packets of banned addresses, 0 came through",
+        street.counts()?.since(start).sent
+    ));
+    machine.sh("fail2ban-client stop >/dev/null 2>&1; nft flush ruleset")?;
+    let open = street.counts()?;
+    within(Duration::from_secs(20), "the control to leak", || Ok(street.counts()?.since(open).delivered > 100))?;
+    drop(stream);
+    Ok(())
 }
 
 fn over_and_back(stage: &mut Stage<'_>) -> Result<()> {
@@ -123,7 +199,8 @@ fn over_and_back(stage: &mut Stage<'_>) -> Result<()> {
 
 /// Bans the stream's addresses, and others up to `many`; how many there are then.
 fn fill(machine: &Machine, many: u32) -> Result<usize> {
-    let mut all: Vec<String> = Stream::addresses(SENDING).iter().map(ToString::to_string).collect();
+    let mut all: Vec<String> =
+        Stream::addresses(SENDING.min(usize::try_from(many)?)).iter().map(ToString::to_string).collect();
     let more = many.saturating_sub(u32::try_from(all.len())?);
     all.extend((0..more).map(|n| format!("100.{}.{}.{}", 64 + n / 65_536, n / 256 % 256, n % 256)));
     let file = all.join("\n");

@@ -41,6 +41,39 @@ fn one_line_switches_a_jail_on() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
+/// What a configuration of one jail is told, but for logs that are not there.
+fn told(text: &str) -> Vec<String> {
+    let folder = std::env::temp_dir().join(format!("stockade-jail-told-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("jail.local"), text).unwrap();
+    let loaded = load(&TreeSource::of_folder(&folder), &LoadOptions::default());
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(loaded.passes_test(), "{text}: {:?}", loaded.diagnostics);
+    let about_logs = |text: &str| text.starts_with("no file matches") || text.starts_with("none of its log files");
+    loaded.diagnostics.into_iter().map(|found| found.message).filter(|message| !about_logs(message)).collect()
+}
+
+#[test]
+fn an_error_log_for_a_filter_of_access_logs_is_told() {
+    for jail in ["nginx-http-auth", "nginx-limit-req", "nginx-botsearch", "nginx-forbidden", "nginx-bad-request"] {
+        for (log, wrong) in [
+            ("%(nginx_error_log)s", true),
+            ("/var/log/nginx/error.log", true),
+            ("/var/log/nginx/site-error.log", true),
+            ("%(nginx_access_log)s", false),
+            ("/var/log/nginx/site.log", false),
+        ] {
+            let told = told(&format!("[{jail}]\nenabled = true\nlogpath = {log}\n"));
+            let expected = if wrong { 1 } else { 0 };
+            assert_eq!(told.len(), expected, "{jail} {log}: {told:?}");
+            assert!(told.iter().all(|told| told.contains("is an error log, and the filter reads access logs")));
+        }
+    }
+    let on_purpose =
+        "[nginx-http-auth]\nenabled = true\nfilter = nginx-http-auth[log=error]\nlogpath = %(nginx_error_log)s\n";
+    assert_eq!(told(on_purpose), Vec::<String>::new());
+}
+
 #[test]
 fn each_filter_has_a_jail() {
     let with: BTreeSet<String> = jails().into_iter().collect();
@@ -154,7 +187,7 @@ filter go behind its name: `filter = postfix[mode=aggressive]`.
 
 Paths are those of the distributions named behind them; a path without a name is
 the same everywhere. `sshd` is on from the start. Log paths of `jail.conf` have
-names (`nginx_error_log`, `syslog_mail`, ...) that can be set once for all jails
+names (`nginx_access_log`, `syslog_mail`, ...) that can be set once for all jails
 in `[DEFAULT]`.
 
 This page is made from `etc/jail.conf` and the first lines of the filters by

@@ -14,7 +14,9 @@
 //! takes no blanks, `cut` ends it at a colon, `quoted` puts a backslash before quotes and backslashes,
 //! `hex` writes them as `\x22`, `uri` as `%22`, `csv` doubles quotes, `json` is JSON.
 //! With a `?` behind it another text may make the line harmless; without, the failure
-//! must stay. With `:63` behind that it takes 63 bytes at most.
+//! must stay. With a `~` it must stay up to 200 letters: of such a name more is not followed,
+//! because a log may have cut the line off before the address. With `?+` it must stay if the
+//! text is only long. With `:63` behind that it takes 63 bytes at most.
 
 use jiff::Timestamp;
 
@@ -43,12 +45,19 @@ pub(crate) enum Writing {
     Json,
 }
 
+/// How far names are followed where a log may cut the line off before the address.
+const FOLLOWED_CHARS: usize = 200;
+
 /// A piece of a line that clients choose.
 #[derive(Clone, Debug)]
 pub(crate) struct Field {
     pub(crate) writing: Writing,
     /// Another text may make the line harmless.
     pub(crate) decides: bool,
+    /// A text that is only long does not make it harmless.
+    pub(crate) long_stays: bool,
+    /// Up to so many letters the failure must stay.
+    pub(crate) followed_chars: usize,
     /// What the service takes of it.
     pub(crate) bytes_max: usize,
     pub(crate) text: String,
@@ -132,6 +141,14 @@ fn field(note: &str) -> Option<Field> {
         Some((writing, most)) => (writing, most.parse().ok()?),
         None => (writing, usize::MAX),
     };
+    let (writing, followed_chars) = match writing.strip_suffix('~') {
+        Some(writing) => (writing, FOLLOWED_CHARS),
+        None => (writing, usize::MAX),
+    };
+    let (writing, long_stays) = match writing.strip_suffix('+') {
+        Some(writing) => (writing, true),
+        None => (writing, false),
+    };
     let (writing, decides) = match writing.strip_suffix('?') {
         Some(writing) => (writing, true),
         None => (writing, false),
@@ -149,7 +166,7 @@ fn field(note: &str) -> Option<Field> {
         "json" => Writing::Json,
         _ => return None,
     };
-    Some(Field { writing, decides, bytes_max, text: text.to_owned() })
+    Some(Field { writing, decides, long_stays, followed_chars, bytes_max, text: text.to_owned() })
 }
 
 /// What the journal has of a line of syslog: everything but the date.

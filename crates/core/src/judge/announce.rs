@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::event::CommandId;
 use super::log::{Level, LogLine, LogText, Logger};
-use super::output::{Change, Outcome, Outputs, Reply, Retry, RetryBy, Subject};
-use crate::decision::{Decision, DecisionKind, Seq};
+use super::output::{Change, Outcome, Outputs, Reply, Retry, RetryBy};
+use crate::decision::{Decision, DecisionKind, Seq, Subject};
 use crate::id::FailureId;
 use crate::jail::JailName;
 use crate::time::{BanTime, Span, Timestamp};

@@ -45,6 +45,28 @@ pub(super) struct Evidence {
     pub(super) bytes: usize,
 }
 
+impl Evidence {
+    /// A new evidence record, if there is anything to keep.
+    pub(super) fn new(
+        ip: Option<Net>,
+        matches: Vec<Box<str>>,
+        groups: Vec<(Arc<str>, GroupValue)>,
+        why: Box<str>,
+    ) -> Option<Box<Self>> {
+        const TEXT: usize = size_of::<Box<str>>();
+        if ip.is_none() && matches.is_empty() && groups.is_empty() && why.is_empty() {
+            return None;
+        }
+        let lines: usize = matches.iter().map(|line| line.len() + TEXT).sum();
+        let values = groups.iter().map(|(_, value)| match value {
+            GroupValue::Text(text) => text.len() + 3 * TEXT,
+            GroupValue::List(list) => list.iter().map(|text| text.len() + TEXT).sum::<usize>() + 3 * TEXT,
+        });
+        let bytes = lines + values.sum::<usize>() + why.len() + size_of::<Evidence>();
+        Some(Box::new(Evidence { ip, matches: matches.into(), groups: groups.into(), why, bytes }))
+    }
+}
+
 impl Ban {
     /// Its ban time in a jail with this one.
     pub(super) fn bantime(&self, jail: BanTime) -> BanTime {
@@ -203,7 +225,7 @@ impl Bans {
         let ban = self.table.find(id).and_then(|slot| self.table.at_mut(slot));
         let Some(ban) = ban.filter(|ban| ban.seq == seq) else { return };
         let Some(full) = ban.evidence.take() else { return };
-        ban.evidence = super::jail::evidence(full.ip, Vec::new(), Vec::new(), full.why);
+        ban.evidence = Evidence::new(full.ip, Vec::new(), Vec::new(), full.why);
         let left = ban.evidence.as_ref().map_or(0, |e| e.bytes);
         self.bytes = self.bytes.saturating_sub(full.bytes).saturating_add(left);
     }

@@ -33,7 +33,9 @@ impl Judge {
             return;
         }
         match command {
-            Command::Ban { jail, ids, bantime, force } => self.ban_ids(id, &jail, ids, bantime, force, out),
+            Command::Ban { jail, ids, bantime, force, origin } => {
+                self.ban_ids(id, &jail, ids, (bantime, force, &origin), out);
+            }
             Command::Import { bans } => self.import(id, bans, out),
             Command::Unban { jail, targets } => self.unban(id, jail, targets, out),
             Command::UnbanAll { jail } => self.end_all(id, jail.as_ref(), DecisionKind::Lift, out),
@@ -52,8 +54,7 @@ impl Judge {
         command: CommandId,
         jail: &JailName,
         ids: Vec<FailureId>,
-        own: Option<BanTime>,
-        force: bool,
+        (own, force, origin): (Option<BanTime>, bool, &Origin),
         out: &mut Outputs,
     ) {
         let (mut new, mut already, mut withheld) = (0, Vec::new(), Vec::new());
@@ -72,7 +73,7 @@ impl Judge {
                 earlier: 0,
                 matches: Vec::new(),
                 groups: Vec::new(),
-                origin: Origin::Manual,
+                origin: origin.clone(),
                 force,
             };
             match jail.ban(desk, ticket, overall, out) {

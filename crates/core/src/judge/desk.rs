@@ -184,9 +184,9 @@ impl Desk {
     ) -> Option<Box<Evidence>> {
         let surplus = matches.len().saturating_sub(usize::try_from(maxmatches).unwrap_or(usize::MAX));
         matches.drain(..surplus);
-        let found = jail::evidence(ip, std::mem::take(&mut matches), std::mem::take(&mut groups), why)?;
+        let found = Evidence::new(ip, std::mem::take(&mut matches), std::mem::take(&mut groups), why)?;
         if found.bytes > self.bytes_room {
-            return jail::evidence(ip, matches, groups, found.why);
+            return Evidence::new(ip, matches, groups, found.why);
         }
         self.bytes_room -= found.bytes;
         Some(found)

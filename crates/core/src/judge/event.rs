@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::output::Subject;
 use super::spec::{JailSpec, Protection, ServerSpec};
-use crate::decision::Seq;
+use crate::decision::{Origin, Seq, Subject};
 use crate::failure::{Batch, GroupValue};
 use crate::id::{FailureId, Net};
 use crate::jail::JailName;
@@ -117,6 +116,8 @@ pub enum Command {
         bantime: Option<BanTime>,
         /// Ban even who the guard protects.
         force: bool,
+        /// By whom: a person ([`Origin::Manual`]) or a list that the configuration names ([`Origin::Config`]).
+        origin: Origin,
     },
     /// `stockade import`: bans that another guard or another host made. Those
     /// that are over by now, or stand already at least as long, are left out.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::announce::{Announcer, Increased};
-use super::bans::{Ban, Bans, Evidence, History, Past};
+use super::announce::Increased;
+use super::bans::{Ban, Bans, History, Past};
 use super::desk::Desk;
 use super::ignore::Rules;
 use super::increase;
@@ -393,15 +393,6 @@ impl Jail {
         found.sort_by_key(|(seq, _)| *seq);
         found.into_iter().map(|(_, id)| id).collect()
     }
-
-    /// Is anything of this ban not as it should be?
-    pub(super) fn state(&self, id: &FailureId, ban: &Ban, announcer: &Announcer) -> super::query::BanState {
-        super::query::BanState {
-            unsaved: ban.last > announcer.saved,
-            unapplied: ban.last > announcer.applied,
-            failed: announcer.troubles_of(self.name(), id),
-        }
-    }
 }
 
 /// A decision about a ban, with the ban's own begin and evidence.
@@ -430,26 +421,6 @@ pub(super) fn decision(
         origin,
         why: evidence.map(|e| e.why.clone()).unwrap_or_default(),
     }
-}
-
-/// A new evidence record, if there is anything to keep.
-pub(super) fn evidence(
-    ip: Option<Net>,
-    matches: Vec<Box<str>>,
-    groups: Vec<(Arc<str>, GroupValue)>,
-    why: Box<str>,
-) -> Option<Box<Evidence>> {
-    const TEXT: usize = size_of::<Box<str>>();
-    if ip.is_none() && matches.is_empty() && groups.is_empty() && why.is_empty() {
-        return None;
-    }
-    let lines: usize = matches.iter().map(|line| line.len() + TEXT).sum();
-    let values = groups.iter().map(|(_, value)| match value {
-        GroupValue::Text(text) => text.len() + 3 * TEXT,
-        GroupValue::List(list) => list.iter().map(|text| text.len() + TEXT).sum::<usize>() + 3 * TEXT,
-    });
-    let bytes = lines + values.sum::<usize>() + why.len() + size_of::<Evidence>();
-    Some(Box::new(Evidence { ip, matches: matches.into(), groups: groups.into(), why, bytes }))
 }
 
 fn times(count: u32) -> String {

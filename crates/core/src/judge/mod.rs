@@ -122,7 +122,7 @@ pub use event::{Answer, AskId, Command, CommandId, Event, JailChange, StoredBan,
 pub use jail::WITHHELD_MAX;
 pub use log::{IgnoreSource, Level, LogLine, LogText, Logger, duration, local_time, span_text};
 pub use output::{
-    About, Ask, Change, Counters, Doubt, Flush, Imported, Outcome, Outputs, Question, Reply, Retry, RetryBy, Subject,
+    About, Ask, Change, Counters, Doubt, Flush, Imported, Outcome, Outputs, Question, Reply, Retry, RetryBy,
 };
 pub use query::{BanLine, BanState, BanView, Health, JailStatus, JailWhy, TallyView, Why};
 pub use recount::{Enough, Recount};
@@ -138,7 +138,7 @@ use jail::Jail;
 use parking::{Marks, Parking};
 use table::Seeded;
 
-use crate::decision::Seq;
+use crate::decision::{Seq, Subject};
 use crate::id::FailureId;
 use crate::jail::JailName;
 use crate::time::{Span, Timestamp};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::event::{AskId, CommandId};
 use super::log::LogLine;
-use crate::decision::{Decision, DecisionKind, Seq, Turn};
+use crate::decision::{DecisionKind, Seq, Subject, Turn};
 use crate::failure::Groups;
 use crate::id::{FailureId, Net};
 use crate::jail::JailName;
@@ -267,25 +267,6 @@ pub struct Flush {
     pub count: u64,
     /// The last decision made before: the ends that follow have later numbers.
     pub after: Seq,
-}
-
-/// Which decision something is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
-    /// Its number.
-    pub seq: Seq,
-    /// What was decided.
-    pub kind: DecisionKind,
-    /// In which jail.
-    pub jail: JailName,
-    /// About whom.
-    pub id: FailureId,
-}
-
-impl From<&Decision> for Subject {
-    fn from(decision: &Decision) -> Self {
-        Subject { seq: decision.seq, kind: decision.kind, jail: decision.jail.clone(), id: decision.id.clone() }
-    }
 }
 
 /// Something that failed before and should be tried again.

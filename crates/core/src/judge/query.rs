@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Judge;
-use super::announce::Trouble;
+use super::announce::{Announcer, Trouble};
 use super::bans::Ban;
 use super::ignore::{Surroundings, Verdict};
 use super::jail::Jail;
@@ -253,7 +253,7 @@ impl Judge {
             matches: evidence.map(|e| e.matches.clone()).unwrap_or_default(),
             groups: evidence.map(|e| e.groups.clone()).unwrap_or_default(),
             why: evidence.map(|e| e.why.clone()).unwrap_or_default(),
-            state: jail.state(id, ban, &self.desk.announcer),
+            state: state(jail, id, ban, &self.desk.announcer),
         }
     }
 
@@ -340,5 +340,14 @@ impl Judge {
         let each =
             self.jails.iter().flat_map(|jail| jail.rules.allowed.iter().map(|net| (Some(jail.name().clone()), net)));
         all.chain(each).collect()
+    }
+}
+
+/// Is anything of this ban not as it should be?
+fn state(jail: &Jail, id: &FailureId, ban: &Ban, announcer: &Announcer) -> BanState {
+    BanState {
+        unsaved: ban.last > announcer.saved,
+        unapplied: ban.last > announcer.applied,
+        failed: announcer.troubles_of(jail.name(), id),
     }
 }

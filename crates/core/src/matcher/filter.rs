@@ -171,7 +171,8 @@ impl Filter {
             });
         }
         let build = |option: &'static str, index: usize, text: &str, multiline: bool| {
-            Pattern::compile(text, spec.usedns, multiline).map_err(|fault| refuse(option, index, fault))
+            Pattern::compile(text, spec.usedns, multiline, calendar.known())
+                .map_err(|fault| refuse(option, index, fault))
         };
         let prefregex = match spec.prefregex.as_deref() {
             None | Some("") => None,
@@ -185,7 +186,7 @@ impl Filter {
                 return Err(refuse(
                     "failregex",
                     index,
-                    Fault { message, position: None, pattern: pattern.text.into() },
+                    Fault { message, position: None, pattern: pattern.text.as_ref().into() },
                 ));
             }
             failregex.push(pattern);

@@ -17,6 +17,7 @@ mod decode;
 mod duration;
 mod filter;
 mod find;
+mod known;
 mod lines;
 mod literals;
 mod name;

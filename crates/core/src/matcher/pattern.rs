@@ -1,11 +1,13 @@
 //! One compiled failregex, ignoreregex or prefregex and its groups.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use stockade_pattern::{ByteSet, Flags, Hole, LiteralSet, Outcome, Regex, Scratch, Slots, Whole};
 
 use super::data::{LineGroups, Part};
 use super::filter::UseDns;
+use super::known::Known;
 use super::name::Name;
 use super::tags;
 
@@ -16,7 +18,7 @@ const ID_GROUPS: [Name; 5] = [Name::FID, Name::IP4, Name::IP6, Name::DNS, Name::
 #[derive(Debug)]
 pub(super) struct Pattern {
     /// With its tags expanded.
-    pub(super) text: Box<str>,
+    pub(super) text: Arc<str>,
     regex: Regex,
     /// Named groups by number.
     names: Box<[(Name, usize)]>,
@@ -41,17 +43,17 @@ pub(super) struct Fault {
 }
 
 impl Pattern {
-    /// Expands the tags of `text` and compiles it.
+    /// Expands the tags of `text` and compiles it, or takes what is known.
     ///
     /// # Errors
     /// It is empty, or no regular expression.
-    pub(super) fn compile(text: &str, usedns: UseDns, multiline: bool) -> Result<Self, Fault> {
+    pub(super) fn compile(text: &str, usedns: UseDns, multiline: bool, known: &Known) -> Result<Self, Fault> {
         let expanded = tags::expand(text, usedns);
         if expanded.trim_start().is_empty() {
             return Err(Fault { message: "Cannot add empty regex".to_owned(), position: None, pattern: expanded });
         }
         let expanded = tags::localise_flags(&expanded);
-        let regex = match Regex::new(&expanded, Flags { multiline, ..Flags::default() }) {
+        let regex = match known.regex(&expanded, Flags { multiline, ..Flags::default() }) {
             Ok(regex) => regex,
             Err(e) => return Err(Fault { message: e.message, position: e.position, pattern: expanded }),
         };
@@ -70,7 +72,7 @@ impl Pattern {
         let skips = (0..).map_while(number).collect();
         let content = names.iter().find(|(name, _)| *name == Name::CONTENT).map(|(_, group)| *group);
         let first = regex.first_bytes();
-        Ok(Pattern { text: expanded.into(), regex, names: names.into(), alternates, tuples, skips, content, first })
+        Ok(Pattern { text: regex.text(), regex, names: names.into(), alternates, tuples, skips, content, first })
     }
 
     /// Has it a group that says who failed?

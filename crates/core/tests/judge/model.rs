@@ -10,8 +10,8 @@ use stockade_core::judge::{
     ServerSpec, StoredBan, StoredTime,
 };
 use stockade_core::{
-    BanTime, Batch, DecisionKind, Failure, FailureId, Groups, JailName, Net, Position, Seq, SourceKey, Span, Timestamp,
-    Who,
+    BanTime, Batch, DecisionKind, Failure, FailureId, Groups, JailName, Net, Origin, Position, Seq, SourceKey, Span,
+    Timestamp, Who,
 };
 
 struct Dice(u64);
@@ -137,9 +137,13 @@ fn event(dice: &mut Dice, now: Timestamp, commands: &mut u64) -> Event {
                 groups: Vec::new(),
             }]);
         }
-        76..86 => {
-            Command::Ban { jail: name(dice), ids: vec![id(dice), id(dice)], bantime: None, force: dice.below(4) == 0 }
-        }
+        76..86 => Command::Ban {
+            jail: name(dice),
+            ids: vec![id(dice), id(dice)],
+            bantime: None,
+            force: dice.below(4) == 0,
+            origin: Origin::Manual,
+        },
         86..92 => Command::Unban { jail: some(dice), targets: vec![id(dice)] },
         92..94 => Command::UnbanAll { jail: some(dice) },
         94 => Command::Repeal { jail: some(dice) },

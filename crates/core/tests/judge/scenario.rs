@@ -7,11 +7,11 @@ use std::sync::Arc;
 use stockade_core::judge::{
     Answer, AskId, Bounds, Change, Command, CommandId, Event, Guard, IgnoreCache, IgnoreEntry, Imported, JailChange,
     JailSpec, Judge, Outcome, Outputs, ProtectedAs, Protection, Question, RetryBy, ServerSpec, StoredBan, StoredTime,
-    Subject, UseDns, formula, timespec,
+    UseDns, formula, timespec,
 };
 use stockade_core::{
-    BanTime, Batch, DecisionKind, Failure, FailureId, GroupValue, JailName, Net, Position, Seq, SourceKey, Span,
-    Timestamp, Who,
+    BanTime, Batch, DecisionKind, Failure, FailureId, GroupValue, JailName, Net, Origin, Position, Seq, SourceKey,
+    Span, Subject, Timestamp, Who,
 };
 
 use crate::words::{Args, words};
@@ -390,7 +390,7 @@ impl World {
                 let bantime = args.option("for").map(|t| bantime(&t)).transpose()?;
                 let force = args.take("force");
                 let ids = args.rest().iter().map(|id| FailureId::parse(id)).collect();
-                self.command(Command::Ban { jail, ids, bantime, force });
+                self.command(Command::Ban { jail, ids, bantime, force, origin: Origin::Manual });
             }
             "unban" | "repeal" => {
                 let jail = args.option("in").map(|name| JailName::new(&name));
@@ -789,7 +789,7 @@ fn group(groups: &[(Arc<str>, GroupValue)], name: &str) -> String {
     }
 }
 
-fn origin(origin: &stockade_core::Origin) -> String {
+fn origin(origin: &Origin) -> String {
     use stockade_core::Origin;
     match origin {
         Origin::Log { place: Position::Offset(at), .. } => format!("line{}", at / 100),

@@ -2,7 +2,7 @@
 
 use super::words::*;
 use super::write::Batch;
-use crate::backend::ElementOp;
+use crate::change::ElementOp;
 use crate::layout::{Layout, Verdict};
 use crate::ports::{carries_ports, protocol_name};
 

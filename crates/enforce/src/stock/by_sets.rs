@@ -123,13 +123,14 @@ pub(super) fn names() -> Result<Vec<String>, Error> {
 }
 
 /// Do the set, the rules that look into it and, where elements don't end by themselves, so many of them stand?
-pub(super) fn is_whole(way: &SetWay, saved: &str, bans: usize) -> bool {
-    if leads(saved, Target::Set(&way.set)) < way.jumps.len() {
-        return false;
+/// An error where that can't be told.
+pub(super) fn is_whole(way: &SetWay, saved: &str, names: &[String], bans: usize) -> Result<bool, Error> {
+    if leads(saved, Target::Set(&way.set)) < way.jumps.len() || !names.contains(&way.set) {
+        return Ok(false);
     }
-    let Ok(listed) = run("ipset", &["list", "-t", &way.set], "") else { return false };
+    let listed = run("ipset", &["list", "-t", &way.set], "")?;
     let entries = listed.lines().find_map(|line| line.strip_prefix("Number of entries: ")?.trim().parse().ok());
-    way.timeout.ends() || entries.is_none_or(|entries: usize| entries >= bans)
+    Ok(way.timeout.ends() || entries.is_none_or(|entries: usize| entries >= bans))
 }
 
 /// Is it an element?

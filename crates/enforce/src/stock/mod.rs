@@ -25,7 +25,7 @@ use std::collections::HashMap;
 
 pub use explain::{Explained, explain};
 pub use findings::{Finding, findings};
-pub use here::{Families, findings_here};
+pub use here::{Families, Here};
 pub use owner::{Stock, StockAction};
 pub use plan::Plan;
 use shapes::Texts;
@@ -52,11 +52,15 @@ pub fn recognise(spec: &ActionSpec) -> Recognised {
     }
 }
 
-/// The same for all actions of all jails, in their order: those that would
-/// share a chain or a set are shell actions, because what one of them removes
-/// belongs to the other one too.
+/// The same for all actions of all jails, in their order.
 pub fn recognise_all(specs: &[ActionSpec]) -> Vec<Recognised> {
-    let mut all: Vec<Recognised> = specs.iter().map(recognise).collect();
+    exclusive(specs, specs.iter().map(recognise).collect())
+}
+
+/// What was [recognised](recognise) of all actions of all jails, in their order, seen together: those that would
+/// share a chain or a set are shell actions, because what one of them removes belongs to the other one too.
+pub fn exclusive(specs: &[ActionSpec], recognised: Vec<Recognised>) -> Vec<Recognised> {
+    let mut all = recognised;
     let mut users: HashMap<String, Vec<usize>> = HashMap::new();
     for (i, recognised) in all.iter().enumerate() {
         if let Recognised::Accelerated(plan) = recognised {

@@ -1,6 +1,6 @@
 //! Owner of what the recognised actions have in the kernel.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -10,9 +10,10 @@ use super::account::{Account, Wanted, secs_left};
 use super::by_nft::ByNft;
 use super::by_sets;
 use super::by_tables::{ByTables, has_chain};
-use super::plan::{ChainWay, NftWay, Plan, SetWay, Table, Way};
+use super::plan::{ChainWay, NftWay, Plan, SetWay, Table, Tool, Way};
 use crate::content::End;
 use crate::error::Error;
+use crate::nft::Seen;
 use crate::nft::events::{KernelEvent, Watch};
 use crate::ops::{Applied, Held, OnClose, SetOp};
 
@@ -202,9 +203,15 @@ impl Stock {
         }
         let (failed, repaired) = self.carry_out(now, &wanted);
         let mut applied = Applied { failed: Vec::new(), repaired };
+        // Whose operations a side carries out; nobody asks unless something failed.
+        let mut of_side: HashMap<(At, Net), Vec<(usize, &SetOp)>> = HashMap::new();
+        for (index, op) in ops.iter().enumerate().filter(|_| !failed.is_empty()) {
+            for at in self.by_jail.get(op.jail()).into_iter().flatten() {
+                of_side.entry((*at, op.net())).or_default().push((index, op));
+            }
+        }
         for ((at, net, _), error) in failed {
-            let concerns = |op: &SetOp| op.net() == net && self.by_jail.get(op.jail()).is_some_and(|a| a.contains(&at));
-            for (index, op) in ops.iter().enumerate().filter(|(_, op)| concerns(op)) {
+            for (index, op) in of_side.get(&(at, net)).into_iter().flatten().copied() {
                 let verb = if matches!(op, SetOp::Ban { .. }) { "ban" } else { "unban" };
                 let action = self.side(at).map(|s| Arc::clone(&s.action)).unwrap_or_default();
                 let what = format!("{verb} {net} in jail {} by action '{action}'", op.jail());
@@ -254,15 +261,16 @@ impl Stock {
             }
         }
         let mut repaired = false;
-        for at in refused.iter().filter_map(|(i, _)| todo.get(*i)).map(|e| e.0).collect::<BTreeSet<_>>() {
+        let mut by_side: BTreeMap<At, Vec<((At, Net, Option<End>), Error)>> = BTreeMap::new();
+        for (entry, error) in refused.into_iter().filter_map(|(i, error)| Some((*todo.get(i)?, error))) {
+            by_side.entry(entry.0).or_default().push((entry, error));
+        }
+        for (at, of_it) in by_side {
             let damaged = !self.is_whole(at).unwrap_or(true) && self.repair_one(now, at).is_ok();
             repaired |= damaged;
-            for (entry, error) in refused.iter().filter_map(|(i, error)| Some((todo.get(*i)?, error))) {
-                let still = self.side(at).is_none_or(|side| side.account.unsettled.contains(&entry.1));
-                if entry.0 == at && (still || !damaged) {
-                    failed.push((*entry, error.clone()));
-                }
-            }
+            let side = self.side(at);
+            let still = |net: &Net| side.is_none_or(|side| side.account.unsettled.contains(net));
+            failed.extend(of_it.into_iter().filter(|((_, net, _), _)| !damaged || still(net)));
         }
         for (at, net, _) in &todo {
             if let Some(side) = self.sides.get_mut(*at) {
@@ -413,7 +421,7 @@ impl Stock {
         let no_chain = || Error::new("mend a chain", "there is none", "");
         let side = self.sides.get_mut(at).ok_or_else(no_chain)?;
         let chain = side.way.chain().ok_or_else(no_chain)?;
-        let saved = view.saved.get(&chain.tool.program).ok_or_else(no_chain)?;
+        let saved = view.saved(&chain.tool)?;
         let wanted: Vec<Net> = side.account.in_order(now).into_iter().map(|(net, _)| net).collect();
         self.tables.mend(chain, saved, &wanted)?;
         side.account.unsettled.clear();
@@ -463,7 +471,8 @@ impl Stock {
         }
         if std::mem::take(&mut self.quiet) {
             self.watch_tables();
-            failed.extend(self.check(now, false).err());
+            // Elements may have gone, too, while nobody listened.
+            failed.extend(self.check(now, true).err());
         }
         failed
     }
@@ -483,18 +492,21 @@ impl Stock {
         for way in &ways {
             match way {
                 Way::Nft(nft) => {
-                    if !view.nft.contains_key(&nft.table) && self.nft().is_ok() {
-                        let seen = self.nft.as_mut().and_then(|hands| hands.look(&nft.table).ok());
-                        view.nft.extend(seen.map(|seen| (nft.table.clone(), seen)));
+                    if !view.nft.contains_key(&nft.table) {
+                        let opened = self.nft();
+                        let seen = opened.and_then(|()| match self.nft.as_mut() {
+                            Some(hands) => hands.look(&nft.table),
+                            None => Ok(Seen::default()),
+                        });
+                        view.nft.insert(nft.table.clone(), seen);
                     }
                 }
                 Way::Chain(ChainWay { tool, .. }) | Way::Set(SetWay { tool, .. }) => {
                     if !view.saved.contains_key(&tool.program) {
-                        let saved = self.tables.save(tool).unwrap_or_default();
-                        view.saved.insert(tool.program.clone(), saved);
+                        view.saved.insert(tool.program.clone(), self.tables.save(tool));
                     }
                     if matches!(way, Way::Set(_)) && view.sets.is_none() {
-                        view.sets = by_sets::names().ok();
+                        view.sets = Some(by_sets::names());
                     }
                 }
             }
@@ -504,21 +516,7 @@ impl Stock {
 
     fn is_whole(&mut self, at: At) -> Result<bool, Error> {
         let view = self.view(&[at]);
-        Ok(self.side(at).is_none_or(|side| self.whole_in(&view, side)))
-    }
-
-    fn whole_in(&self, view: &View, side: &Side) -> bool {
-        let bans = side.account.len().saturating_sub(side.account.unsettled.len());
-        match &side.way {
-            Way::Nft(way) => match (view.nft.get(&way.table), &self.nft) {
-                (Some(seen), Some(hands)) => hands.is_whole(way, seen),
-                _ => false,
-            },
-            Way::Chain(way) => {
-                view.saved.get(&way.tool.program).is_some_and(|saved| ByTables::is_whole(way, saved, bans))
-            }
-            Way::Set(way) => view.saved.get(&way.tool.program).is_some_and(|saved| by_sets::is_whole(way, saved, bans)),
-        }
+        self.side(at).map_or(Ok(true), |side| whole_in(&view, side))
     }
 
     /// Looks whether everything that was started stands, and repairs what does
@@ -529,7 +527,8 @@ impl Stock {
     ///
     /// # Errors
     ///
-    /// Something is missing and could not be made again; all else was repaired.
+    /// Something is missing and could not be made again, or could not be looked
+    /// at, and is left as it is; all else was repaired.
     pub fn check(&mut self, now: Timestamp, changed: bool) -> Result<bool, Error> {
         let started: Vec<At> =
             (0..self.sides.len()).filter(|at| self.side(*at).is_some_and(|s| s.account.started)).collect();
@@ -537,7 +536,13 @@ impl Stock {
         let (mut repaired, mut result) = (false, Ok(()));
         for at in started {
             let Some(side) = self.side(at) else { continue };
-            let whole = self.whole_in(&view, side);
+            let whole = match whole_in(&view, side) {
+                Ok(whole) => whole,
+                Err(error) => {
+                    result = result.and(Err(error));
+                    continue;
+                }
+            };
             let doubtful = changed && matches!(side.way, Way::Nft(_));
             let many = side.account.len() > ASKED_MAX;
             let replaced = many && side.account.len() <= REPLACED_MAX;
@@ -706,24 +711,49 @@ impl Stock {
     }
 }
 
-/// What stands in the kernel.
+/// Does all that a side needs stand? An error where that can't be told.
+fn whole_in(view: &View, side: &Side) -> Result<bool, Error> {
+    let bans = side.account.len().saturating_sub(side.account.unsettled.len());
+    match &side.way {
+        Way::Nft(way) => Ok(ByNft::is_whole(way, view.nft(&way.table)?)),
+        Way::Chain(way) => Ok(ByTables::is_whole(way, view.saved(&way.tool)?, bans)),
+        Way::Set(way) => by_sets::is_whole(way, view.saved(&way.tool)?, view.sets()?, bans),
+    }
+}
+
+/// What stands in the kernel, or why that can't be told.
 #[derive(Debug, Default)]
 struct View {
-    nft: HashMap<Table, crate::nft::Seen>,
+    nft: HashMap<Table, Result<Seen, Error>>,
     /// What `iptables-save` shows, by program.
-    saved: HashMap<String, String>,
+    saved: HashMap<String, Result<String, Error>>,
     /// Names of sets of ipset.
-    sets: Option<Vec<String>>,
+    sets: Option<Result<Vec<String>, Error>>,
 }
 
 impl View {
     fn stands(&self, way: &Way) -> bool {
         match way {
-            Way::Nft(nft) => self.nft.get(&nft.table).is_some_and(|seen| seen.sets.contains(&nft.set)),
-            Way::Chain(chain) => {
-                self.saved.get(&chain.tool.program).is_some_and(|saved| has_chain(saved, &chain.chain))
-            }
-            Way::Set(set) => self.sets.as_ref().is_some_and(|names| names.contains(&set.set)),
+            Way::Nft(nft) => self.nft(&nft.table).is_ok_and(|seen| seen.sets.contains(&nft.set)),
+            Way::Chain(chain) => self.saved(&chain.tool).is_ok_and(|saved| has_chain(saved, &chain.chain)),
+            Way::Set(set) => self.sets().is_ok_and(|names| names.contains(&set.set)),
         }
     }
+
+    fn nft(&self, table: &Table) -> Result<&Seen, Error> {
+        seen(self.nft.get(table))
+    }
+
+    fn saved(&self, tool: &Tool) -> Result<&str, Error> {
+        seen(self.saved.get(&tool.program)).map(String::as_str)
+    }
+
+    fn sets(&self) -> Result<&[String], Error> {
+        seen(self.sets.as_ref()).map(Vec::as_slice)
+    }
+}
+
+fn seen<T>(looked: Option<&Result<T, Error>>) -> Result<&T, Error> {
+    let nobody = || Error::new("look at the firewall's tables", "nobody has looked at these", "");
+    looked.ok_or_else(nobody)?.as_ref().map_err(Clone::clone)
 }

@@ -9,6 +9,7 @@ mod holding;
 mod original;
 #[path = "../../src/stock/tests/trees.rs"]
 mod trees;
+mod trouble;
 
 use std::path::Path;
 use std::process::Command;

@@ -206,6 +206,11 @@ impl FileReader {
         }))
     }
 
+    /// Another reader of the same path from a start of its own, for where [`Self::fork`] knows no such file.
+    pub fn again(&self, start: Start) -> FileReader {
+        Self::with_line_end(self.path.clone(), start, self.bounds, self.line_end)
+    }
+
     /// Stops reading at this place (the start of a line): [`Self::read`] yields `None` there, until the
     /// limit is lifted or moved. For a reader that is to meet the position of another one.
     pub fn set_limit(&mut self, limit: Option<(u64, u64)>) {

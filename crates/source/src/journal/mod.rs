@@ -81,6 +81,8 @@ pub struct Journal {
     attempts: u32,
     cursor: Arc<str>,
     at: Timestamp,
+    /// Not read beyond the entry with this cursor.
+    limit: Option<Arc<str>>,
     /// The entry that the child repeats first.
     repeated: Option<Arc<str>>,
     in_operation: bool,
@@ -132,6 +134,7 @@ impl Journal {
             attempts: 0,
             cursor,
             at,
+            limit: None,
             repeated: None,
             began: now(),
             quiet_since: None,
@@ -166,9 +169,35 @@ impl Journal {
         SourceKey { path: self.name.clone(), generation: 0 }
     }
 
+    /// The cursor of the last entry that was read; empty if there was none.
+    pub fn cursor(&self) -> Arc<str> {
+        Arc::clone(&self.cursor)
+    }
+
     /// The last entry that was read.
     pub fn position(&self) -> Position {
         Position::Cursor { cursor: self.cursor.clone(), at: self.at }
+    }
+
+    /// Another reader of the same entries, which begins where this one stands: for a jail that fell behind.
+    /// It has a child of its own.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn fork(&self) -> Result<Journal> {
+        Journal::open(self.options.clone(), self.start_now())
+    }
+
+    /// Stops reading behind the entry with this cursor: [`Self::read`] yields `None` there, until the limit is
+    /// lifted or moved. For a reader that is to meet the position of another one. An entry that is passed
+    /// without being seen (the journal has lost it) is no limit.
+    pub fn set_limit(&mut self, limit: Option<Arc<str>>) {
+        self.limit = limit;
+    }
+
+    /// Does it stand at its limit?
+    pub fn is_at_limit(&self) -> bool {
+        self.limit.as_ref().is_some_and(|limit| same_cursor(limit, &self.cursor))
     }
 
     /// Have the stored entries been read?
@@ -219,6 +248,9 @@ impl Journal {
             }
         }
         self.listen();
+        if self.is_at_limit() {
+            return self.nothing();
+        }
         let begin = self.position();
         let mut out = Gathered::default();
         let ended = self.gather(&mut out);
@@ -287,7 +319,8 @@ impl Journal {
     /// Makes lines of the entries that are whole. `false` if the block is full.
     fn take_entries(&mut self, child: &mut Child, out: &mut Gathered) -> std::result::Result<bool, export::Damaged> {
         loop {
-            if out.text.len() + LINE_MAX > BLOCK_BYTES || out.in_operation != self.in_operation {
+            let full = out.text.len() + LINE_MAX > BLOCK_BYTES || out.in_operation != self.in_operation;
+            if full || self.is_at_limit() {
                 return Ok(false);
             }
             let Some(entry) = child.parser.next_entry()? else { return Ok(true) };

@@ -28,6 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// From when on it is asked who does not answer.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
 
+/// How long that answer is waited for: a daemon that is busy with the first question may not have
+/// time for the second, and it must not wait for us meanwhile.
+const PROBE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Nobody answers at the socket.
 #[derive(Debug)]
 pub(crate) struct NoDaemon {
@@ -89,7 +93,7 @@ impl Client {
         let first = self.stream.fill_buf().map(<[u8]>::len);
         self.stream.get_ref().set_read_timeout(Some(PATIENCE))?;
         if first.is_err_and(|e| matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)) {
-            let asked = Connection::open(&self.socket, Some(PATIENCE)).ok();
+            let asked = Connection::open(&self.socket, Some(PROBE_PATIENCE)).ok();
             let answer = asked.and_then(|mut asked| asked.ask(&[WHO_WORD.into()]).ok());
             if matches!(answer, Some(Answer::Refused(why)) if why.args == ["Invalid command".into()]) {
                 return Err(NoDaemon { socket: self.socket.clone(), why: FOREIGN.to_owned() }.into());

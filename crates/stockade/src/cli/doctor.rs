@@ -12,7 +12,7 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  \
     stockade doctor            everything that commonly goes wrong, with what to do\n  \
     stockade doctor --json     the same for programs\n\n\
     Changes nothing. Exit code 0 if nothing was found, 1 if something was.\n\
-    As root it sees more: who listens, and logs that only root may read.";
+    As root it sees more: the daemon, who listens, and logs that only root may read.";
 
 /// Words of `doctor`.
 #[derive(Args)]

@@ -97,7 +97,7 @@ enum Word {
     /// Stop and start anew without a moment unprotected
     #[command(after_help = run::RESTART_EXAMPLES)]
     Restart(run::PlainArgs),
-    /// Stop the daemon; bans stay in the kernel until they expire
+    /// Stop the daemon; bans stay in the kernel until they expire (in a fail2ban tree they are lifted)
     #[command(after_help = run::STOP_EXAMPLES)]
     Stop(run::StopArgs),
     /// Remove bans from the kernel even if the daemon is dead

@@ -1,5 +1,7 @@
 //! `run`, `reload`, `restart` and `stop`.
 
+use std::fmt::Write as _;
+
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
@@ -27,8 +29,10 @@ pub(crate) const RESTART_EXAMPLES: &str = "Examples:\n  \
     The firewall keeps every ban meanwhile; lines written meanwhile are read afterwards.";
 
 pub(crate) const STOP_EXAMPLES: &str = "Examples:\n  \
-    stockade stop           bans stay in the kernel and expire by themselves\n  \
-    stockade stop --lift    bans are lifted from the kernel, and taken up again at the next start";
+    stockade stop                    bans stay in the kernel and expire by themselves\n  \
+    stockade stop --lift             bans are lifted from the kernel, and taken up again at the next start\n  \
+    stockade stop -c /etc/fail2ban   lifts them, as fail2ban's own stop does\n\n\
+    `stockade.onstop = lift` or `keep` in a jail says it for good.";
 
 /// Words of `run`.
 #[derive(Args)]
@@ -56,9 +60,12 @@ pub(crate) struct PlainArgs {
 /// Words of `stop`.
 #[derive(Args)]
 pub(crate) struct StopArgs {
-    /// Lift all bans from the kernel
-    #[arg(long)]
+    /// Lift all bans from the kernel, whatever stockade.onstop says
+    #[arg(long, conflicts_with = "keep")]
     lift: bool,
+    /// Leave all bans in the kernel, whatever stockade.onstop says
+    #[arg(long)]
+    keep: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -116,7 +123,7 @@ pub(crate) fn restart(args: &PlainArgs) -> Result<Exit> {
 /// Stops the daemon and waits until it has gone.
 pub(crate) fn stop(args: &StopArgs) -> Result<Exit> {
     let mut client = Client::connect(&args.common)?;
-    let answer = client.ask("stop", &json!({ "lift": args.lift }))?;
+    let answer = client.ask("stop", &json!({ "lift": args.lift, "keep": args.keep }))?;
     drop(client);
     for _ in 0..600 {
         match Client::connect(&args.common) {
@@ -124,19 +131,24 @@ pub(crate) fn stop(args: &StopArgs) -> Result<Exit> {
             Ok(_) => std::thread::sleep(std::time::Duration::from_millis(50)),
         }
     }
-    let bans = number(&answer, "bans");
+    let (bans, left) = (number(&answer, "bans"), number(&answer, "left"));
+    let lifted = bans.saturating_sub(left);
     if args.common.json {
         say(answer.to_string());
-    } else if args.lift {
-        say(format!("stopped; {bans} bans lifted from the kernel, they are taken up again at the next start"));
-    } else if crate::places::Tree::of(args.common.conf.as_deref()).is_foreign() {
-        // The sets and chains of stock actions know no ends.
-        say(format!(
-            "stopped; {bans} bans stay in the kernel, those in fail2ban's own sets and chains without an end, until \
-             stockade starts again (`stockade stop --lift` removes them; use it before you start fail2ban)"
-        ));
-    } else {
-        say(format!("stopped; {bans} bans stay in the kernel until they expire (`stockade lift` removes them)"));
+        return Ok(Exit::Done);
     }
+    let mut said = String::from("stopped");
+    if lifted > 0 || left == 0 {
+        write!(said, "; {lifted} bans lifted from the kernel, they are taken up again at the next start").ok();
+    }
+    if left > 0 && crate::places::Tree::of(args.common.conf.as_deref()).is_foreign() {
+        // The sets and chains of stock actions know no ends.
+        let how = "until stockade starts again (`stockade lift` removes them; use it before you start fail2ban)";
+        write!(said, "; {left} bans stay in the kernel, those in fail2ban's own sets and chains without an end, {how}")
+            .ok();
+    } else if left > 0 {
+        write!(said, "; {left} bans stay in the kernel until they expire (`stockade lift` removes them)").ok();
+    }
+    say(said);
     Ok(Exit::Done)
 }

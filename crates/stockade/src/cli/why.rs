@@ -135,12 +135,18 @@ fn show_logs(logs: &Value) {
             text(one, "verdict"),
         );
         term::say_folded(4, &sentence);
-        term::say_folded(12, &format!("  line      {}", text(one, "last")));
+        if one.get("last").is_some() {
+            term::say_folded(12, &format!("  line      {}", text(one, "last")));
+        }
     }
     let names = |key: &str| list(logs, key).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
     let (searched, journal) = (names("searched"), names("journal"));
     if found.is_empty() && !searched.is_empty() {
         say(format!("\nno line names it at the end of {searched}"));
+    }
+    let left_out = number(logs, "left_out");
+    if left_out > 0 {
+        say(format!("\nnot looked through: {left_out} further logs, which would have taken too long"));
     }
     if !journal.is_empty() {
         say(format!("\nnot looked through: the journal, which {journal} reads; see `journalctl -g ADDRESS`"));

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use serde_json::{Map, Value, json};
 use stockade_core::judge::{BanView, Judge, TallyView};
 use stockade_core::{DecisionKind, FailureId, JailName, Net, Timestamp};
-use stockade_enforce::stock::{Families, findings_here};
+use stockade_enforce::stock::{Families, Here};
 use stockade_store::{Reader, Row};
 
 use crate::blacklist::Lists;
@@ -132,6 +132,7 @@ impl Answers {
             (k, true, n) => format!("{n} of {} bans are not held", k.bans),
         };
         let ok = !kernel.dry && kernel.trouble.is_empty() && kernel.unsettled == 0;
+        let lists = self.blacklists.complaints().into_iter().chain(posted.ignore_files.complaints());
         let counters = counters.recv().unwrap_or_default();
         let dropped: (u64, u64) = counters.iter().fold((0, 0), |(p, b), count| (p + count.packets, b + count.bytes));
         Ok(json!({
@@ -141,7 +142,7 @@ impl Answers {
             "started": self.started.micros(),
             "loaded": posted.loaded.as_secs_f64(),
             "dry_run": kernel.dry,
-            "firewall": { "what": kernel.all_means(), "why": kernel.why, "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
+            "firewall": { "what": kernel.all_means(), "why": kernel.own_why(), "state": state, "ok": ok, "bans": kernel.bans, "repairs": kernel.repairs,
                 "unsettled": kernel.unsettled, "dropped_packets": dropped.0, "dropped_bytes": dropped.1 },
             "database": {
                 "what": self.database.as_ref().map_or("memory".to_owned(), |path| path.display().to_string()),
@@ -153,7 +154,7 @@ impl Answers {
             "actions": actions.iter().map(action_json).collect::<Vec<_>>(),
             "withheld": withheld,
             "problems": problems,
-            "lists": self.blacklists.complaints().into_iter().take(PROBLEMS_MAX).collect::<Vec<_>>(),
+            "lists": lists.take(PROBLEMS_MAX).collect::<Vec<_>>(),
         }))
     }
 
@@ -254,8 +255,8 @@ impl Answers {
         Ok(json!({ "bans": bans, "next": next }))
     }
 
-    /// Everything about one id.
-    pub(crate) fn why(&self, text: &str) -> Result<Value, String> {
+    /// Everything about one id; `all` for who may read the logs himself.
+    pub(crate) fn why(&self, text: &str, all: bool) -> Result<Value, String> {
         let id = FailureId::parse(text);
         let asked = id.clone();
         let (why, around) = self.look(move |judge, _| {
@@ -298,13 +299,18 @@ impl Answers {
         }
         let history = self.history(&id);
         let mut summary = summary(&id, &bans, &withheld, &counting, &allowed, &history);
-        let about = bans.is_empty().then(|| super::logs_about::look(&posted, &id, crate::daemon::now()));
-        let logs = about.map_or(Value::Null, |about| {
+        let looked_for = id.net().filter(|_| bans.is_empty());
+        let about = looked_for.map(|net| super::logs_about::look(&posted, net, crate::daemon::now()));
+        let logs = about.map_or(Value::Null, |mut about| {
+            if !all {
+                about.found.iter_mut().filter_map(Value::as_object_mut).for_each(|one| drop(one.remove("last")));
+            }
             if let Some(one) = about.found.first().filter(|_| counting.is_empty() && history.is_empty()) {
                 let get = |key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default();
                 summary += &format!(" ({} names it, but {})", get("path"), get("verdict"));
             }
-            json!({ "found": about.found, "searched": about.searched, "journal": about.journal })
+            json!({ "found": about.found, "searched": about.searched, "left_out": about.left_out,
+                "journal": about.journal })
         });
         let off: Vec<Value> = posted.off.iter().map(|(jail, reason)| json!({ "jail": jail, "why": reason })).collect();
         Ok(json!({
@@ -388,9 +394,10 @@ impl Answers {
         // Each network once, with all jails for which the same is true.
         let mut found: Vec<(Net, bool, &str, Vec<&str>)> = Vec::new();
         let mut buts: Vec<String> = Vec::new();
+        let here = Here::new();
         for (jail, net) in asked {
             let (holds, means) = (self.kernel.verify(jail, *net) == Some(true), state.means_of(jail));
-            for but in in_vain(posted, jail, *net) {
+            for but in in_vain(&here, posted, jail, *net) {
                 if !buts.contains(&but) {
                     buts.push(but);
                 }
@@ -430,10 +437,10 @@ fn withheld(judge: &Judge, only: Option<&str>) -> Value {
 }
 
 /// What makes that a ban by stock firewall actions matches nothing, as the tables stand now.
-fn in_vain(posted: &Posted, jail: &JailName, net: Net) -> Vec<String> {
+fn in_vain(here: &Here, posted: &Posted, jail: &JailName, net: Net) -> Vec<String> {
     let stock = posted.running(jail.as_str()).map_or(&[] as &[_], |board| board.stock.as_slice());
     let families = Families { inet4: net.is_ipv4(), inet6: !net.is_ipv4() };
-    let findings = stock.iter().flat_map(|action| findings_here(action, families));
+    let findings = stock.iter().flat_map(|action| here.findings(action, families));
     findings.filter(|finding| finding.blocks_nothing).map(|f| format!("{}: {}", f.action, f.what)).collect()
 }
 
@@ -557,7 +564,8 @@ fn ban_json(jail: &str, in_kernel: bool, ban: &BanView) -> Value {
     }
     let end = if ban.end == Timestamp::MAX { Value::Null } else { json!(ban.end.secs()) };
     json!({ "id": ban.id.to_string(), "jail": jail, "time": ban.start.secs(), "end": end,
-        "bantime": ban.bantime.secs(), "failures": ban.failures, "count": ban.count, "state": state })
+        "bantime": ban.bantime.secs(), "failures": ban.failures, "count": ban.count,
+        "state": state, "applied": !ban.state.unapplied })
 }
 
 fn tally_json(jail: &str, tally: &TallyView, maxretry: u32, findtime: i64) -> Value {
@@ -578,6 +586,11 @@ fn row_json(row: &Row) -> Value {
         DecisionKind::Withhold => "withheld",
     };
     let origin = match &decision.origin {
+        // One ban is lifted by hand, all of a jail leave the kernel at a stop.
+        stockade_core::Origin::Manual if decision.kind == DecisionKind::Repeal => {
+            "the daemon or the jail was stopped".to_owned()
+        }
+        stockade_core::Origin::Config if decision.kind == DecisionKind::Ban => "kept by the jail's list".to_owned(),
         stockade_core::Origin::Log { source, place } => match place {
             stockade_core::Position::Offset(at) => format!("{}, byte {at}", source.path),
             stockade_core::Position::Cursor { .. } => source.path.to_string(),
@@ -660,7 +673,8 @@ fn summary(
 
 #[cfg(test)]
 mod tests {
-    use stockade_core::judge::{BanState, Subject, Trouble};
+    use stockade_core::Subject;
+    use stockade_core::judge::{BanState, Trouble};
     use stockade_core::{BanTime, Seq, Span};
 
     use super::*;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stockade_core::judge::timespec::parse_seconds;
 use stockade_core::judge::{Command, Outcome};
-use stockade_core::{BanTime, FailureId, JailName, Net};
+use stockade_core::{BanTime, FailureId, JailName, Net, Origin};
 use stockade_wire::pickle::{self, Exception};
 use stockade_wire::value as pickle_value;
 
@@ -204,7 +204,8 @@ impl FrontDesk {
         }
         let args = Args(words.get(2).cloned().unwrap_or_default());
         let looks = matches!(word, "status" | "banned" | "why");
-        match self.rights(peer) {
+        let rights = self.rights(peer);
+        match rights {
             Rights::All => {}
             Rights::Look if looks => {}
             _ => {
@@ -216,7 +217,7 @@ impl FrontDesk {
         match word {
             "status" => self.ask(reply, move |a| a.status(args.text("jail"))),
             "banned" => self.ask(reply, move |a| a.banned(&args.page())),
-            "why" => self.ask(reply, move |a| a.why(args.text("id").unwrap_or_default())),
+            "why" => self.ask(reply, move |a| a.why(args.text("id").unwrap_or_default(), rights == Rights::All)),
             _ => {
                 self.audit(peer, &format!("command '{word}'"));
                 self.change(word, args, reply);
@@ -248,23 +249,21 @@ impl FrontDesk {
                 });
             }
             "stop" | "restart" => {
-                let end = match word {
-                    "stop" => End::Stop { lift: args.flag("lift") },
-                    _ => End::Restart,
-                };
+                let restart = word == "restart";
+                let (lift, keep) = (args.flag("lift"), args.flag("keep"));
                 let (ender, stopping) = (Arc::clone(&self.end), Arc::clone(&self.stopping));
                 self.operator.send(move |operator| {
                     // A mistake in the tree must not turn a restart into a stop.
-                    if end == End::Restart
-                        && let Err(why) = operator.check()
-                    {
+                    if restart && let Err(why) = operator.check() {
                         reply.send(refusal(true, &why));
                         return;
                     }
                     stopping.store(true, Ordering::Relaxed);
                     let bans = operator.kernel.state().bans;
-                    reply.send(line(&json!({ "ok": { "bans": bans } })));
-                    ender(end, Box::new(|| {}));
+                    let lift = !restart && (lift || !keep && operator.lift_on_stop());
+                    let left = if lift { 0 } else { operator.kernel.state().bans };
+                    reply.send(line(&json!({ "ok": { "bans": bans, "left": left } })));
+                    ender(if restart { End::Restart } else { End::Stop { lift } }, Box::new(|| {}));
                 });
             }
             other => reply.send(refusal(true, &format!("unknown word '{other}'"))),
@@ -380,7 +379,7 @@ fn ban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
         }
     };
     let ids: Vec<FailureId> = nets.iter().map(|net| FailureId::Net(*net)).collect();
-    let command = Command::Ban { jail: jail.clone(), ids: ids.clone(), bantime, force: false };
+    let command = Command::Ban { jail: jail.clone(), ids: ids.clone(), bantime, force: false, origin: Origin::Manual };
     let Outcome::Banned { new, already, withheld } = operator.command(command)? else {
         return Err(format!("there is no jail '{jail}'"));
     };

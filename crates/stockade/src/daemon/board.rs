@@ -8,6 +8,7 @@ use stockade_enforce::stock::StockAction;
 
 use super::actor::Actor;
 use super::flow::SourceRun;
+use super::ignore_files::IgnoreFiles;
 use crate::settings::Settings;
 
 /// One jail that runs.
@@ -43,6 +44,8 @@ pub(crate) struct Posted {
     pub(crate) waiting: Vec<(String, Arc<Filter>)>,
     /// Everything that commands have set.
     pub(crate) settings: Arc<Settings>,
+    /// What the files of `ignoreip = file:PATH` name.
+    pub(crate) ignore_files: IgnoreFiles,
 }
 
 impl JailBoard {

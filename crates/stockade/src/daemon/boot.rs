@@ -33,6 +33,7 @@ use super::board::Board;
 use super::door::First;
 use super::flow::Reach;
 use super::guard::GuardHandle;
+use super::ignore_files::IgnoreFiles;
 use super::judge::{Hands, JudgeControl, JudgeInbox, JudgeThread};
 use super::kernel::KernelHandle;
 use super::launch::{Ended, Launch};
@@ -66,6 +67,7 @@ pub(super) enum Wake {
 /// What a daemon runs: a tree that was read, or commands that were sent.
 pub(super) struct Content {
     loaded: LoadedTree,
+    calendar: Arc<Calendar>,
     settings: Settings,
     /// Jails that could not even be set up.
     broken: Vec<(String, String)>,
@@ -76,11 +78,12 @@ pub(super) struct Content {
 impl Content {
     /// What the tree says.
     pub(super) fn of_tree(tree: &Tree) -> Result<Content> {
-        let loaded = tree.load()?;
+        let calendar = crate::places::here();
+        let loaded = tree.load_with(&calendar)?;
         let (settings, broken) = Settings::default()
             .staged_as_far_as_possible(&loaded.stream)
             .map_err(|e| anyhow!("the configuration can't be used: {e}"))?;
-        Ok(Content { loaded, settings, broken, strict: false })
+        Ok(Content { loaded, calendar, settings, broken, strict: false })
     }
 
     /// What was sent, with our own options of the tree laid over it.
@@ -88,7 +91,7 @@ impl Content {
         let loaded = tree.overlaid(stream);
         let settings = Settings::default().staged(&loaded.stream).map_err(|refusal| refusal.exception)?;
         let strict = settings.server_text("stockade.strict").is_none_or(|text| crate::settings::boolean(&text));
-        Ok(Content { loaded, settings, broken: Vec::new(), strict })
+        Ok(Content { loaded, calendar: crate::places::here(), settings, broken: Vec::new(), strict })
     }
 
     /// Puts the places right that only the commands tell.
@@ -255,8 +258,8 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Starts everything but the socket, for which there is the desk.
     pub(super) fn start(start: Start<'_>, main: &Sender<Wake>) -> Result<(Daemon, FrontDesk)> {
-        let Start { launch, tree, places, content: Content { loaded, mut settings, mut broken, strict }, log, runner } =
-            start;
+        let Start { launch, tree, places, content, log, runner } = start;
+        let Content { loaded, calendar, mut settings, mut broken, strict } = content;
         let dry_run = launch.dry_run;
         let started = super::now();
         let pinned = server_options::settle(&mut settings, &places);
@@ -268,9 +271,8 @@ impl Daemon {
         if dry_run {
             log.warning(dry_words(launch));
         }
-        let zone = jiff::tz::TimeZone::system();
         let (store, recovery) = open_store(&places, &settings, &log)?;
-        let kernel = open_kernel(dry_run, &log)?;
+        let kernel = open_kernel(dry_run)?;
         let judge_inbox = super::judge::inbox();
         let store = StoreHandle::start(store, Arc::clone(&judge_inbox), log.clone())?;
         let kernel = KernelHandle::start(kernel, Arc::clone(&judge_inbox), log.clone())?;
@@ -296,8 +298,13 @@ impl Daemon {
             asker: asker.clone(),
             log: log.clone(),
         };
-        let thread =
-            JudgeThread::new(Judge::new(super::seed(), last), Arc::clone(&judge_inbox), hands, zone.clone(), last);
+        let thread = JudgeThread::new(
+            Judge::new(super::seed(), last),
+            Arc::clone(&judge_inbox),
+            hands,
+            calendar.zone().clone(),
+            last,
+        );
         let judge_thread = std::thread::Builder::new().name("judge".into()).spawn(move || thread.run())?;
 
         super::notify::keep_watchdog(Arc::clone(&judge_inbox))?;
@@ -312,12 +319,12 @@ impl Daemon {
             poison: Poison::open(&super::poison::place(&places.pidfile), &log),
             log: log.clone(),
         };
-        let year = jiff::Zoned::now().with_time_zone(zone.clone()).year();
         let ground = Ground {
-            calendar: Calendar::new(zone, year),
+            calendar,
             services: Services::load(),
             dry_run,
             journal: stockade_config::journal_is_there(),
+            ignore_files: IgnoreFiles::default(),
         };
         let board = Board::default();
         let mut operator = Operator::new(
@@ -343,6 +350,7 @@ impl Daemon {
             log.warning("no jail runs: nothing is protected");
         }
         operator.arm(&stage).map_err(|why| anyhow!("the firewall could not be set up: {why}"))?;
+        say_means(&kernel.state(), &log);
         allow(&recovery, &judge_inbox);
         let jails = stage.jails.iter().map(|jail| (jail.spec.name.clone(), jail.spec.evidence)).collect();
         let kept = blacklists::kept_before(&recovery.snapshots);
@@ -480,13 +488,17 @@ fn start_actions(
         .context("the thread for actions can't be started")
 }
 
-fn open_kernel(dry_run: bool, log: &Log) -> Result<Kernel> {
+fn open_kernel(dry_run: bool) -> Result<Kernel> {
     let options =
         stockade_enforce::Options { means: dry_run.then_some(Means::DryRun), ..stockade_enforce::Options::default() };
-    let kernel = Kernel::open(&options).map_err(|e| anyhow!("{e}"))?;
-    let (means, why) = kernel.means();
-    log.info(format!("bans are enforced by {}: {why}", super::kernel::in_words(means)));
-    Ok(kernel)
+    Kernel::open(&options).map_err(|e| anyhow!("{e}"))
+}
+
+/// Says by what bans are enforced, now that it is known which jails there are.
+fn say_means(state: &super::kernel::KernelState, log: &Log) {
+    let why = state.own_why();
+    let colon = if why.is_empty() { "" } else { ": " };
+    log.info(format!("bans are enforced by {}{colon}{why}", state.all_means()));
 }
 
 /// What the operator allowed for good.

@@ -4,11 +4,12 @@
 //! one at a time, so its order is kept while sources are read side by side.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use stockade_core::matcher::{Filter, Scanner};
 use stockade_core::{Block, LineEnd, SourceKey};
-use stockade_source::{FileReader, Journal, Note};
+use stockade_source::{FileReader, Journal, Note, Start};
 
 use super::actor::{Actor, Reads};
 use super::apart::Apart;
@@ -31,6 +32,51 @@ pub(crate) enum Reader {
     File(Box<FileReader>),
     /// The systemd journal.
     Journal(Box<Journal>),
+}
+
+/// Where a reader stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In which incarnation of a file, and at which byte.
+    File(u64, u64),
+    /// Behind the entry with this cursor.
+    Journal(Arc<str>),
+}
+
+impl Reader {
+    /// Where the next block begins.
+    pub(crate) fn place(&self) -> Place {
+        match self {
+            Reader::File(file) => Place::File(file.generation(), file.offset()),
+            Reader::Journal(journal) => Place::Journal(journal.cursor()),
+        }
+    }
+
+    /// Another reader that begins where this one stands; `None` if there can be none.
+    fn fork(&self) -> Option<Reader> {
+        match self {
+            Reader::File(file) => Some(Reader::File(Box::new(file.fork(file.generation(), file.offset()).ok()??))),
+            Reader::Journal(journal) => Some(Reader::Journal(Box::new(journal.fork().ok()?))),
+        }
+    }
+
+    /// The next lines, what is to be told of them, and what keeps it from reading.
+    pub(crate) fn read(&mut self) -> (Result<Option<Block>, stockade_source::Error>, Vec<Note>, Option<String>) {
+        match self {
+            Reader::File(file) => (file.read(), file.take_notes(), file.trouble().map(ToString::to_string)),
+            Reader::Journal(journal) => {
+                (journal.read(), journal.take_notes(), journal.trouble().map(ToString::to_string))
+            }
+        }
+    }
+
+    /// Have the lines been read that were there at the start?
+    fn in_operation(&self) -> bool {
+        match self {
+            Reader::File(file) => file.in_operation(),
+            Reader::Journal(journal) => journal.in_operation(),
+        }
+    }
 }
 
 /// How a source is doing, for `status`.
@@ -109,11 +155,11 @@ pub(crate) struct Reach {
 
 /// Who gets a source's lines.
 #[derive(Default)]
-struct Readers {
+pub(crate) struct Readers {
     /// Those who get each block as it is read.
     attached: Vec<Arc<Actor>>,
     /// Those who fell behind.
-    apart: Vec<Arc<Apart>>,
+    pub(crate) apart: Vec<Arc<Apart>>,
 }
 
 /// One source that is being read.
@@ -125,6 +171,8 @@ pub(crate) struct SourceRun {
     scanner: Mutex<Scanner>,
     turns: Turns,
     state: Mutex<SourceState>,
+    /// Bytes of lines that were handed over.
+    handed: AtomicU64,
     first_lines: Mutex<HashMap<u64, String>>,
     pool: Pool,
     store: StoreHandle,
@@ -155,6 +203,7 @@ impl SourceRun {
             scanner: Mutex::new(Scanner::new(Vec::new())),
             turns: Turns::default(),
             state: Mutex::default(),
+            handed: AtomicU64::new(0),
             first_lines: Mutex::default(),
             pool,
             store,
@@ -164,8 +213,52 @@ impl SourceRun {
         Arc::new(run)
     }
 
-    /// Replaces those who get this source's blocks. Who fell behind goes on catching up.
-    pub(crate) fn attach(&self, actors: Vec<Arc<Actor>>) {
+    /// Is it one of those who read this source?
+    pub(crate) fn is_read_by(&self, actor: &Arc<Actor>) -> bool {
+        let readers = self.readers();
+        let mut all = readers.attached.iter().chain(readers.apart.iter().map(|apart| apart.actor()));
+        all.any(|known| Arc::ptr_eq(known, actor))
+    }
+
+    /// Replaces those who get this source's blocks. Who fell behind goes on catching up, and so does who joins from
+    /// `behind`: an earlier place (generation and offset) of a file that the others read on meanwhile.
+    pub(crate) fn attach(self: &Arc<Self>, actors: Vec<Arc<Actor>>, behind: &[(Arc<Actor>, (u64, u64))]) {
+        // While the reader is held no block is under way to those who are attached.
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace(actors);
+        if let Reader::File(file) = &*reader {
+            for (actor, place) in behind.iter().filter(|(_, place)| *place != (file.generation(), file.offset())) {
+                self.join_from(file, actor, *place);
+            }
+        }
+    }
+
+    /// Lets a jail that was just attached read for itself up to where the others are.
+    fn join_from(self: &Arc<Self>, file: &FileReader, actor: &Arc<Actor>, (generation, offset): (u64, u64)) {
+        if generation == file.generation() && offset > file.offset() {
+            // It was further than those who read it now; its own past is passed over when it comes.
+            return;
+        }
+        let own = match file.fork(generation, offset) {
+            Ok(Some(own)) => own,
+            // That file is not open any more, or never was: it may lie beside the log under another name.
+            Ok(None) => file.again(Start::Resume { generation, offset }),
+            Err(e) => {
+                let text = format!("jail '{}' misses lines of {}: {e}", actor.jail(), self.name);
+                return self.log.line(crate::log::Level::Error, "fail2ban.filter", text);
+            }
+        };
+        let own = Reader::File(Box::new(own));
+        let with = (self.pool.clone(), self.watch.clone(), self.log.clone());
+        let apart = Apart::new(actor, self, own, file.in_operation(), with);
+        let mut readers = self.readers();
+        readers.attached.retain(|attached| !Arc::ptr_eq(attached, actor));
+        readers.apart.push(Arc::clone(&apart));
+        drop(readers);
+        Arc::clone(&apart).kick();
+    }
+
+    fn replace(&self, actors: Vec<Arc<Actor>>) {
         let mut readers = self.readers();
         let gone = |apart: &Apart, actors: &[Arc<Actor>]| !actors.iter().any(|a| Arc::ptr_eq(a, apart.actor()));
         let (gone, stay): (Vec<_>, Vec<_>) = readers.apart.drain(..).partition(|apart| gone(apart, &actors));
@@ -176,7 +269,7 @@ impl SourceRun {
         gone.iter().for_each(|apart| apart.close());
     }
 
-    fn readers(&self) -> std::sync::MutexGuard<'_, Readers> {
+    pub(crate) fn readers(&self) -> std::sync::MutexGuard<'_, Readers> {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -185,19 +278,21 @@ impl SourceRun {
         self.readers().apart.iter().filter(|apart| Arc::ptr_eq(apart.actor(), actor)).map(|apart| apart.behind()).sum()
     }
 
-    /// Where the next block begins: generation and offset; `None` for a journal.
-    pub(crate) fn place(&self) -> Option<(u64, u64)> {
-        self.with_reader(|reader| match reader {
-            Reader::File(file) => Some((file.generation(), file.offset())),
-            Reader::Journal(_) => None,
-        })
+    /// Where the next block begins.
+    pub(crate) fn place(&self) -> Place {
+        self.with_reader(|reader| reader.place())
+    }
+
+    /// How many bytes of lines were handed over so far.
+    pub(crate) fn handed(&self) -> u64 {
+        self.handed.load(Ordering::Relaxed)
     }
 
     /// Takes a jail back if it stands where the next block begins; then it is apart no more.
-    pub(crate) fn join_again(self: &Arc<Self>, apart: &Arc<Apart>, place: (u64, u64)) -> bool {
+    pub(crate) fn join_again(self: &Arc<Self>, apart: &Arc<Apart>, place: &Place) -> bool {
         // While the reader is held no block is under way to those who are attached.
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(&*reader, Reader::File(file) if (file.generation(), file.offset()) == place) {
+        if reader.place() != *place {
             return false;
         }
         let mut readers = self.readers();
@@ -300,12 +395,7 @@ impl SourceRun {
             }
             actors.retain(|actor| !full.iter().any(|f| Arc::ptr_eq(f, actor)));
         }
-        let (read, notes, trouble) = match &mut *reader {
-            Reader::File(file) => (file.read(), file.take_notes(), file.trouble().map(ToString::to_string)),
-            Reader::Journal(journal) => {
-                (journal.read(), journal.take_notes(), journal.trouble().map(ToString::to_string))
-            }
-        };
+        let (read, notes, trouble) = reader.read();
         self.update_state(&reader, trouble);
         self.tell(&notes);
         match read {
@@ -315,6 +405,7 @@ impl SourceRun {
                 } else {
                     self.note_first_line(&mut reader, &block.source);
                 }
+                self.handed.fetch_add(block.text.len() as u64, Ordering::Relaxed);
                 drop(reader);
                 self.hand_over(block, &actors);
                 Came::Block
@@ -347,13 +438,12 @@ impl SourceRun {
 
     /// Lets jails that hold the others up read for themselves from here on; `false` if they can't.
     fn let_go(self: &Arc<Self>, reader: &Reader, slow: &[Arc<Actor>]) -> bool {
-        let Reader::File(file) = reader else { return false };
-        let (generation, offset) = (file.generation(), file.offset());
         let mut apart = Vec::new();
         for actor in slow {
-            // Without descriptors left they go on together, as slowly as the slowest.
-            let Ok(Some(own)) = file.fork(generation, offset) else { return false };
-            apart.push(Apart::new(actor, self, own, file.in_operation(), self.pool.clone(), self.log.clone()));
+            // Without descriptors (or a child) left they go on together, as slowly as the slowest.
+            let Some(own) = reader.fork() else { return false };
+            let (pool, watch, log) = (self.pool.clone(), self.watch.clone(), self.log.clone());
+            apart.push(Apart::new(actor, self, own, reader.in_operation(), (pool, watch, log)));
         }
         let mut readers = self.readers();
         for one in apart {

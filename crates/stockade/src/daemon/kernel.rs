@@ -82,12 +82,18 @@ impl KernelState {
 
     /// All that enforces, in words.
     pub(crate) fn all_means(&self) -> String {
-        let own = (self.own || self.stock.is_empty()).then(|| self.means.clone());
+        let own = (self.own || self.dry).then(|| self.means.clone());
         let mut kinds: Vec<&str> = self.stock.values().filter_map(|words| words.split(',').next()).collect();
         kinds.sort_unstable();
         kinds.dedup();
         let stock = (!kinds.is_empty()).then(|| format!("stock actions ({})", kinds.join(", ")));
-        own.into_iter().chain(stock).collect::<Vec<_>>().join(" and ")
+        let all: Vec<String> = own.into_iter().chain(stock).collect();
+        if all.is_empty() { "the commands of the jails' actions".to_owned() } else { all.join(" and ") }
+    }
+
+    /// Why by our own means; nothing where no jail blocks by them.
+    pub(crate) fn own_why(&self) -> &str {
+        if self.own || self.dry { &self.why } else { "" }
     }
 }
 

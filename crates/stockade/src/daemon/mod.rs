@@ -11,6 +11,7 @@ mod boot;
 mod door;
 pub(crate) mod flow;
 mod guard;
+pub(crate) mod ignore_files;
 mod inbox;
 pub(crate) mod judge;
 pub(crate) mod kernel;
@@ -19,6 +20,7 @@ mod notify;
 pub(crate) mod operator;
 mod poison;
 mod pool;
+mod rest;
 mod restore;
 pub(crate) mod room;
 mod server_options;
@@ -27,20 +29,15 @@ pub(crate) mod stage;
 pub(crate) mod store;
 mod watch;
 
-use std::io::{self, Read};
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use stockade_core::Timestamp;
 use stockade_core::judge::LogLine;
-use stockade_core::{FailureId, Net, Timestamp};
 
 use crate::log::Level;
 
 pub(crate) use launch::{Ended, Launch, launch};
 pub(crate) use stage::journal_options;
-
-/// The largest `ignoreip` file that is read.
-const IGNORE_FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// The present.
 pub(crate) fn now() -> Timestamp {
@@ -79,16 +76,6 @@ fn source_level(level: stockade_source::Level) -> Level {
         stockade_source::Level::Warning => Level::Warning,
         stockade_source::Level::Error => Level::Error,
     }
-}
-
-/// Reads a file of addresses and networks for `ignoreip = file:PATH`: words
-/// between blanks and commas; `#` and `;` begin a comment. Other words are left out.
-fn ignore_file(path: &Path) -> io::Result<Vec<Net>> {
-    let mut text = String::new();
-    crate::plain_file::open(path)?.take(IGNORE_FILE_BYTES_MAX).read_to_string(&mut text)?;
-    let lines = text.lines().map(|line| line.split(['#', ';']).next().unwrap_or_default());
-    let words = lines.flat_map(|line| line.split([' ', '\t', ','])).filter(|word| !word.is_empty());
-    Ok(words.filter_map(|word| FailureId::parse(word).net()).collect())
 }
 
 /// A number that nobody can guess, for hash tables and dice.

@@ -21,8 +21,9 @@ use super::actions::{ActionsHandle, How};
 use super::actor::{Actor, Around, Past};
 use super::blacklists::{BlacklistHandle, ListSpec};
 use super::board::{Board, JailBoard, Posted};
-use super::flow::{Reach, Reader, SourceRun};
+use super::flow::{Place, Reach, Reader, SourceRun};
 use super::guard::GuardHandle;
+use super::ignore_files::News;
 use super::judge::{JudgeControl, JudgeInbox};
 use super::kernel::KernelHandle;
 use super::restore::Way;
@@ -185,7 +186,7 @@ impl Operator {
     }
 
     /// Puts settings in force as a whole, or changes nothing. `held` are jails
-    /// that the stream left out by mistake: they are off, and keep their bans.
+    /// that are off, and that the stream left out by mistake again: they keep their bans.
     ///
     /// Source: our own; the original changes things one by one.
     pub(crate) fn apply(
@@ -201,10 +202,12 @@ impl Operator {
             return Err(exception.clone());
         }
         stage.off.extend_from_slice(held);
-        // They stay as they are, and read nothing.
-        let running = self.jails.iter().map(|jail| &jail.staged);
-        let kept = running.filter(|staged| held.iter().any(|(name, _)| *name == staged.from.name));
-        stage.jails.extend(kept.map(|staged| StagedJail { sources: Sources::Nothing, ..staged.clone() }));
+        // Those of which nothing was said stay off.
+        for (name, why) in self.off.iter().filter(|(name, _)| !anew.concerns(name)) {
+            if stage.settings.jail(name).is_none() && !stage.off.iter().any(|(off, _)| off == name) {
+                stage.off.push((name.clone(), why.clone()));
+            }
+        }
         let (ground, epoch) = (&self.ground, self.epoch + 1);
         stage.hold_off_jails(ground, epoch);
         if *anew == Anew::All {
@@ -235,7 +238,7 @@ impl Operator {
 
     /// The tree as it stands now, staged, with warnings.
     fn next(&self) -> Result<(Stage, Vec<String>), String> {
-        let loaded = self.tree.load().map_err(|e| format!("nothing has changed: {e:#}"))?;
+        let loaded = self.tree.load_with(&self.ground.calendar).map_err(|e| format!("nothing has changed: {e:#}"))?;
         let (mut settings, mut broken) = Settings::default()
             .staged_as_far_as_possible(&loaded.stream)
             .map_err(|refusal| format!("nothing has changed: {refusal}"))?;
@@ -456,13 +459,13 @@ impl Operator {
                 source.close();
             }
         }
-        let opened: Vec<&Arc<str>> = wanted.keys().filter(|name| !self.sources.contains_key(*name)).collect();
-        let found = self.found_again(&opened);
+        self.close_joined_journals(&wanted);
+        let found = self.found_again();
         for (name, readers) in wanted {
             let actors = readers.iter().filter_map(|i| Some(Arc::clone(&self.jails.get(*i)?.actor))).collect();
             let line_end = self.line_end(&name, &readers);
             if let Some(source) = self.sources.get(&name) {
-                source.attach(actors);
+                source.attach(actors, &self.joining(source, &readers));
                 if let Err(e) = source.set_line_end(line_end) {
                     self.reach.log.error(format!("{name}: {e}"));
                 }
@@ -471,7 +474,7 @@ impl Operator {
             match self.open(&name, &readers, line_end) {
                 Ok(reader) => {
                     let source = SourceRun::new(Arc::clone(&name), reader, &self.reach);
-                    source.attach(actors);
+                    source.attach(actors, &[]);
                     self.reach.watch.add(Arc::clone(&source));
                     self.sources.insert(name, source);
                 }
@@ -488,17 +491,49 @@ impl Operator {
         self.watch_lists();
     }
 
-    /// Jails that run and get one of these logs (back): each goes on where it stopped, if it has ever read that log.
+    /// Does this jail not read that log so far?
+    fn gains(&self, jail: &Running, name: &str) -> bool {
+        self.sources.get(name).is_none_or(|source| !source.is_read_by(&jail.actor))
+    }
+
+    /// The journal can't be read twice: one that a jail joins is opened anew, where the first of its readers goes on.
+    fn close_joined_journals(&mut self, wanted: &HashMap<Arc<str>, Vec<usize>>) {
+        let joined = |(name, readers): (&Arc<str>, &Vec<usize>)| {
+            let joins = readers.iter().any(|i| self.jails.get(*i).is_some_and(|jail| self.gains(jail, name)));
+            let is_journal = self.sources.get(name).is_some_and(|source| matches!(source.place(), Place::Journal(_)));
+            (joins && is_journal).then(|| Arc::clone(name))
+        };
+        for name in wanted.iter().filter_map(joined).collect::<Vec<_>>() {
+            self.reach.watch.remove(&name);
+            if let Some(source) = self.sources.remove(&name) {
+                source.close();
+            }
+        }
+    }
+
+    /// Those of a log's readers that join it while others read it, and where each of them goes on.
+    fn joining(&self, source: &SourceRun, readers: &[usize]) -> Vec<(Arc<Actor>, (u64, u64))> {
+        let jails = readers.iter().filter_map(|i| self.jails.get(*i));
+        let new = jails.filter(|jail| self.gains(jail, &source.name));
+        new.filter_map(|jail| match self.place(&jail.staged.spec.name, &source.name)? {
+            (key, Position::Offset(at)) => Some((Arc::clone(&jail.actor), (key.generation, at))),
+            (_, Position::Cursor { .. }) => None,
+        })
+        .collect()
+    }
+
+    /// Jails that run and get a log (back): each goes on where it stopped, if it has ever read that log.
     /// Returns those that have; what they know of the logs is in `left` until the logs are open.
-    fn found_again(&mut self, opened: &[&Arc<str>]) -> Vec<JailName> {
+    fn found_again(&mut self) -> Vec<JailName> {
         let gains = |jail: &&Running| {
             // What a jail that starts goes on with is known.
-            !self.left.contains_key(&jail.staged.spec.name) && jail.reads.iter().any(|name| opened.contains(&name))
+            !self.left.contains_key(&jail.staged.spec.name) && jail.reads.iter().any(|name| self.gains(jail, name))
         };
         let gaining: Vec<&Running> = self.jails.iter().filter(gains).collect();
         let known = |marks: &HashMap<JailName, Vec<Watermark>>, jail: &Running| {
             let marks = marks.get(&jail.staged.spec.name).into_iter().flatten();
-            let of_these = marks.filter(|mark| opened.iter().any(|name| **name == mark.source.path));
+            let reads = |mark: &&Watermark| jail.reads.contains(&mark.source.path);
+            let of_these = marks.filter(reads).filter(|mark| self.gains(jail, &mark.source.path));
             of_these.map(|mark| (mark.source.clone(), mark.to.clone())).collect::<Vec<_>>()
         };
         if gaining.is_empty() {
@@ -548,15 +583,21 @@ impl Operator {
             .collect();
         files.sort();
         files.dedup();
-        let (judge, log) = (Arc::clone(&self.judge), self.reach.log.clone());
+        let (judge, log, known) = (Arc::clone(&self.judge), self.reach.log.clone(), self.ground.ignore_files.clone());
+        known.retain(&files);
         self.reach.watch.lists(
             files,
-            Arc::new(move |path: &Arc<str>| match super::ignore_file(Path::new(&**path)) {
-                Ok(nets) => {
-                    let event = Event::FileSet { path: Arc::clone(path), nets: nets.into() };
-                    judge.control(JudgeControl::Event(event));
+            Arc::new(move |path: &Arc<str>| match known.news(path) {
+                News::Nets(nets) => {
+                    judge.control(JudgeControl::Event(Event::FileSet { path: Arc::clone(path), nets }));
+                    true
                 }
-                Err(e) => log.warning(format!("ignoreip = file:{path}: {e}; its last content stays in force")),
+                News::Trouble(complaint) => {
+                    if let Some(complaint) = complaint {
+                        log.warning(complaint);
+                    }
+                    false
+                }
             }),
         );
     }
@@ -582,6 +623,7 @@ impl Operator {
             loaded: self.loaded,
             waiting: waiting.collect(),
             settings: Arc::clone(&self.settings),
+            ignore_files: self.ground.ignore_files.clone(),
         });
     }
 

@@ -15,13 +15,15 @@ use stockade_core::judge::{Guard, IgnoreEntry, Increment, JailSpec, UseDns};
 use stockade_core::matcher::{Calendar, DatePattern, Encoding, Filter, FilterError, FilterSpec, UseDns as FilterDns};
 use stockade_core::{BanTime, FailureId, JailName, Span};
 use stockade_enforce::actions::ActionSpec;
-use stockade_enforce::stock::{Recognised, StockAction, recognise_all};
+use stockade_enforce::stock::{Recognised, StockAction, exclusive, recognise};
 use stockade_enforce::{JailBlock, Layout, PortSpec, Services, Verdict};
 use stockade_source::{Glob, JournalOptions};
 use stockade_wire::pickle::Exception;
 use stockade_wire::value::Value;
 
 use super::actions::{How, JailActions, StagedActions};
+use super::ignore_files::IgnoreFiles;
+use crate::parallel::in_parallel;
 use crate::relay::Watch;
 use crate::settings::{ActionSettings, JailSettings, Seconds, Settings, boolean, words};
 
@@ -178,6 +180,8 @@ pub(crate) struct Ground {
     pub(crate) dry_run: bool,
     /// Is there a journal to read?
     pub(crate) journal: bool,
+    /// What the files of `ignoreip = file:PATH` name.
+    pub(crate) ignore_files: IgnoreFiles,
 }
 
 /// What already runs as a jail's settings say, to be taken over as it is.
@@ -195,23 +199,22 @@ pub(crate) fn stage(settings: Settings, ground: &Ground, epoch: u64, standing: S
         only: None,
     };
     let stock = stock_actions(&stage.settings);
-    for jail in &stage.settings.jails {
+    // Most of the work is to compile filters: jails are staged beside each other, and put together in order.
+    let standing: Vec<Option<StagedJail>> = stage.settings.jails.iter().map(standing).collect();
+    let made = in_parallel(&stage.settings.jails.iter().zip(standing).collect::<Vec<_>>(), |(jail, standing)| {
         // What other jails do decides, too, which actions need no commands.
         let own = |action: &&StockAction| action.jail.as_str() == jail.name && !ground.dry_run;
-        let same = |staged: &StagedJail| stock.iter().filter(own).eq(&staged.stock);
-        let staged = match standing(jail).filter(same) {
-            Some(staged) => Ok(staged),
-            None if jail.started => stage_jail(jail, &stock, ground, epoch),
-            None => match waiting_filter(jail, ground) {
-                Ok(filter) => {
-                    stage.waiting.push((Arc::clone(jail), filter));
-                    continue;
-                }
-                Err(fault) => Err(fault),
-            },
-        };
-        match staged {
-            Ok(staged) => stage.jails.push(staged),
+        let same = |staged: &&StagedJail| stock.iter().filter(own).eq(&staged.stock);
+        match standing.as_ref().filter(same) {
+            Some(staged) => Ok(Made::Jail(Box::new(staged.clone()))),
+            None if jail.started => stage_jail(jail, &stock, ground, epoch).map(|staged| Made::Jail(Box::new(staged))),
+            None => waiting_filter(jail, ground).map(Made::Waiting),
+        }
+    });
+    for (jail, made) in stage.settings.jails.iter().zip(made) {
+        match made {
+            Ok(Made::Jail(staged)) => stage.jails.push(*staged),
+            Ok(Made::Waiting(filter)) => stage.waiting.push((Arc::clone(jail), filter)),
             Err(fault) => {
                 stage.off.push((jail.name.clone(), fault.to_string()));
                 stage.faults.push((jail.name.clone(), fault.exception()));
@@ -219,6 +222,13 @@ pub(crate) fn stage(settings: Settings, ground: &Ground, epoch: u64, standing: S
         }
     }
     stage
+}
+
+/// What became of one jail's settings.
+enum Made {
+    Jail(Box<StagedJail>),
+    /// It does not run.
+    Waiting(Arc<Filter>),
 }
 
 /// Why a jail can't be staged.
@@ -282,7 +292,7 @@ fn stage_jail(
     // Patterns that can't be used are without effect; the reader of the tree has warned of them.
     let watch = Watch::new(&jail.success, &filter_spec, journal, &ground.calendar).ok().flatten().map(Arc::new);
     let (block, actions) = actions(jail, stock, ground)?;
-    let spec = JailSpec { evidence: wants_evidence(jail, &actions), ..jail_spec(jail, epoch)? };
+    let spec = JailSpec { evidence: wants_evidence(jail, &actions), ..jail_spec(jail, epoch, &ground.ignore_files)? };
     let strict = jail.own("actionorder") != Some("free");
     let actions = JailActions { name: spec.name.clone(), bantime: spec.bantime, strict, actions };
     let stock = stock.iter().filter(|action| action.jail == jail.jail() && !ground.dry_run).cloned().collect();
@@ -319,7 +329,7 @@ pub(super) fn filter_spec(jail: &JailSettings, journal: bool) -> Result<FilterSp
     })
 }
 
-fn jail_spec(jail: &JailSettings, epoch: u64) -> Result<JailSpec, String> {
+fn jail_spec(jail: &JailSettings, epoch: u64, files: &IgnoreFiles) -> Result<JailSpec, String> {
     let mut spec = JailSpec::new(jail.jail());
     spec.maxretry = number(jail.maxretry.unwrap_or(3));
     spec.findtime = Span::from_secs_f64(jail.findtime.map_or(600.0, Seconds::as_f64));
@@ -327,7 +337,7 @@ fn jail_spec(jail: &JailSettings, epoch: u64) -> Result<JailSpec, String> {
     spec.maxmatches = number(jail.maxmatches.unwrap_or(5));
     spec.increment = increment(jail)?;
     spec.ignoreself = jail.ignoreself.unwrap_or(true);
-    spec.ignoreip = ignore_entries(&jail.ignoreip);
+    spec.ignoreip = ignore_entries(&jail.ignoreip, files);
     spec.ignorecache = jail.ignorecache.clone();
     spec.usedns = match jail.usedns.as_deref().map(str::to_ascii_lowercase).as_deref() {
         Some("yes") => UseDns::Yes,
@@ -384,16 +394,16 @@ fn increment(jail: &JailSettings) -> Result<Increment, String> {
 
 /// `ignoreip` words: addresses, networks, `file:PATH`, and host names. What can never match is left out,
 /// as it is without effect for the original; the reader of the tree has warned of it.
-fn ignore_entries(list: &[String]) -> Vec<IgnoreEntry> {
+fn ignore_entries(list: &[String], files: &IgnoreFiles) -> Vec<IgnoreEntry> {
     let words = list.iter().flat_map(|text| text.split([' ', ',', '\t', '\n']));
     let words = words.filter(|word| stockade_config::is_ignorable(word));
     words
         .map(|word| match word.strip_prefix("file:") {
             Some(path) => {
-                let path = format!("/{}", path.trim_start_matches('/'));
-                // One that can't be read names nobody, until it is there: it is watched.
-                let nets = super::ignore_file(Path::new(&path)).unwrap_or_default();
-                IgnoreEntry::File { path: path.into(), nets: nets.into() }
+                let path: Arc<str> = format!("/{}", path.trim_start_matches('/')).into();
+                // It is watched, and counts as soon as it can be read.
+                let nets = files.nets(&path);
+                IgnoreEntry::File { path, nets }
             }
             None => match FailureId::parse(word) {
                 FailureId::Net(net) => IgnoreEntry::Net(net),
@@ -414,7 +424,7 @@ pub(crate) fn recognised(settings: &Settings) -> Vec<(ActionSpec, Recognised)> {
             _ => specs.extend(all),
         }
     }
-    let recognised = recognise_all(&specs);
+    let recognised = exclusive(&specs, in_parallel(&specs, recognise));
     specs.into_iter().zip(recognised).chain(off).collect()
 }
 
@@ -550,6 +560,7 @@ mod tests {
             services: Services::embedded(),
             dry_run,
             journal: false,
+            ignore_files: IgnoreFiles::default(),
         }
     }
 

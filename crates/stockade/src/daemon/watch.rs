@@ -2,18 +2,22 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use stockade_source::{Glob, ReadyId, Waker, Watcher};
 
+use super::actor::Reads;
+use super::apart::Apart;
 use super::flow::{Reader, SourceRun};
+use super::rest::{AGAIN_EVERY, Rest};
 use crate::log::Log;
 
 /// What the thread is told.
 enum Order {
     Add(Arc<SourceRun>),
+    Apart(Arc<Apart>),
     Remove(Arc<str>),
     /// It was read until nothing came; ask again, and look at it then whatever happens.
     Read(Arc<str>, Option<Instant>),
@@ -27,8 +31,9 @@ enum Order {
 /// Called with files that appeared.
 pub(crate) type NewFiles = Arc<dyn Fn(Vec<PathBuf>) + Send + Sync>;
 
-/// Called with a file that may have changed; soon after it was named, too.
-pub(crate) type Changed = Arc<dyn Fn(&Arc<str>) + Send + Sync>;
+/// Called with a file that may have changed and has come to rest; soon after it was named, too. Is
+/// it of no use (`false`), it is looked at again later.
+pub(crate) type Changed = Arc<dyn Fn(&Arc<str>) -> bool + Send + Sync>;
 
 /// The way to the source thread.
 #[derive(Clone)]
@@ -58,6 +63,11 @@ impl WatchHandle {
     /// Watches a source; it is read at once.
     pub(crate) fn add(&self, source: Arc<SourceRun>) {
         self.order(Order::Add(source));
+    }
+
+    /// Watches what a jail reads apart, where the source itself does not tell of news; it is read at once.
+    pub(crate) fn apart(&self, apart: &Arc<Apart>) {
+        self.order(Order::Apart(Arc::clone(apart)));
     }
 
     /// Watches it no more.
@@ -93,10 +103,17 @@ impl WatchHandle {
 
 struct Thread {
     log: Log,
-    known: HashMap<ReadyId, Arc<SourceRun>>,
+    known: HashMap<ReadyId, Arc<dyn Reads>>,
     names: HashMap<Arc<str>, ReadyId>,
     globs: HashMap<ReadyId, NewFiles>,
-    lists: HashMap<ReadyId, (Arc<str>, Changed)>,
+    lists: HashMap<ReadyId, List>,
+}
+
+/// A file with a list of addresses.
+struct List {
+    file: Arc<str>,
+    rest: Rest,
+    changed: Changed,
 }
 
 impl Thread {
@@ -112,6 +129,7 @@ impl Thread {
         for order in std::mem::take(&mut *orders.lock().unwrap_or_else(PoisonError::into_inner)) {
             match order {
                 Order::Add(source) => self.add(watcher, &source),
+                Order::Apart(apart) => self.apart(watcher, apart),
                 Order::Remove(name) => {
                     if let Some(id) = self.names.remove(&name) {
                         self.known.remove(&id);
@@ -139,7 +157,7 @@ impl Thread {
                     }
                     for file in files {
                         let id = watcher.add_file(&*file);
-                        self.lists.insert(id, (file, Arc::clone(&changed)));
+                        self.lists.insert(id, List { file, rest: Rest::default(), changed: Arc::clone(&changed) });
                     }
                 }
                 Order::Close => return false,
@@ -147,9 +165,12 @@ impl Thread {
         }
         for id in ready {
             if let Some(source) = self.known.get(&id) {
-                source.kick();
-            } else if let Some((file, changed)) = self.lists.get(&id) {
-                changed(file);
+                Arc::clone(source).kick();
+            } else if let Some(List { file, rest, changed }) = self.lists.get_mut(&id) {
+                let now = Instant::now();
+                let again = rest.wait(Path::new(&**file), now);
+                let again = again.or_else(|| (!changed(file)).then(|| now + AGAIN_EVERY));
+                watcher.remind(id, again);
             } else if let Some(found) = self.globs.get(&id) {
                 let new = watcher.new_files(id);
                 if !new.is_empty() {
@@ -170,11 +191,26 @@ impl Thread {
         });
         match id {
             Ok(id) => {
-                self.known.insert(id, Arc::clone(source));
+                let reads: Arc<SourceRun> = Arc::clone(source);
+                self.known.insert(id, reads);
                 self.names.insert(Arc::clone(&source.name), id);
                 source.kick();
             }
             Err(e) => self.log.error(format!("{} can't be watched: {e}", source.name)),
         }
+    }
+    fn apart(&mut self, watcher: &mut Watcher, apart: Arc<Apart>) {
+        match apart.with_fd(|fd| watcher.add_fd(fd)) {
+            Some(Ok(id)) => {
+                self.names.insert(Arc::clone(&apart.name), id);
+                let reads: Arc<dyn Reads> = Arc::clone(&apart) as Arc<dyn Reads>;
+                self.known.insert(id, reads);
+            }
+            Some(Err(e)) => {
+                self.log.error(format!("{} can't be watched: {e}", apart.name.replace('\0', ", apart for ")))
+            }
+            None => {}
+        }
+        apart.kick();
     }
 }

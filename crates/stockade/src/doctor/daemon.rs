@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use stockade_core::judge::RELAY;
-use stockade_enforce::stock::{Families, findings_here};
+use stockade_enforce::stock::{Families, Here};
 
 use super::{Findings, Patient};
 use crate::cli::client::{Client, list, number, text};
@@ -16,6 +16,8 @@ pub(super) fn check(patient: &Patient, findings: &mut Findings) {
     let answer = Client::at(socket).and_then(|mut client| client.ask("status", &json!({ "jail": null })));
     let status = match answer {
         Ok(status) => status,
+        // Who asks as somebody else looks for a daemon of their own; root's may run all the same.
+        Err(e) if findings.unseen(patient, format!("whether root's daemon runs and holds its bans ({e:#})")) => return,
         Err(e) => {
             let fix = "start it: systemctl start stockade (or stockade run)";
             findings.problem("not-running", format!("no daemon guards this machine: {e:#}"), fix);
@@ -52,6 +54,11 @@ fn enforcement(status: &Value, findings: &mut Findings) {
         let fix = "make room on the disk, or give the folder its rights back; nothing is lost until the daemon ends";
         findings.problem("not-saved", what, fix);
     }
+    // Those about the jails' own lists are found in the tree.
+    let lists = list(status, "lists").iter().filter_map(Value::as_str);
+    for complaint in lists.filter(|complaint| complaint.starts_with("ignoreip = file:")) {
+        findings.warning("list", complaint, "let root read it; it is read again by itself");
+    }
     for problem in list(status, "problems").iter().filter_map(Value::as_str) {
         if problem.contains("wrote to standard error") {
             let fix = "its last command hides what failed before: join them with &&, or put the firewall command last";
@@ -70,8 +77,9 @@ fn rules(patient: &Patient, status: &Value, findings: &mut Findings) {
         let has = |family| of_jail.and_then(|row| row.get("banned_families")?.get(family)?.as_bool()).unwrap_or(false);
         Families { inet4: has("inet4"), inet6: has("inet6") }
     };
+    let here = Here::new();
     for action in stage::stock_actions(&stage.settings) {
-        for found in findings_here(&action, families(action.jail.as_str())) {
+        for found in here.findings(&action, families(action.jail.as_str())) {
             let what = format!("action '{}' of jail '{}': {}", found.action, found.jail, found.what);
             match found.blocks_nothing {
                 true => findings.problem("cant-match", what, found.help),

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub(super) fn check(patient: &Patient, findings: &mut Findings) {
         }
         silent(jail, &there, patient.now, findings);
         let seen: Vec<(&PathBuf, Seen)> =
-            there.into_iter().filter_map(|path| Some((path, one(jail, path, patient.now, findings)?))).collect();
+            there.into_iter().filter_map(|path| Some((path, one(jail, path, patient, findings)?))).collect();
         // Of the paths of several distributions one is right: the others may hold nothing for this jail.
         if seen.iter().all(|(_, seen)| seen.hits == 0) {
             seen.iter().for_each(|(path, seen)| seen.idle(jail, path, findings));
@@ -66,7 +66,8 @@ fn silent(jail: &StagedJail, paths: &[&PathBuf], now: Timestamp, findings: &mut 
 }
 
 /// Looks at one log; what the filter makes of its end, if it can be read.
-fn one(jail: &StagedJail, path: &Path, now: Timestamp, findings: &mut Findings) -> Option<Seen> {
+fn one(jail: &StagedJail, path: &Path, patient: &Patient, findings: &mut Findings) -> Option<Seen> {
+    let now = patient.now;
     let (name, show) = (&jail.spec.name, path.display());
     let meta = path.metadata().ok()?;
     if meta.mode() & 0o002 != 0 {
@@ -89,6 +90,7 @@ fn one(jail: &StagedJail, path: &Path, now: Timestamp, findings: &mut Findings) 
             seen.judge(jail, path, written, findings);
             Some(seen)
         }
+        Err(e) if e.kind() == ErrorKind::PermissionDenied && findings.unseen(patient, show.to_string()) => None,
         Err(e) => {
             let what = format!("jail '{name}': {show} can't be read: {e}");
             findings.problem("log-unreadable", what, "give the daemon the right to read it");

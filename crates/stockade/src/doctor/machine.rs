@@ -85,7 +85,10 @@ fn database(patient: &Patient, findings: &mut Findings) {
             findings.problem("disk-low", what, "make room there, or shorten dbpurgeage");
         }
     }
+    let readable = std::fs::File::open(path).is_ok() || !path.exists();
+    let hidden = !readable && findings.unseen(patient, path.display().to_string());
     if path.exists()
+        && !hidden
         && let Err(e) = Reader::open(path)
     {
         let fix = "if it is damaged, the next start sets it aside and rebuilds it from what can be read";

@@ -1,8 +1,8 @@
 //! Everything that commonly goes wrong, checked, each with what to do.
 //!
 //! A check looks at one thing and adds a [`Finding`] for each fault. Nothing is
-//! changed, no name is looked up, and what can't be looked at (for lack of
-//! rights) is left out. A healthy machine has no finding.
+//! changed, no name is looked up, and what can't be looked at for lack of
+//! rights is named in one finding. A healthy machine has no other.
 
 mod daemon;
 mod forged;
@@ -17,6 +17,7 @@ use stockade_core::Timestamp;
 use stockade_core::matcher::Calendar;
 use stockade_enforce::Services;
 
+use crate::daemon::ignore_files::IgnoreFiles;
 use crate::daemon::stage::{self, Ground, Stage};
 use crate::places::{Places, Tree};
 use crate::settings::Settings;
@@ -45,7 +46,11 @@ pub(crate) struct Finding {
 
 /// What the checks add to.
 #[derive(Default)]
-pub(crate) struct Findings(Vec<Finding>);
+pub(crate) struct Findings {
+    found: Vec<Finding>,
+    /// What could not be looked at for lack of rights.
+    unseen: Vec<String>,
+}
 
 impl Findings {
     fn problem(&mut self, id: &'static str, what: impl Into<String>, fix: impl Into<String>) {
@@ -56,10 +61,29 @@ impl Findings {
         self.add(id, Grade::Warning, what.into(), fix.into());
     }
 
+    /// Notes that only root can look at this; returns whether that is why.
+    fn unseen(&mut self, patient: &Patient, what: impl Into<String>) -> bool {
+        let what = what.into();
+        if !patient.is_root && !self.unseen.contains(&what) {
+            self.unseen.push(what);
+        }
+        !patient.is_root
+    }
+
+    /// All of them, the worst first.
+    fn into_list(mut self) -> Vec<Finding> {
+        if !self.unseen.is_empty() {
+            let unseen = std::mem::take(&mut self.unseen).join(", ");
+            self.warning("not-looked", format!("not looked at, as only root can: {unseen}"), "sudo stockade doctor");
+        }
+        self.found.sort_by_key(|finding| finding.grade);
+        self.found
+    }
+
     fn add(&mut self, id: &'static str, grade: Grade, what: String, fix: String) {
         let finding = Finding { id, grade, what, fix };
-        if !self.0.contains(&finding) {
-            self.0.push(finding);
+        if !self.found.contains(&finding) {
+            self.found.push(finding);
         }
     }
 }
@@ -70,6 +94,8 @@ struct Patient {
     /// The configuration as it stands on the disk; `None` if it can't be used.
     stage: Option<Stage>,
     now: Timestamp,
+    /// Who is not root sees less.
+    is_root: bool,
 }
 
 /// Looks at everything; the worst first.
@@ -81,13 +107,13 @@ pub(crate) fn examine(conf: Option<&Path>) -> anyhow::Result<Vec<Finding>> {
     let tree = Tree::of(conf);
     let places = tree.places()?;
     let stage = tree::check(&tree, &mut findings);
-    let patient = Patient { places, stage, now: crate::daemon::now() };
+    let is_root = rustix::process::geteuid().is_root();
+    let patient = Patient { places, stage, now: crate::daemon::now(), is_root };
     daemon::check(&patient, &mut findings);
     logs::check(&patient, &mut findings);
     services::check(&patient, &mut findings);
     machine::check(&patient, &mut findings);
-    findings.0.sort_by_key(|finding| finding.grade);
-    Ok(findings.0)
+    Ok(findings.into_list())
 }
 
 impl Patient {
@@ -107,6 +133,7 @@ pub(crate) fn staged(settings: Settings) -> Result<Stage, String> {
         services: Services::load(),
         dry_run: true,
         journal: stockade_config::journal_is_there(),
+        ignore_files: IgnoreFiles::default(),
     };
     let mut stage = stage::stage(settings, &ground, 1, &|_| None).strictly()?;
     stage.needs_logs();

@@ -41,6 +41,7 @@ const QUIET: [&str; 3] = ["QUIET", "FATAL", "ERROR"];
 
 pub(super) fn check(patient: &Patient, findings: &mut Findings) {
     let listeners = listeners();
+    findings.unseen(patient, "which programs listen");
     for (program, ports) in &listeners.open {
         let Some((_, jails)) = GUARDED.iter().find(|(name, _)| name == program) else { continue };
         let guards = |jail: &str| jails.iter().any(|guard| jail.starts_with(guard));

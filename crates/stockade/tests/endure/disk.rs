@@ -91,7 +91,10 @@ fn a_read_only_disk_stops_no_ban() {
 fn a_slow_disk_delays_no_ban() {
     in_namespace("disk::a_slow_disk_delays_no_ban", || {
         if !Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success()) {
-            return println!("SKIPPED: there is no strace to slow the disk down with");
+            return stockade_original::skip(
+                "a_slow_disk_delays_no_ban",
+                "there is no strace to slow the disk down with",
+            );
         }
         let folder = fresh("disk-slow");
         let mut guard = Guard::new(&folder, Blocks::Own, None);

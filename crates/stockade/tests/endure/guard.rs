@@ -193,11 +193,18 @@ impl Guard {
         log.write_all(lines.as_bytes()).unwrap();
     }
 
-    /// Everybody who is banned.
+    /// Everybody who is banned; the daemon tells them some at a time.
     pub(crate) fn banned(&self) -> BTreeSet<String> {
-        let answer = self.ask("banned", &json!({ "plain": true }));
-        let bans = answer["bans"].as_array().unwrap().iter();
-        bans.map(|ban| ban["id"].as_str().unwrap().to_owned()).collect()
+        let (mut all, mut from) = (BTreeSet::new(), Value::Null);
+        loop {
+            let answer = self.ask("banned", &json!({ "plain": true, "from": from }));
+            let bans = answer["bans"].as_array().unwrap().iter();
+            all.extend(bans.map(|ban| ban["id"].as_str().unwrap().to_owned()));
+            from = answer["next"].clone();
+            if from.is_null() {
+                return all;
+            }
+        }
     }
 
     /// Everybody of whose new ban it told since it was started.
@@ -253,4 +260,24 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The tests before and after a kill compare with everybody, not with the first page of an answer.
+#[test]
+fn everybody_is_told_of_however_many_pages_there_are() {
+    crate::in_namespace("guard::everybody_is_told_of_however_many_pages_there_are", || {
+        let folder = crate::fresh("pages");
+        let mut guard = Guard::new(&folder, Blocks::Own, None);
+        guard.start_until("INFO    ready");
+        let all: Vec<String> = (0..10_500).map(|n| std::net::Ipv4Addr::from(0x0a00_0000 + n).to_string()).collect();
+        for part in all.chunks(3_500) {
+            guard.ask("ban", &json!({ "jail": "web", "addresses": part }));
+        }
+        guard.ask("ban", &json!({ "jail": "short", "addresses": ["192.0.2.1"] }));
+        let banned = guard.banned();
+        assert!(banned.contains("192.0.2.1") && all.iter().all(|address| banned.contains(address)));
+        assert_eq!(banned.len(), all.len() + 1);
+        guard.kill();
+        std::fs::remove_dir_all(folder).unwrap();
+    });
 }

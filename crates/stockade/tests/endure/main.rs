@@ -41,8 +41,7 @@ fn in_namespace(test: &str, body: impl FnOnce()) {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let possible = Command::new("unshare").args(["-n", "-m", "true"]).stderr(Stdio::null()).status();
     if !possible.is_ok_and(|status| status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "{test}: no rights to make a network namespace");
-        return println!("SKIPPED {test}: no rights to make a network namespace");
+        return stockade_original::skip(test, "no rights to make a network namespace");
     }
     let mut command = Command::new("unshare");
     command.args(["-n", "-m", "--"]).arg(std::env::current_exe().unwrap()).args([test, "--exact", "--nocapture"]);

@@ -29,7 +29,8 @@ fn with_our_own_table_all_are_back_at_once() {
 #[test]
 fn with_the_stock_action_all_are_back_at_once() {
     let Some(theirs) = std::env::var_os("STOCKADE_FAIL2BAN").map(PathBuf::from) else {
-        return println!("SKIPPED: STOCKADE_FAIL2BAN names no configuration of the original");
+        let test = "with_the_stock_action_all_are_back_at_once";
+        return stockade_original::skip(test, "STOCKADE_FAIL2BAN names no configuration of the original");
     };
     in_namespace("million::with_the_stock_action_all_are_back_at_once", || run(Blocks::Stock, Some(&theirs)));
 }

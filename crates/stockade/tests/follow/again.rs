@@ -2,6 +2,31 @@
 
 use crate::Daemon;
 
+/// A second jail over the same log.
+const BESIDE: &str = "[beside]\nenabled = true\nbackend = polling\nfilter = app\nport = 0:65535\nmaxretry = 1\n\
+     logpath = {here}/app.log\n";
+
+#[test]
+fn lines_that_another_jail_read_meanwhile_are_not_missed() {
+    let Some(daemon) = Daemon::start("meanwhile", BESIDE) else { return };
+    let until = |jail: &str, address: &str| {
+        daemon.until_said(&format!("app: refused {address}"), &format!("[{jail}] Ban {address}"));
+    };
+    until("app", "192.0.2.7");
+    daemon.tell(&["set", "app", "idle", "on"]);
+    until("beside", "192.0.2.8");
+    assert_eq!(daemon.times("[app] Found 192.0.2.8"), 0, "an idle jail reads");
+    daemon.tell(&["set", "app", "idle", "off"]);
+    // Its lines keep their order: what came before this was seen before it.
+    until("app", "192.0.2.9");
+    assert_eq!(daemon.times("[app] Ban 192.0.2.8"), 1, "a line between idle on and off is missed");
+    for (jail, address) in [("app", "192.0.2.7"), ("app", "192.0.2.8"), ("beside", "192.0.2.8")] {
+        let written = std::fs::read_to_string(daemon.path("app.log")).unwrap().matches(address).count();
+        let found = daemon.times(&format!("[{jail}] Found {address}"));
+        assert!((1..=written).contains(&found), "{jail}: {found} failures of {address} in {written} lines");
+    }
+}
+
 #[test]
 fn a_log_that_comes_back_is_not_read_again() {
     let Some(daemon) = Daemon::start("again", "") else { return };

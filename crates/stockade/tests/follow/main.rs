@@ -1,5 +1,5 @@
 //! A daemon follows a log of a jail with options of its own, and its log tells what came of it.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "a test fails loudly")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails loudly")]
 
 mod again;
 mod encodings;
@@ -35,7 +35,7 @@ impl Daemon {
     /// The same with another filter.
     pub(crate) fn with_filter(name: &str, options: &str, filter: &str) -> Option<Daemon> {
         if !rustix::process::geteuid().is_root() {
-            println!("SKIPPED: a network namespace needs root");
+            stockade_original::skip(name, "a network namespace needs root");
             return None;
         }
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
@@ -92,6 +92,26 @@ impl Daemon {
         assert!(client.status.success(), "{words:?}: {}", String::from_utf8_lossy(&client.stderr));
     }
 
+    /// What our own client says.
+    pub(crate) fn says(&self, words: &[&str]) -> String {
+        let mut client = Command::new(env!("CARGO_BIN_EXE_stockade"));
+        let client = client.args(words).arg("-c").arg(self.path("conf"));
+        let output = client.output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    }
+
+    /// Lets the address fail once.
+    pub(crate) fn fail(&self, address: &str) {
+        self.line(&format!("app: refused {address}"));
+    }
+
+    /// Writes a line of now into the jail's log.
+    fn line(&self, line: &str) {
+        let mut log = std::fs::OpenOptions::new().append(true).open(self.path("app.log")).unwrap();
+        let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+        log.write_all(&(self.encode)(&format!("{now} {line}\n"))).unwrap();
+    }
+
     /// How often the daemon's log says that.
     pub(crate) fn times(&self, said: &str) -> usize {
         read(&self.path("own.log")).matches(said).count()
@@ -107,11 +127,9 @@ impl Daemon {
     #[track_caller]
     pub(crate) fn until_said(&self, line: &str, wanted: &str) {
         let end = Instant::now() + PATIENCE;
-        let mut log = std::fs::OpenOptions::new().append(true).open(self.path("app.log")).unwrap();
         while !read(&self.path("own.log")).contains(wanted) {
             assert!(Instant::now() < end, "no '{wanted}' in\n{}", read(&self.path("own.log")));
-            let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
-            log.write_all(&(self.encode)(&format!("{now} {line}\n"))).unwrap();
+            self.line(line);
             std::thread::park_timeout(Duration::from_millis(100));
         }
     }

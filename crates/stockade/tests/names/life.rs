@@ -1,7 +1,7 @@
 //! Servers from their start to their end, theirs and ours in the same way.
 
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Said;
@@ -56,7 +56,7 @@ impl Place {
 
     fn signal(&self, name: &str) {
         let pid = self.pid().expect("a server runs").to_string();
-        assert!(std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     fn words(&self, line: &str) -> Vec<String> {
@@ -67,7 +67,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some(pid) = self.pid() {
-            let mut kill = std::process::Command::new("kill");
+            let mut kill = Command::new("kill");
             drop(kill.args(["-s", "KILL", &pid.to_string()]).stderr(Stdio::null()).status());
         }
         if !std::thread::panicking() {
@@ -199,7 +199,7 @@ fn a_service_managers_socket_is_used_and_left_in_its_place() {
     let place = Place::new("handed-over");
     let socket = place.run("f2b.sock");
     let program = ours.folder().join("fail2ban-server");
-    let mut command = std::process::Command::new("unshare");
+    let mut command = Command::new("unshare");
     command.args(["--net", "python3", "-c", MANAGER]).arg(&socket).arg(program);
     command.arg("-c").arg(&place.tree).args(["-f", "start"]).stdout(Stdio::null());
     let mut server = Server::when_it_answers(command.spawn().unwrap(), &socket);
@@ -258,6 +258,19 @@ fn mishaps_end_the_same() {
     }
 }
 
+/// The same command where the tests themselves run under `nohup`.
+fn that_hears_hang_ups(command: &Command) -> Command {
+    let mut hears = Command::new("env");
+    hears.arg("--default-signal=HUP").arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => hears.env(name, value),
+            None => hears.env_remove(name),
+        };
+    }
+    hears
+}
+
 #[test]
 fn a_hang_up_in_the_foreground_ends_in_order() {
     let mut met = std::collections::BTreeSet::new();
@@ -266,7 +279,8 @@ fn a_hang_up_in_the_foreground_ends_in_order() {
         let ends = [true, false].map(|theirs| {
             let place = Place::new("hang-up");
             let words = ["-c", place.tree.to_str().unwrap(), "-f", "-x", "start"].map(str::to_owned);
-            let mut command = if theirs { original.command("server", &words) } else { ours.command("server", &words) };
+            let command = if theirs { original.command("server", &words) } else { ours.command("server", &words) };
+            let mut command = that_hears_hang_ups(&command);
             let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             let mut server = Server::when_it_answers(child, &place.run("f2b.sock"));
             let client: &mut dyn Client = if theirs { &mut original } else { &mut Ours::new() };

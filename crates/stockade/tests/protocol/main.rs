@@ -20,6 +20,7 @@ mod faults;
 mod hostile;
 mod load;
 mod rights;
+mod slow;
 mod stock;
 
 use stockade_original::{newest, older};

@@ -1,8 +1,9 @@
 //! Who may do what: processes of other users and groups really connect.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use stockade_wire::Value;
@@ -43,8 +44,32 @@ for request in requests:
         print(json.dumps(type(error).__name__))
 ";
 
+/// Asks for a list and does not read it; a second connection of the same user comes and goes.
+const PAIR: &str = "
+import select, socket, sys
+def connect():
+    stream = socket.socket(socket.AF_UNIX)
+    stream.settimeout(20)
+    stream.connect(sys.argv[1])
+    return stream
+asks = connect()
+asks.sendall(b'[\"stockade\",\"banned\",{}]\\n')
+select.select([asks], [], [], 20)
+connect().close()
+print('gone', flush=True)
+sys.stdin.read()
+";
+
 /// What a user gets for his requests.
 fn guest(daemon: &Daemon, user: &str, group: &str, more: &str, requests: &Json) -> Vec<Json> {
+    let mut child = start(daemon, user, group, more, GUEST);
+    child.stdin.take().unwrap().write_all(requests.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Starts a script of a user with a pipe to and from it.
+fn start(daemon: &Daemon, user: &str, group: &str, more: &str, script: &str) -> Child {
     let mut command = Command::new("setpriv");
     command.args(["--reuid", user, "--regid", group]);
     if more.is_empty() {
@@ -52,11 +77,8 @@ fn guest(daemon: &Daemon, user: &str, group: &str, more: &str, requests: &Json) 
     } else {
         command.args(["--groups", more]);
     }
-    command.args(["/usr/bin/python3", "-c", GUEST]).arg(daemon.socket());
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(requests.to_string().as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    command.args(["/usr/bin/python3", "-c", script]).arg(daemon.socket());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
 }
 
 /// A daemon with options of the server itself.
@@ -74,14 +96,22 @@ fn end(daemon: Daemon) {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// Can this test be another user?
+fn can_become_another(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        stockade_original::skip(test, "only root can become another user");
+    }
+    root
+}
+
 fn words(list: &[&str]) -> Vec<Value> {
     list.iter().map(|word| Value::from(*word)).collect()
 }
 
 #[test]
 fn readers_look_and_change_nothing_and_others_stay_outside() {
-    if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED: only root can become another user");
+    if !can_become_another("readers_look_and_change_nothing_and_others_stay_outside") {
         return;
     }
     let daemon = daemon("readers", "stockade.readers = watch");
@@ -137,8 +167,7 @@ fn readers_look_and_change_nothing_and_others_stay_outside() {
 
 #[test]
 fn without_readers_the_socket_is_for_root_alone() {
-    if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED: only root can become another user");
+    if !can_become_another("without_readers_the_socket_is_for_root_alone") {
         return;
     }
     let daemon = daemon("alone", "");
@@ -147,6 +176,67 @@ fn without_readers_the_socket_is_for_root_alone() {
     for group in ["4242", "0"] {
         assert_eq!(guest(&daemon, "1234", group, "", &json!([["ping"]])), [json!("PermissionError")]);
     }
+    end(daemon);
+}
+
+/// While a reader's answer is under way, nobody waits for his other connections: one that hangs up is let go,
+/// and does not wake the control thread again and again.
+#[test]
+fn a_readers_second_connection_that_hangs_up_is_let_go() {
+    if !can_become_another("a_readers_second_connection_that_hangs_up_is_let_go") {
+        return;
+    }
+    let daemon = daemon("pair", "stockade.readers = watch");
+    let many: Vec<String> = (0..10_000_u32).map(|n| std::net::Ipv4Addr::from(0x0b00_0000 + n).to_string()).collect();
+    daemon.own("ban", &json!({ "addresses": many, "jail": "web" }));
+    let sockets = || {
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
+        let links = fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    };
+    let until = Instant::now() + Duration::from_secs(15);
+    let settles = |count: usize| {
+        while sockets() != count {
+            assert!(Instant::now() < until, "{} sockets are open, not {count}", sockets());
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    };
+    let before = sockets();
+    let mut pair = start(&daemon, "1234", "4242", "", PAIR);
+    let mut said = String::new();
+    BufReader::new(pair.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "gone\n");
+    // Connections are taken in their order: what came before this one has been seen.
+    assert_eq!(daemon.ask(&words(&["ping"])), Answer::Result("pong".into()));
+    settles(before + 1);
+    drop(pair.stdin.take());
+    pair.wait().unwrap();
+    settles(before);
+    end(daemon);
+}
+
+/// `why` looks through logs for addresses only, and tells their lines to root only. What a service
+/// puts in the place of its log holds nobody up.
+#[test]
+fn readers_dont_search_logs_and_no_pipe_is_waited_for() {
+    if !can_become_another("readers_dont_search_logs_and_no_pipe_is_waited_for") {
+        return;
+    }
+    let daemon = daemon("search", "stockade.readers = watch");
+    std::fs::write(daemon.folder.join("web.log"), "somebody 192.0.2.77 said openSesame\n").unwrap();
+    std::fs::remove_file(daemon.folder.join("api.log")).unwrap();
+    let pipe = daemon.folder.join("api.log");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let why = |id: &str| daemon.own("why", &json!({ "id": id }))["ok"]["logs"].clone();
+    let found = why("192.0.2.77");
+    assert_eq!(found["found"][0]["last"], "somebody 192.0.2.77 said openSesame", "{found}");
+    assert_eq!(why("openSesame"), Json::Null);
+    let asked = json!([["stockade", "why", { "id": "192.0.2.77" }], ["stockade", "why", { "id": "openSesame" }]]);
+    let answers = guest(&daemon, "1234", "4242", "", &asked);
+    let logs = &answers[0]["ok"]["logs"];
+    assert!(logs["found"][0]["lines"] == 1 && logs["found"][0].get("last").is_none(), "{answers:?}");
+    assert!(!answers.iter().any(|answer| answer.to_string().contains("said")), "{answers:?}");
+    assert_eq!(answers[1]["ok"]["logs"], Json::Null);
     end(daemon);
 }
 

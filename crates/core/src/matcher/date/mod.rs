@@ -13,7 +13,8 @@ mod survey;
 mod template;
 pub(crate) mod zones;
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use jiff::tz::TimeZone;
 
@@ -24,6 +25,8 @@ use sketch::Need;
 pub(super) use survey::Survey;
 use template::Fault;
 pub(super) use template::Template;
+
+use super::known::Known;
 
 /// The patterns that are tried when a filter names none, in this order.
 ///
@@ -52,27 +55,39 @@ const DEFAULTS: [&str; 17] = [
 /// How filters for access logs find dates: behind the line's first bracket.
 const BRACKETED: &str = r"^[^\[]*\[({DATE})";
 
+/// Lists of templates by the `datepattern` that stands for each; kept by the filters.
+type Written = BTreeMap<Box<str>, Weak<[Arc<Template>]>>;
+
 /// What dates are judged by beside their text: the local zone and the year.
 ///
 /// Made once by the daemon and shared by all filters, so that the default
-/// templates exist once.
+/// templates, and all patterns of the same text, exist once.
 #[derive(Debug)]
 pub struct Calendar {
     zone: TimeZone,
     year: i16,
     defaults: OnceLock<Arc<[Arc<Template>]>>,
+    /// The templates of each `datepattern` that some filter has.
+    written: Mutex<Written>,
+    known: Known,
 }
 
 impl Calendar {
     /// `zone` is the local zone, for dates that state none; `year` the current
     /// one: a template accepts years from 2000 to three years ahead of it.
     pub fn new(zone: TimeZone, year: i16) -> Arc<Self> {
-        Arc::new(Calendar { zone, year, defaults: OnceLock::new() })
+        let (written, known) = (Mutex::default(), Known::default());
+        Arc::new(Calendar { zone, year, defaults: OnceLock::new(), written, known })
     }
 
     /// The local zone.
     pub fn zone(&self) -> &TimeZone {
         &self.zone
+    }
+
+    /// The regexes of all filters.
+    pub(super) fn known(&self) -> &Known {
+        &self.known
     }
 
     /// The default templates.
@@ -143,6 +158,18 @@ impl Templates {
     /// # Errors
     /// Which pattern (counted from 0) has what fault.
     pub(super) fn parse(text: &str, calendar: &Calendar) -> Result<Self, (u32, Fault)> {
+        let written = || calendar.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(list) = written().get(text).and_then(Weak::upgrade) {
+            return Ok(Templates { list });
+        }
+        let new = Self::read(text, calendar)?;
+        let mut written = written();
+        written.retain(|_, list| list.strong_count() > 0);
+        written.insert(text.into(), Arc::downgrade(&new.list));
+        Ok(new)
+    }
+
+    fn read(text: &str, calendar: &Calendar) -> Result<Self, (u32, Fault)> {
         let mut list: Vec<Arc<Template>> = Vec::new();
         let patterns = text.lines().map(str::trim).filter(|line| !line.is_empty());
         for (pattern, index) in patterns.zip(0..) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use stockade_core::{JailName, Net, Span, Timestamp};
 use stockade_enforce::{JailBlock, Kernel, Layout, Means, OnClose, Options, PortSpec, Services, SetOp, Verdict};
 
@@ -10,7 +10,7 @@ use super::server::Listed;
 use crate::settings::{JailSettings, Settings};
 
 /// The table's name.
-const TABLE: &str = "stockade-bridge";
+pub(super) const TABLE: &str = "stockade-bridge";
 /// If nobody is left to remove the table, what is in it ends by itself.
 const LIFETIME: Span = Span::from_secs(3_600);
 
@@ -57,14 +57,23 @@ impl Bridge {
                 verdict: Verdict::Drop,
             };
             let all: Vec<&Listed> = bans.iter().collect();
-            kernel.restore(now, Layout::new(names.into_iter().map(block)), nets(&all))?;
+            let loaded = kernel.restore(now, Layout::new(names.into_iter().map(block)), nets(&all))?;
+            ensure!(loaded.refused == 0, "the kernel refuses {} bans of the table that holds them", loaded.refused);
         } else {
             let ops: Vec<SetOp> =
                 nets(&new).into_iter().map(|(jail, net, end)| SetOp::Ban { jail, net, end }).collect();
-            kernel.apply(now, &ops);
+            if let Some((_, why)) = kernel.apply(now, &ops).failed.into_iter().next() {
+                return Err(why).context("the table that holds the bans meanwhile takes no more");
+            }
         }
         self.standing = bans.clone();
         Ok(())
+    }
+
+    /// Leaves the table, whose bans end by themselves; are there any?
+    pub(super) fn keep(mut self) -> bool {
+        let holds = self.holds();
+        self.kernel.take().is_some_and(|kernel| kernel.close(OnClose::Keep).is_ok()) && holds
     }
 
     /// The new guard holds everybody: the table goes.

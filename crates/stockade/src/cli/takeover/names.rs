@@ -56,6 +56,21 @@ fn is_ours(path: &Path) -> bool {
 }
 
 impl Name {
+    /// Can it be changed? Nothing is left of the trial.
+    pub(super) fn try_out(&self) -> Result<()> {
+        let trial = self.beside(".trial");
+        drop(std::fs::remove_file(&trial));
+        symlink(&self.path, &trial)
+            .and_then(|()| std::fs::remove_file(&trial))
+            .with_context(|| format!("the name {} can't be changed", self.path.display()))
+    }
+
+    fn beside(&self, ending: &str) -> PathBuf {
+        let mut beside = self.path.clone().into_os_string();
+        beside.push(ending);
+        PathBuf::from(beside)
+    }
+
     /// The file is kept beside, and the name leads to this program.
     pub(super) fn take(&self) -> Result<()> {
         let own = std::env::current_exe().context("where this program lies")?;
@@ -67,15 +82,17 @@ impl Name {
                 _ => std::fs::copy(&self.path, &self.kept).map(drop),
             })
             .with_context(what)?;
-        let mut beside = self.path.clone().into_os_string();
-        beside.push(".new");
+        let beside = self.beside(".new");
         drop(std::fs::remove_file(&beside));
         symlink(own, &beside).with_context(what)?;
         std::fs::rename(&beside, &self.path).with_context(what)
     }
 
-    /// The name leads to its own program again.
+    /// The name leads to its own program again, if it was taken.
     pub(super) fn give_back(&self) -> Result<()> {
-        std::fs::rename(&self.kept, &self.path).with_context(|| format!("the name {}", self.path.display()))
+        match std::fs::rename(&self.kept, &self.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && self.path.exists() => Ok(()),
+            result => result.with_context(|| format!("the name {}", self.path.display())),
+        }
     }
 }

@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use stockade_core::{FailureId, JailName};
 
-use super::bridge::Bridge;
+use super::bridge::{Bridge, TABLE};
 use super::names::{self, Name};
-use super::server::{Listed, Server};
+use super::server::{Listed, Server, Who};
 use super::units;
 use crate::cli::client::{Client, text};
 use crate::places::{Places, Tree};
@@ -58,6 +58,24 @@ pub(super) struct Change {
     names: Vec<Name>,
     /// systemd starts and stops them.
     units: bool,
+}
+
+/// Whom the old guard had banned, and what refuses them meanwhile.
+struct Held {
+    bridge: Option<Bridge>,
+    bans: BTreeSet<Listed>,
+}
+
+impl Held {
+    /// Lets the bridge stand until its own end; what is said of it.
+    fn stays(self) -> String {
+        match self.bridge.map(Bridge::keep) {
+            Some(true) => format!(
+                "the bans are held for an hour by the table inet {TABLE}; `nft delete table inet {TABLE}` ends that"
+            ),
+            Some(false) | None => "no ban is in force until then".to_owned(),
+        }
+    }
 }
 
 /// What was done.
@@ -146,68 +164,115 @@ impl Change {
         words
     }
 
-    /// Does it. If the new guard does not come, the old one is started again.
+    /// Does it. If a step fails, the guard that ran before guards again, and the bans are held until it has them.
     pub(super) fn carry_out(&self, told: &dyn Fn(&str)) -> Result<Done> {
         let begin = Instant::now();
-        let (bridge, bans) = self.stop_old(told)?;
-        if let Err(why) = self.start_new(told) {
-            told("the new guard did not start; the old one is started again");
-            return match self.undo() {
-                Ok(()) => Err(why.context("everything is as it was before")),
-                Err(worse) => {
-                    // Whoever is banned stays out until the table's own end.
-                    std::mem::forget(bridge);
-                    Err(why
-                        .context(format!("and the old guard does not come back either ({worse:#}); start it by hand")))
-                }
-            };
+        // What can be known before anybody stops is known before.
+        self.names.iter().try_for_each(Name::try_out).context("nothing is changed")?;
+        let mut held = self.hold(told).context("nothing is changed")?;
+        if let Err(why) = self.change_places(&mut held, told) {
+            return Err(self.back_to_before(held, why, told));
         }
-        told(&format!("waiting until it has all {} bans", bans.len()));
-        let (handed_over, missing) = match self.way {
-            Way::Over => self.hand_over(&bans)?,
-            Way::Back => (0, self.wait_for_bans(&bans, told)?),
+        told(&format!("waiting until it has all {} bans", held.bans.len()));
+        let (handed_over, missing) = match self.all_of(&held.bans, self.way, told) {
+            Ok(both) => both,
+            Err(why) => {
+                let stays = held.stays();
+                return Err(why.context(format!("the new guard runs, but whom it has banned can't be seen; {stays}")));
+            }
         };
-        if let Some(bridge) = bridge {
-            bridge.remove()?;
-        }
-        let kept = bans.len().saturating_sub(missing.len());
+        held.bridge.map_or(Ok(()), Bridge::remove)?;
+        let kept = held.bans.len().saturating_sub(missing.len());
         Ok(Done { bans: kept, handed_over, missing, seconds: begin.elapsed().as_secs_f64() })
     }
 
-    /// Holds the bans, and stops who runs; everybody who was banned then.
-    fn stop_old(&self, told: &dyn Fn(&str)) -> Result<(Option<Bridge>, BTreeSet<Listed>)> {
+    /// Holds the bans of who runs, who goes on meanwhile.
+    fn hold(&self, told: &dyn Fn(&str)) -> Result<Held> {
         if !self.running {
-            return Ok((None, BTreeSet::new()));
+            return Ok(Held { bridge: None, bans: BTreeSet::new() });
         }
         let bans = self.standing()?;
-        told(&format!("{} bans are held in a table of their own", bans.len()));
-        let mut bridge = Bridge::put(&self.settings, &bans)?;
-        if !bridge.holds() {
+        let bridge = Bridge::put(&self.settings, &bans)?;
+        if bridge.holds() {
+            told(&format!("{} bans are held in a table of their own", bans.len()));
+        } else {
             told("this kernel has no nftables and no ipset: until the new guard has them, bans are not in force");
         }
-        // From here on it decides nothing more: lines that it has not read are read by the next one.
-        if self.way == Way::Over {
-            self.server.idle(true)?;
-        }
-        let bans = self.standing()?;
-        bridge.hold(&bans)?;
-        told("the old guard is told to stop");
-        let waiting = || told("it is still taking its bans out of the firewall");
-        let stopped = match (self.units, self.way) {
-            (true, Way::Over) => units::off(units::THEIRS).and_then(|()| self.server.end(END_MAX, &waiting)),
-            (false, Way::Over) => self.server.end(END_MAX, &waiting),
-            (_, Way::Back) => self.stop_ours(&waiting),
-        };
-        if let Err(why) = stopped {
+        Ok(Held { bridge: Some(bridge), bans })
+    }
+
+    /// Stops who runs, and starts the other one.
+    fn change_places(&self, held: &mut Held, told: &dyn Fn(&str)) -> Result<()> {
+        if let Some(bridge) = &mut held.bridge {
+            // From here on it decides nothing more: lines that it has not read are read by the next one.
             if self.way == Way::Over {
-                drop(self.server.idle(false));
+                self.server.idle(true)?;
             }
-            return Err(why);
+            held.bans = self.standing()?;
+            bridge.hold(&held.bans)?;
+            told("the old guard is told to stop");
+            let waiting = || told("it is still taking its bans out of the firewall");
+            match (self.units, self.way) {
+                (true, Way::Over) => units::off(units::THEIRS).and_then(|()| self.server.end(END_MAX, &waiting)),
+                (false, Way::Over) => self.server.end(END_MAX, &waiting),
+                (_, Way::Back) => self.stop_ours(&waiting),
+            }?;
+            // Whom it has banned since, the database knows.
+            match self.stored() {
+                Ok(stored) => held.bans = together(std::mem::take(&mut held.bans), stored),
+                Err(why) => {
+                    told(&format!("bans of the last moment may be missing, the database can't be read: {why:#}"))
+                }
+            }
+            bridge.hold(&held.bans)?;
         }
-        // Whom it has banned since, the database knows.
-        let bans = together(bans, self.stored()?);
-        bridge.hold(&bans)?;
-        Ok((Some(bridge), bans))
+        self.start_new(told)
+    }
+
+    /// After a step that failed: the guard that ran before guards again.
+    fn back_to_before(&self, held: Held, why: anyhow::Error, told: &dyn Fn(&str)) -> anyhow::Error {
+        told("a step failed; the guard that ran before goes on");
+        let wrong = self.undo();
+        let back = match self.way {
+            Way::Over => Way::Back,
+            Way::Back => Way::Over,
+        };
+        if !self.running && wrong.is_empty() {
+            return why.context("everything is as it was before");
+        }
+        if self.running && self.old_runs() {
+            told(&format!("waiting until it has all {} bans again", held.bans.len()));
+            if let Ok((_, missing)) = self.all_of(&held.bans, back, told) {
+                for ban in missing.iter().take(MISSING_SHOWN) {
+                    told(&format!("not banned again: {ban}"));
+                }
+                drop(held);
+                return match wrong.first() {
+                    None => why.context("everything is as it was before"),
+                    Some(_) => why.context(format!("the guard that ran before runs, but {}", in_a_row(&wrong))),
+                };
+            }
+        }
+        let stays = held.stays();
+        let wrong = if wrong.is_empty() { "it does not answer".to_owned() } else { in_a_row(&wrong) };
+        why.context(format!("and the guard that ran before does not come back; start it by hand ({wrong}); {stays}"))
+    }
+
+    /// Sees to it that who runs now has all bans; how many it was given, and whom it has not.
+    fn all_of(&self, bans: &BTreeSet<Listed>, way: Way, told: &dyn Fn(&str)) -> Result<(usize, Vec<String>)> {
+        match way {
+            Way::Over => self.hand_over(bans),
+            Way::Back => Ok((0, self.wait_for_bans(bans, told)?)),
+        }
+    }
+
+    /// Does the guard answer that ran before?
+    fn old_runs(&self) -> bool {
+        let old = match self.way {
+            Way::Over => Who::Original,
+            Way::Back => Who::Stockade,
+        };
+        self.server.who().is_ok_and(|who| who == Some(old))
     }
 
     /// Stops ours, and what it has put into the firewall goes: the original makes its own anew.
@@ -233,35 +298,55 @@ impl Change {
             (false, Way::Over) => units::start_stockade(&self.conf)?,
             (false, Way::Back) => units::start_original(&self.conf)?,
         }
+        self.wait_for_answer("the new guard")
+    }
+
+    fn wait_for_answer(&self, who: &str) -> Result<()> {
         let begin = Instant::now();
         while !self.server.answers() {
             if begin.elapsed() > START_MAX {
-                bail!(
-                    "the new guard does not answer at {} within {} s",
-                    self.server.socket().display(),
-                    START_MAX.as_secs()
-                );
+                bail!("{who} does not answer at {} within {} s", self.server.socket().display(), START_MAX.as_secs());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
     }
 
-    /// Puts everything back and starts the old guard again.
-    fn undo(&self) -> Result<()> {
-        drop(self.server.end(END_MAX, &|| {}));
+    /// Puts everything back and lets the old guard go on, or starts it again. Each step is tried whatever became of the
+    /// others; what failed.
+    fn undo(&self) -> Vec<anyhow::Error> {
+        let (old, new) = match self.way {
+            Way::Over => (units::THEIRS, units::OURS),
+            Way::Back => (units::OURS, units::THEIRS),
+        };
+        let mut wrong = Vec::new();
+        let mut tried = |step: Result<()>| wrong.extend(step.err());
+        let alive = self.running && self.old_runs();
+        if !alive {
+            if self.units {
+                tried(units::off(new));
+            }
+            tried(self.server.end(END_MAX, &|| {}));
+        }
         for name in &self.names {
-            match self.way {
-                Way::Over => name.give_back()?,
-                Way::Back => name.take()?,
+            tried(match self.way {
+                Way::Over => name.give_back(),
+                Way::Back => name.take(),
+            });
+        }
+        if self.running {
+            match (self.units, alive, self.way) {
+                (true, _, _) => tried(units::on(old)),
+                (false, true, _) => {}
+                (false, false, Way::Over) => tried(units::start_original(&self.conf)),
+                (false, false, Way::Back) => tried(units::start_stockade(&self.conf)),
+            }
+            tried(self.wait_for_answer("the guard that ran before"));
+            if alive && self.way == Way::Over {
+                tried(self.server.idle(false));
             }
         }
-        match (self.units, self.way) {
-            (true, Way::Over) => units::off(units::OURS).and_then(|()| units::on(units::THEIRS)),
-            (true, Way::Back) => units::off(units::THEIRS).and_then(|()| units::on(units::OURS)),
-            (false, Way::Over) => units::start_original(&self.conf),
-            (false, Way::Back) => units::start_stockade(&self.conf),
-        }
+        wrong
     }
 
     /// Everybody whom the running guard has banned.
@@ -290,8 +375,29 @@ impl Change {
 
     /// Everybody whom stockade has banned.
     fn ours(&self) -> Result<BTreeSet<Listed>> {
-        let mut all = BTreeSet::new();
+        Ok(self.ours_and_on_the_way()?.0)
+    }
+
+    /// Waits until the kernel has said of all of them that it has them.
+    fn in_force(&self) -> Result<BTreeSet<Listed>> {
+        let begin = Instant::now();
+        loop {
+            let (all, on_the_way) = self.ours_and_on_the_way()?;
+            if on_the_way == 0 {
+                return Ok(all);
+            }
+            if begin.elapsed() > START_MAX {
+                bail!("{on_the_way} bans are not in the kernel after {} s", START_MAX.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Everybody whom stockade has banned, and how many of them the kernel has not answered about.
+    fn ours_and_on_the_way(&self) -> Result<(BTreeSet<Listed>, usize)> {
+        let (mut all, mut on_the_way) = (BTreeSet::new(), 0);
         Client::at(&self.places.socket)?.banned(None, false, |page| {
+            on_the_way += page.iter().filter(|ban| ban.get("applied") == Some(&json!(false))).count();
             all.extend(page.iter().map(|ban| Listed {
                 jail: JailName::new(text(ban, "jail")),
                 id: FailureId::parse(text(ban, "id")),
@@ -299,7 +405,7 @@ impl Change {
             }));
             Ok(())
         })?;
-        Ok(all)
+        Ok((all, on_the_way))
     }
 
     /// What the database did not have, ours gets; how many, and whom it has not taken.
@@ -311,7 +417,7 @@ impl Change {
                 |ban: &Listed| ban.time.is_some_and(|(begin, secs)| secs >= 0 && begin.saturating_add(secs) <= now);
             bans.iter().filter(|ban| !there.contains(&(&ban.jail, &ban.id)) && !over(ban)).cloned().collect()
         };
-        let first = lacking(&self.ours()?);
+        let first = lacking(&self.in_force()?);
         let row = |ban: &Listed| {
             let (begin, secs) = ban.time.unwrap_or((now, 600));
             json!({ "jail": ban.jail.as_str(), "id": ban.id.to_string(), "time": begin, "bantime": secs })
@@ -320,7 +426,7 @@ impl Change {
             let rows: Vec<Value> = part.iter().map(row).collect();
             Client::at(&self.places.socket)?.ask("import", &json!({ "bans": rows }))?;
         }
-        let missing = if first.is_empty() { first.clone() } else { lacking(&self.ours()?) };
+        let missing = if first.is_empty() { first.clone() } else { lacking(&self.in_force()?) };
         Ok((first.len().saturating_sub(missing.len()), missing.iter().map(in_words).collect()))
     }
 
@@ -356,6 +462,10 @@ fn together(bans: BTreeSet<Listed>, more: BTreeSet<Listed>) -> BTreeSet<Listed> 
     let new = more.into_iter().filter(|ban| !known.contains(&(ban.jail.clone(), ban.id.clone())));
     let new: Vec<Listed> = new.collect();
     bans.into_iter().chain(new).collect()
+}
+
+fn in_a_row(errors: &[anyhow::Error]) -> String {
+    errors.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("; ")
 }
 
 fn in_words(ban: &Listed) -> String {

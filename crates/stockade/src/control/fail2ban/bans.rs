@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use stockade_core::judge::{Command, Outcome};
-use stockade_core::{FailureId, JailName};
+use stockade_core::{FailureId, JailName, Origin};
 use stockade_store::Forget;
 use stockade_wire::pickle::Exception;
 use stockade_wire::value::Value;
@@ -89,7 +89,8 @@ fn targets(rest: &[Value]) -> Vec<FailureId> {
 
 fn ban(desk: &Bans, name: &str, rest: &[Value]) -> Answer {
     desk.board.read().settings.known(name)?;
-    let command = Command::Ban { jail: JailName::new(name), ids: targets(rest), bantime: None, force: false };
+    let (jail, ids) = (JailName::new(name), targets(rest));
+    let command = Command::Ban { jail, ids, bantime: None, force: false, origin: Origin::Manual };
     match desk.command(command).map_err(stopping)? {
         Outcome::Banned { new, withheld, .. } => {
             for (id, why) in withheld {

@@ -167,21 +167,24 @@ fn commands(stream: Option<&Value>) -> Result<Vec<Vec<Value>>, Exception> {
     list.iter().map(|command| command.as_items().map(<[Value]>::to_vec).ok_or_else(bad)).collect()
 }
 
-/// Puts a stream's settings in force. Jails that its reader left out by mistake
-/// keep their bans where they run now.
+/// Puts a stream's settings in force, unless its reader left a jail that runs out by mistake: then nothing changes.
+/// What was off by mistake before and is so still keeps its bans.
 ///
-/// DIVERGENCE (protocol-left-out-keeps-bans): the original deletes such a jail.
+/// DIVERGENCE (protocol-left-out-refuses): the original deletes such a jail, lifts its bans and answers OK.
 fn put_in_force(operator: &mut Operator, mut next: Settings, only: Option<&str>) -> Result<(), Exception> {
     let complaints = std::mem::take(&mut next.broken);
     for complaint in &complaints {
         operator.reach.log.line(Level::Error, "fail2ban.transmitter", complaint.clone());
     }
-    let lost = operator.settings().jails.iter().filter(|jail| next.jail(&jail.name).is_none());
-    let held = lost.filter(|jail| only.is_none_or(|only| only == jail.name)).filter_map(|jail| {
-        let complaint = complaints.iter().find(|text| text.contains(&repr_str(&jail.name)))?;
-        Some((jail.name.clone(), complaint.clone()))
-    });
-    let held: Vec<(String, String)> = held.collect();
+    let about = |name: &str| {
+        let meant = only.is_none_or(|only| only == name) && next.jail(name).is_none();
+        complaints.iter().filter(|_| meant).find(|text| text.contains(&repr_str(name)))
+    };
+    if let Some(complaint) = operator.settings().jails.iter().find_map(|jail| about(&jail.name)) {
+        return Err(Exception::builtin("RuntimeError", format!("nothing has changed: {complaint}")));
+    }
+    let off = operator.off().iter();
+    let held = off.filter_map(|(name, _)| Some((name.clone(), about(name)?.clone()))).collect::<Vec<_>>();
     operator.apply(next, &held, &only.map_or(Anew::All, |name| Anew::Jail(name.to_owned())))
 }
 

@@ -25,9 +25,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use stockade_core::judge::{
-    About, Answer, AskId, BanView, Change, Counters, Doubt, Event, Flush, Judge, Outputs, Retry, RetryBy, Subject,
+    About, Answer, AskId, BanView, Change, Counters, Doubt, Event, Flush, Judge, Outputs, Retry, RetryBy,
 };
-use stockade_core::{Decision, DecisionKind, FailureId, JailName, Seq, Timestamp, Turn};
+use stockade_core::{Decision, DecisionKind, FailureId, JailName, Seq, Subject, Timestamp, Turn};
 use stockade_enforce::runner::{ActionId, LineLevel, News, NewsReader, Order, Runner, Speaker};
 
 use super::judge::{JudgeControl, JudgeInbox};

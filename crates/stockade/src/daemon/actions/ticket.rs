@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use stockade_core::judge::{About, BanView, Counters, Subject};
+use stockade_core::Subject;
+use stockade_core::judge::{About, BanView, Counters};
 use stockade_core::{BanTime, Decision, DecisionKind, FailureId, GroupValue, JailName, Net, Seq, Timestamp};
 use stockade_enforce::runner::Values;
 use stockade_wire::value::Value;

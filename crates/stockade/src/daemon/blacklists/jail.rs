@@ -1,8 +1,6 @@
 //! One jail's two lists: when which of them is due.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,6 +11,7 @@ use stockade_source::ReadyId;
 
 use super::{Flags, ListView};
 use crate::blacklist::{self, Keep, Lists, Standing};
+use crate::daemon::rest::{AGAIN_EVERY, Look, look, patience};
 
 /// How many bans are looked at at once.
 pub(super) const PAGE: usize = 4_096;
@@ -20,16 +19,6 @@ pub(super) const PAGE: usize = 4_096;
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// A large list takes at most one part in so many of the time.
 const WRITE_SHARE: u32 = 10;
-/// A `.keep` file counts once it has not changed for so long: editors and
-/// copies write in pieces.
-const CALM: Duration = Duration::from_millis(250);
-/// One that has gone counts as empty after so long: some editors move it away first.
-const GONE: Duration = Duration::from_secs(2);
-/// How often it is looked at again whether somebody may be banned by now.
-const AGAIN_EVERY: Duration = Duration::from_secs(60);
-
-/// What changes when a file does: inode, length, time of change.
-type Look = Option<(u64, u64, i64, i64)>;
 
 pub(super) struct Jail {
     pub(super) spec: JailSpec,
@@ -107,8 +96,7 @@ impl Jail {
         let there = look(&self.lists.keep);
         if self.was_read && there != self.looked {
             self.looked = there;
-            let wait = if there.is_none() { GONE } else { CALM };
-            self.look_at = Some(now + wait);
+            self.look_at = Some(now + patience(there));
             return lifted;
         }
         (self.looked, self.look_at) = (there, None);
@@ -177,9 +165,4 @@ impl Jail {
             complaints: troubles.chain(self.keep.complaints(&self.lists.keep)).chain(left_out).collect(),
         }
     }
-}
-
-fn look(path: &Path) -> Look {
-    let meta = std::fs::metadata(path).ok()?;
-    Some((meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use stockade_core::judge::{Command, Guard, IgnoreEntry, JailSpec, Outcome, ProtectedAs, Protection};
-use stockade_core::{BanTime, FailureId, JailName, Net};
+use stockade_core::{BanTime, FailureId, JailName, Net, Origin};
 use stockade_store::Snapshot;
 
 use super::jail::Jail;
@@ -158,6 +158,7 @@ impl Thread {
                 ids: part.iter().map(|net| FailureId::Net(*net)).collect(),
                 bantime: Some(BanTime::Permanent),
                 force: false,
+                origin: Origin::Config,
             };
             let Some(Outcome::Banned { withheld: not, .. }) = self.command(command) else { break };
             banned += part.len().saturating_sub(not.len());

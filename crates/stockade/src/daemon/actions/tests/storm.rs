@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use stockade_core::judge::{Command, Event, JailChange};
-use stockade_core::{BanTime, FailureId, JailName, Span, Timestamp};
+use stockade_core::{BanTime, FailureId, JailName, Origin, Span, Timestamp};
 use stockade_enforce::actions::ActionSpec;
 
 use super::super::How;
@@ -79,7 +79,7 @@ fn two_jails_that_edit_one_file_lose_no_ban() {
     }
     for (jail, id) in &ids {
         let (jail, ids) = (JailName::new(jail), vec![id.clone()]);
-        court.command(Command::Ban { jail, ids, bantime: None, force: false });
+        court.command(Command::Ban { jail, ids, bantime: None, force: false, origin: Origin::Manual });
     }
     court.settle();
     let lines: Vec<String> = folder.read("hosts.deny").lines().map(str::to_owned).collect();
