@@ -11,10 +11,10 @@ use std::rc::Rc;
 use stockade_wire::{Command, Value};
 
 use crate::call::Call;
+use crate::context::{Context, FilterTexts};
 use crate::definition::Definition;
 use crate::diagnostic::Problem;
 use crate::ini::Entry;
-use crate::context::{Context, FilterTexts};
 use crate::options::OptionRow;
 use crate::ordered::Ordered;
 use crate::resource::{Reader, Resource};
