@@ -140,6 +140,27 @@ const CHECKS: &[Long] = &[
         "1",
     ),
     of_a_crate(
+        "packets",
+        "what a packet pays with 50 jails beside one: at most a tenth more",
+        20,
+        ["stockade-enforce", "figures", "fifty_jails"],
+        "10",
+    ),
+    of_a_crate(
+        "repair",
+        "our own table removed: 10,000 bans in force again within 100 ms, a million within twice the raw load",
+        20,
+        ["stockade-enforce", "figures", "a_removed_table"],
+        "20",
+    ),
+    of_a_crate(
+        "repair-stock",
+        "tables and rules of stock actions removed: 10,000 bans in force again within 100 ms",
+        20,
+        ["stockade-enforce", "stock", "repair::"],
+        "20",
+    ),
+    of_a_crate(
         "protocol-hostile",
         "1 GB of each kind of endless request at the control socket",
         20,

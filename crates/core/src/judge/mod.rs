@@ -20,7 +20,7 @@
 //! event), [`Judge::load`] with the last snapshot, then the silent replay
 //! (batches with `replay` set) and after it the lines. A jail that is added
 //! later gets its rows by another `Restore`; rows of ids that are banned
-//! already do nothing. What [`Command::Allow`] allowed is part of
+//! already make no decision. What [`Command::Allow`] allowed is part of
 //! [`Judge::snapshot`], not of [`Judge::snapshot_jail`].
 //!
 //! **A turn.** `out.turn` goes to kernel and store at once and in parallel. What
@@ -98,6 +98,7 @@ mod command;
 mod configure;
 mod counting;
 mod desk;
+mod ends;
 mod event;
 pub mod formula;
 mod ignore;
@@ -309,7 +310,7 @@ impl Judge {
         let living = self.jail(&subject.jail).and_then(|jail| jail.bans.get(&subject.id));
         let matters = match announce::is_ban(subject.kind) {
             // The ban may be over, or another one by now.
-            true => living.is_some_and(|ban| (ban.seq..=ban.last).contains(&subject.seq)),
+            true => living.is_some_and(|ban| (ban.seq..=ban.last()).contains(&subject.seq)),
             // An unban that failed must not be tried against a new ban.
             false => living.is_none(),
         };

@@ -39,8 +39,9 @@ pub struct JailSpec {
     /// Whether tallies go into snapshots.
     pub keepcounts: bool,
     /// Do commands at the end of a ban, or for one that is taken up again, tell
-    /// of its lines and groups? Only then a living ban keeps them in memory
-    /// once the database has them.
+    /// of its lines and groups, or is there no database file? Only then a living
+    /// ban keeps them in memory once it is saved. Where this becomes true,
+    /// [`super::Event::Restore`] gives them back to the bans that stand.
     pub evidence: bool,
     /// Batches of a jail of this name that were made before this epoch are
     /// dropped. Looked at when the jail is new, not when it changes.

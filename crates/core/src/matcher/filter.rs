@@ -126,7 +126,7 @@ pub struct Filter {
     pub(super) prefregex: Option<Pattern>,
     pub(super) failregex: Vec<Pattern>,
     /// Which failregexes can match a text at all, by its first byte.
-    pub(super) by_first: ByFirst,
+    by_first: OnceLock<ByFirst>,
     pub(super) ignoreregex: Vec<Pattern>,
     /// `None`: lines bring their time with them.
     pub(super) dates: Option<Templates>,
@@ -220,7 +220,7 @@ impl Filter {
         };
         Ok(Filter {
             prefregex,
-            by_first: ByFirst::new(&failregex),
+            by_first: OnceLock::new(),
             failregex,
             ignoreregex,
             dates,
@@ -266,6 +266,11 @@ impl Filter {
         known.map(|(.., place)| &**place)
     }
 
+    /// Which failregexes can match a text at all; worked out at the first call.
+    pub(super) fn by_first(&self) -> &ByFirst {
+        self.by_first.get_or_init(|| ByFirst::new(&self.failregex))
+    }
+
     /// Are ignoreregexes tried before all else? So if they are few.
     pub(super) fn ignores_early(&self) -> bool {
         !self.ignoreregex.is_empty() && self.ignoreregex.len() + 2 < self.failregex.len()
@@ -294,6 +299,13 @@ impl Filter {
     /// The expanded prefregex.
     pub fn prefregex(&self) -> Option<&str> {
         self.prefregex.as_ref().map(|p| &*p.text)
+    }
+
+    /// Has the other one the same expanded patterns? Dates are not looked at.
+    pub(super) fn same_patterns(&self, other: &Filter) -> bool {
+        self.prefregex() == other.prefregex()
+            && self.failregex().eq(other.failregex())
+            && self.ignoreregex().eq(other.ignoreregex())
     }
 
     /// The date templates in their first order; none for a journal.

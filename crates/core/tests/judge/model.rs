@@ -106,7 +106,7 @@ fn event(dice: &mut Dice, now: Timestamp, commands: &mut u64) -> Event {
                     time: now - Span::from_secs(i64::from(dice.below(3) * 7)),
                     regex: 0,
                     place: Position::Offset(0),
-                    matches: vec!["x".into()],
+                    matches: vec!["x".into()].into(),
                     groups: Groups::default(),
                 })
                 .collect();

@@ -82,7 +82,7 @@ pub(crate) fn check_blocks(installed: &Installed) {
                 };
                 begin = end;
                 for f in matcher.block(now, &block).failures {
-                    got.push((f.regex, f.who, f.time, f.matches, f.place));
+                    got.push((f.regex, f.who, f.time, f.matches.into_vec(), f.place));
                 }
             }
             assert_eq!(got, expected, "{name} in blocks of {size} lines");

@@ -180,6 +180,8 @@ pub(crate) struct Ground {
     pub(crate) dry_run: bool,
     /// Is there a journal to read?
     pub(crate) journal: bool,
+    /// Is there a database file, which keeps the lines and groups of bans?
+    pub(crate) saves: bool,
     /// What the files of `ignoreip = file:PATH` name.
     pub(crate) ignore_files: IgnoreFiles,
 }
@@ -292,7 +294,9 @@ fn stage_jail(
     // Patterns that can't be used are without effect; the reader of the tree has warned of them.
     let watch = Watch::new(&jail.success, &filter_spec, journal, &ground.calendar).ok().flatten().map(Arc::new);
     let (block, actions) = actions(jail, stock, ground)?;
-    let spec = JailSpec { evidence: wants_evidence(jail, &actions), ..jail_spec(jail, epoch, &ground.ignore_files)? };
+    // Where no file keeps what a ban was made of, the ban itself does.
+    let evidence = !ground.saves || wants_evidence(jail, &actions);
+    let spec = JailSpec { evidence, ..jail_spec(jail, epoch, &ground.ignore_files)? };
     let strict = jail.own("actionorder") != Some("free");
     let actions = JailActions { name: spec.name.clone(), bantime: spec.bantime, strict, actions };
     let stock = stock.iter().filter(|action| action.jail == jail.jail() && !ground.dry_run).cloned().collect();
@@ -560,6 +564,7 @@ mod tests {
             services: Services::embedded(),
             dry_run,
             journal: false,
+            saves: true,
             ignore_files: IgnoreFiles::default(),
         }
     }

@@ -6,6 +6,7 @@ use stockade_enforce::stock::{Families, Here};
 
 use super::{Findings, Patient};
 use crate::cli::client::{Client, list, number, text};
+use crate::cli::status::overruns;
 use crate::daemon::stage;
 
 /// A jail this many bytes behind does not keep up.
@@ -107,6 +108,11 @@ fn jails(status: &Value, findings: &mut Findings) {
             let what = format!("jail '{name}' is {} MiB behind its logs", lag >> 20);
             let fix = "it catches up by itself; if it doesn't, `stockade regex` shows what its patterns cost";
             findings.warning("lagging", what, fix);
+        }
+        for words in overruns(jail) {
+            let fix =
+                "anchor it and give each repeat one way to match; `stockade regex` counts a pattern's steps on a line";
+            findings.warning("out-of-steps", format!("jail '{name}': {words}"), fix);
         }
     }
     for withheld in list(status, "withheld") {
