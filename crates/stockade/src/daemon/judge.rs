@@ -75,7 +75,7 @@ impl Weighs for JudgeData {
     fn weight(&self) -> usize {
         match self {
             JudgeData::Batch(batch) => batch.failures.len(),
-            JudgeData::Snapshot { .. } => 1,
+            JudgeData::Snapshot { .. } | JudgeData::Places { .. } => 1,
         }
     }
 }
