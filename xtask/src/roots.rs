@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::steps;
 
 /// What is in each root beside Debian's smallest system.
-const PACKAGES: [&str; 14] = [
+const PACKAGES: [&str; 15] = [
     "curl",
     "fail2ban",
     "iproute2",
@@ -25,16 +25,18 @@ const PACKAGES: [&str; 14] = [
     "procps",
     "python3",
     "python3-systemd",
+    "rpm",
     "rsyslog",
     "sshpass",
     "systemd",
 ];
 
 /// What must not be missing in a root; its absence means that it is broken and is built anew.
-const PIECES: [&str; 8] = [
+const PIECES: [&str; 9] = [
     "usr/bin/fail2ban-client",
     "usr/bin/journalctl",
     "usr/bin/python3",
+    "usr/bin/rpm",
     "usr/bin/sshpass",
     "usr/lib/systemd/systemd-journald",
     "usr/sbin/nft",

@@ -23,6 +23,7 @@ use crate::options::{FILTER, JAIL, OptionRow};
 use crate::ordered::Ordered;
 use crate::own::OwnValues;
 use crate::resource::{Reader, Resource};
+use crate::success::Success;
 use crate::text::{json_texts, nearest, words};
 use crate::tree::join;
 
@@ -54,6 +55,7 @@ pub(crate) struct JailReader {
     name: Arc<str>,
     options: Ordered<Entry>,
     filter: Option<Definition>,
+    success: Success,
     actions: Vec<JailAction>,
 }
 
@@ -117,13 +119,19 @@ impl JailReader {
         first: &Ordered<Entry>,
         reader: &mut Reader,
     ) -> Result<Self, Failed> {
-        let mut filter = Self::read_filter(jail, name, first, reader)?;
+        let (mut filter, success) = Self::read_filter(jail, name, first, reader)?.unzip();
         let rows = JAIL.iter().chain(FILTER);
         let options = read_options(jail, name, rows, reader)?;
         if let Some(filter) = &mut filter {
             filter.read(&options, false, reader)?;
         }
-        let mut this = JailReader { name: Arc::clone(name), options, filter, actions: Vec::new() };
+        let mut this = JailReader {
+            name: Arc::clone(name),
+            options,
+            filter,
+            success: success.unwrap_or_default(),
+            actions: Vec::new(),
+        };
         this.read_actions(reader)?;
         Ok(this)
     }
@@ -133,7 +141,7 @@ impl JailReader {
         name: &Arc<str>,
         first: &Ordered<Entry>,
         reader: &mut Reader,
-    ) -> Result<Option<Definition>, Failed> {
+    ) -> Result<Option<(Definition, Success)>, Failed> {
         let text = text_of(first, "filter");
         let spot = first.get("filter").and_then(|entry| entry.origin.name_spot());
         if text.is_empty() && spot.is_some() {
@@ -171,6 +179,7 @@ impl JailReader {
             let journal = text_of(first, "backend").starts_with("systemd");
             init.put("logtype", computed(Cell::text(if journal { "journal" } else { "file" })));
         }
+        let success = Success::read(&resource, &call, &init, reader)?;
         let mut filter = Definition::new(resource, FILTER, init);
         filter.read(first, true, reader)?;
         let combined = filter.combined(&[], &reader.budget, |problem| {
@@ -178,7 +187,7 @@ impl JailReader {
         })?;
         let known = combined.iter().filter(|(key, _)| !key.starts_with("known/"));
         jail.add(name, known.map(|(key, entry)| (Arc::from(format!("known/{key}")), entry.clone())));
-        Ok(Some(filter))
+        Ok(Some((filter, success)))
     }
 
     fn read_actions(&mut self, reader: &mut Reader) -> Result<(), Failed> {
@@ -256,6 +265,9 @@ impl JailReader {
         let entry = |option: &str| self.options.get(option).or_else(|| filter.as_ref().and_then(|f| f.get(option)));
         let origins = origins(entry, &name);
         lint::check_filter(filter.as_ref(), &self.options, &name, context, &mut reader.findings);
+        for problem in self.success.faults(context) {
+            reader.findings.add(Severity::Warning, Some(&name), problem);
+        }
         let mut backend = text_of(&self.options, "backend").to_owned();
         let patterns = if backend.starts_with("systemd") { Vec::new() } else { self.patterns() };
         let first = own.iter().any(|(name, value)| *name == "stockade.journalfirst" && *value == Cell::Bool(true));
@@ -309,6 +321,7 @@ impl JailReader {
         }
         stream.insert(0, vec!["add".into(), name.as_ref().into(), backend.into()]);
         stream.extend(origins);
+        stream.extend(self.success.command(&name));
         Ok(JailCommands { commands: stream, patterns })
     }
 

@@ -37,6 +37,7 @@ mod resource;
 mod sections;
 mod shell;
 mod single;
+mod success;
 mod tags;
 mod text;
 mod tree;

@@ -108,7 +108,7 @@ impl Sum {
 #[test]
 fn random_trees_give_the_same_commands() {
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
-    let short = if std::env::var("CI").as_deref() == Ok("true") { 2_000 } else { 200 };
+    let short = if stockade_original::under_ci() { 2_000 } else { 200 };
     let count = number("STOCKADE_LONG").unwrap_or(short);
     let only = number("STOCKADE_SEED");
     let root = std::env::temp_dir().join(format!("stockade-random-{}", std::process::id()));

@@ -13,6 +13,7 @@ mod log;
 mod parallel;
 mod places;
 mod plain_file;
+mod relay;
 mod settings;
 
 fn main() -> std::process::ExitCode {

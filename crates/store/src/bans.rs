@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::Connection;
 use stockade_core::{BanTime, DecisionKind, FailureId, JailName, Timestamp};
 
-use crate::data::{self, Evidence};
+use crate::data::Evidence;
 use crate::lift::Lifted;
 use crate::row::{COLUMNS, Cell, RawRow, count};
 use crate::write::Numbers;
@@ -219,14 +219,7 @@ impl Overlay {
                 Some(Pending::Ban { seq, moved, .. }) if *seq == raw.seq && !forgotten => *moved,
                 _ => continue,
             };
-            let bare;
-            let data = match raw.data {
-                Some(data) => data,
-                None => {
-                    bare = data::bare(raw.failures);
-                    &bare
-                }
-            };
+            let data = &*raw.ban_data();
             let id = FailureId::parse(raw.id);
             each(StoredBan {
                 lifted: is_lifted(lifted, &id, raw.time),

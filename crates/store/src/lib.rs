@@ -23,6 +23,7 @@ mod import;
 mod lift;
 mod marks;
 mod options;
+mod past;
 mod project;
 mod purge;
 mod reader;

@@ -3,7 +3,6 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use stockade_core::{BanTime, DecisionKind, FailureId, Position, Timestamp};
 
-use crate::data;
 use crate::row::{COLUMNS, Cell, RawRow, read_place};
 use crate::slice::Slice;
 
@@ -119,14 +118,7 @@ impl<'a> Writer<'a> {
                     self.jail.execute([row.jail])?;
                     row.jail.clone_into(&mut self.known_jail);
                 }
-                let bare;
-                let data = match row.data {
-                    Some(data) => data,
-                    None => {
-                        bare = data::bare(row.failures);
-                        &bare
-                    }
-                };
+                let data = &*row.ban_data();
                 let time = row.time.secs_rounded();
                 let values = params![row.jail, row.id, time, bantime_cell(row.bantime), row.count, data];
                 self.bans.execute(values)?;

@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{Folder, T0, at, ban, bans, decision, model, open, source, turn, watermark};
-use stockade_core::{DecisionKind, FailureId, JailName, Net, Origin, Position, Seq, Turn, Watermark};
+use stockade_core::{Decision, DecisionKind, FailureId, JailName, Net, Origin, Position, Seq, Turn, Watermark};
 use stockade_store::{Allow, FirstLine, Marks, Note, Options, Reader, Snapshot, Store, export, import};
 
 #[test]
@@ -197,6 +197,96 @@ fn forgetting_takes_bans_and_history_whether_projected_or_not() {
 }
 
 #[test]
+fn what_an_address_did_is_told_whether_projected_or_not() {
+    let folder = Folder::new();
+    let (mut store, _) = open(&folder.file());
+    let ids: Vec<String> = (0..40).map(|n| format!("10.0.{}.{n}", n % 3)).collect();
+    let mut rows: Vec<Decision> = Vec::new();
+    for n in 1..=30_000_u64 {
+        let id = &ids[usize::try_from(n * 7 % 40).unwrap()];
+        let jail = ["sshd", "web", "mail"][usize::try_from(n / 40 % 3).unwrap()];
+        // A few of very many, so that there is something to merge and something to walk over.
+        let secs = i64::try_from(n).unwrap();
+        let mut row = match n % 200 {
+            0..40 => ban(n, jail, id, secs, 600),
+            40 => decision(n, DecisionKind::Lift, jail, id, secs, 600),
+            41..80 => decision(n, DecisionKind::Unban, jail, id, secs, 600),
+            _ => ban(n, jail, &format!("192.168.{}.{}", n / 250 % 250, n % 250), secs, 600),
+        };
+        row.matches = Arc::from([Box::from(format!("{n} a")), Box::from(format!("{n} b"))]);
+        if n % 5 == 0 {
+            (row.matches, row.groups, row.failures) = (Arc::default(), Arc::default(), 7);
+        }
+        rows.push(row);
+    }
+    store.commit(&[turn(rows.clone())], &Marks::default()).unwrap();
+    // One more round while all of that waits, with something to forget in between.
+    store.forget(None, &FailureId::parse(&ids[5])).unwrap();
+    store.forget(Some(&JailName::new("web")), &FailureId::parse(&ids[6])).unwrap();
+    let more: Vec<_> =
+        (0..10).map(|n| ban(30_001 + n, "web", &ids[5], 40_000 + i64::try_from(n).unwrap(), 60)).collect();
+    store.commit(&[turn(more.clone())], &Marks::default()).unwrap();
+    let forgotten = |row: &Decision| {
+        row.seq.0 <= 30_000
+            && (row.id.to_string() == ids[5] || (row.id.to_string() == ids[6] && row.jail.as_str() == "web"))
+    };
+    rows.retain(|row| !forgotten(row));
+    rows.extend(more);
+
+    let mut of_id: std::collections::HashMap<String, Vec<&Decision>> = std::collections::HashMap::new();
+    for row in &rows {
+        of_id.entry(row.id.to_string()).or_default().push(row);
+    }
+    // In the plainest way.
+    let expected = |id: &str, jail: Option<&str>| {
+        let mut bans: Vec<&Decision> = Vec::new();
+        for row in &of_id[id] {
+            match row.kind {
+                DecisionKind::Ban => bans.push(row),
+                DecisionKind::Lift => bans.retain(|ban| ban.jail != row.jail),
+                _ => {}
+            }
+        }
+        bans.retain(|ban| jail.is_none_or(|jail| ban.jail.as_str() == jail));
+        let lines: Vec<Box<str>> = bans.iter().flat_map(|ban| ban.matches.to_vec()).collect();
+        let newest = lines[lines.len().saturating_sub(5)..].to_vec();
+        (!bans.is_empty()).then(|| (newest, bans.iter().map(|ban| ban.failures).sum::<u32>()))
+    };
+    let reader = Reader::open(&folder.file()).unwrap();
+    let check = |when: &str| {
+        for id in &ids[..8] {
+            for jail in [None, Some("sshd"), Some("web")] {
+                let name = jail.map(JailName::new);
+                let found = reader.merged(id, name.as_ref(), 5).unwrap();
+                let found = found.map(|all| (all.matches, all.failures));
+                assert_eq!(found, expected(id, jail), "{when}: {id} {jail:?}");
+            }
+            let last = of_id[id].iter().rev().find(|row| row.jail.as_str() == "sshd");
+            if let Some(last) = last.filter(|last| last.kind == DecisionKind::Ban) {
+                let found = reader.evidence(&last.jail, &last.id).unwrap();
+                assert_eq!((&found.matches[..], found.failures), (&last.matches[..], last.failures), "{when}: {id}");
+            }
+        }
+    };
+    let backlog = reader.backlog().unwrap();
+    assert!(backlog > 20_000, "else this test shows nothing: {backlog}");
+    check("all waits");
+    let (mut steps, mut half_done) = (0, 0);
+    while store.catch_up(at(9)).unwrap().more {
+        steps += 1;
+        let db = rusqlite::Connection::open(folder.file()).unwrap();
+        let window = "SELECT count(*) FROM stockade_meta WHERE key = 'window_at' AND value > 0";
+        half_done += db.query_row(window, [], |row| row.get::<_, i64>(0)).unwrap();
+        if steps < 4 || reader.backlog().unwrap() == 0 {
+            check(&format!("after {steps} steps"));
+        }
+    }
+    assert_eq!(reader.backlog().unwrap(), 0);
+    assert!(half_done > 0, "never was a window half done");
+    check("all is projected");
+}
+
+#[test]
 fn jails_are_enabled_exactly_as_told() {
     let folder = Folder::new();
     let (mut store, _) = open(&folder.file());
@@ -253,9 +343,8 @@ fn what_is_exported_is_a_database_of_the_originals_that_can_be_imported() {
     .unwrap();
     assert_eq!((imported.version, imported.bans), (4, 2));
     found.sort_by_key(|(jail, ..)| jail.clone());
-    let expected = |ban: &stockade_core::Decision| {
-        (ban.jail.to_string(), ban.id.to_string(), ban.time.secs(), Some(ban.bantime), ban.count)
-    };
+    let expected =
+        |ban: &Decision| (ban.jail.to_string(), ban.id.to_string(), ban.time.secs(), Some(ban.bantime), ban.count);
     assert_eq!(found, all[..2].iter().map(expected).collect::<Vec<_>>());
     let db = rusqlite::Connection::open(&out).unwrap();
     let ours: i64 =

@@ -86,6 +86,15 @@ const FAULTS: &[Fault] = &[
         GOOD,
     ),
     fault(
+        "for i in $(seq 9); do date -u \"+%Y-%m-%dT%H:%M:%S+00:00 h sshd[$i]: Accepted password for carol from 10.0.0.5 \
+         port 4000 ssh2\"; done > /var/log/x.log; date -u '+%Y-%m-%dT%H:%M:%S+00:00 h sshd[99]: Failed password for \
+         root from 10.0.0.5 port 4000 ssh2' >> /var/log/x.log; \
+         printf '[sshd]\\nenabled = true\\nlogpath = /var/log/x.log\\n' > /etc/stockade/jail.local",
+        "one-source",
+        "mod_remoteip",
+        GOOD,
+    ),
+    fault(
         "cp /bin/sleep /tmp/fail2ban-server; /tmp/fail2ban-server 60 >/dev/null 2>&1 & \
          for i in $(seq 100); do pidof fail2ban-server && break; done",
         "two-guards",

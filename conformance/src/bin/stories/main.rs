@@ -13,11 +13,13 @@ mod holds;
 mod lockout;
 mod nothing_lost;
 mod packages;
+mod proxy;
 mod runner;
 mod scene;
 mod speed;
 mod takeover;
 mod turns;
+mod units;
 mod walls;
 mod way_out;
 
@@ -32,6 +34,7 @@ fn main() -> Result<ExitCode> {
     stories.extend(holds::stories());
     stories.extend(bans::stories());
     stories.extend(lockout::stories());
+    stories.extend(proxy::stories());
     stories.extend(way_out::stories());
     stories.extend(bad_input::stories());
     stories.extend(nothing_lost::stories());
@@ -39,6 +42,7 @@ fn main() -> Result<ExitCode> {
     stories.extend(packages::stories());
     stories.extend(takeover::stories());
     stories.extend(turns::stories());
+    stories.extend(units::stories());
     stories.extend(walls::stories());
     stories.extend(speed::stories());
     stories.extend(beside::stories());

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use conformance::{Dial, Logging, Machine, Root, Sshd, SshdOptions, Street, eventually};
+use conformance::{Dial, Guard, Logging, Machine, Program, Root, Sshd, SshdOptions, Street, eventually};
 
 use crate::{
     runner::{Stage, Story},
@@ -31,17 +31,21 @@ pub(crate) fn stories() -> Vec<Story> {
     let on = |name: &str, root: Root| {
         Story::new(format!("packages: installed, one ban, purged on {name}"), move |stage| installed(stage, root))
     };
-    vec![on("Debian 12", Root::Bookworm), on("Debian 13", Root::Trixie)]
+    vec![
+        on("Debian 12", Root::Bookworm),
+        on("Debian 13", Root::Trixie),
+        Story::new("packages: the rpm, installed by rpm itself, one ban, an upgrade, removed", rpm),
+    ]
 }
 
-/// The package that was built.
-fn package() -> Result<PathBuf> {
+/// The package of that kind that was built.
+fn package(kind: &str) -> Result<PathBuf> {
     let folder = env::var_os("STOCKADE_PACKAGES").map(PathBuf::from);
     let folder = folder.context("STOCKADE_PACKAGES is not set: run `cargo xtask test`")?;
     let entries = fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))?;
     let mut found = entries.flatten().map(|entry| entry.path());
-    let found = found.find(|path| path.extension().is_some_and(|ending| ending == "deb"));
-    found.with_context(|| format!("there is no package in {}", folder.display()))
+    let found = found.find(|path| path.extension().is_some_and(|ending| ending == kind));
+    found.with_context(|| format!("there is no .{kind} in {}", folder.display()))
 }
 
 fn installed(stage: &mut Stage<'_>, root: Root) -> Result<()> {
@@ -50,7 +54,7 @@ fn installed(stage: &mut Stage<'_>, root: Root) -> Result<()> {
     let street = Street::build(&machine)?;
     let _log = Logging::File.start(&machine)?;
     let _sshd = Sshd::start(&machine, SshdOptions { pam: false, penalties: false })?;
-    fs::copy(package()?, machine.path("/root/stockade.deb")).context("bring the package into the machine")?;
+    fs::copy(package("deb")?, machine.path("/root/stockade.deb")).context("bring the package into the machine")?;
     let before = machine.sh(LISTING)?;
     let start = Instant::now();
     machine.sh("dpkg -i /root/stockade.deb")?;
@@ -88,6 +92,62 @@ fn installed(stage: &mut Stage<'_>, root: Root) -> Result<()> {
     let gone: Vec<&str> = before.lines().filter(|line| !after.lines().any(|new| new == *line)).collect();
     ensure!(left.is_empty(), "left behind after the purge: {left:#?}");
     ensure!(gone.is_empty(), "taken away by the purge, though it was there before: {gone:#?}");
+    Ok(())
+}
+
+/// The other package, by the real rpm. Its dependencies are names that Debian's packages do not give themselves.
+fn rpm(stage: &mut Stage<'_>) -> Result<()> {
+    const RPM: &str = "rpm --force-debian --nodeps";
+    let machine = Machine::start(Root::Trixie, stage.programs)?;
+    machine.sh("rm -f /usr/bin/stockade")?;
+    let street = Street::build(&machine)?;
+    let _log = Logging::File.start(&machine)?;
+    let _sshd = Sshd::start(&machine, SshdOptions { pam: false, penalties: false })?;
+    fs::copy(package("rpm")?, machine.path("/root/stockade.rpm")).context("bring the package into the machine")?;
+    machine.sh("command -v rpm").context("the root has no rpm: cargo xtask test builds it anew")?;
+    // The database of rpm is made by its first use.
+    machine.sh("rpm --force-debian --initdb; rpm --checksig --nosignature /root/stockade.rpm")?;
+    let before = machine.sh(LISTING)?;
+    let start = Instant::now();
+    let said = machine.run(&["sh", "-c", &format!("{RPM} -i /root/stockade.rpm")])?;
+    ensure!(said.code == 0 && !said.all().contains("failed"), "rpm -i: {}", said.all());
+    machine.sh("rpm -V --nodeps stockade")?;
+    let files = machine.sh("rpm -ql stockade")?;
+    for file in ["/usr/bin/stockade", "/usr/lib/systemd/system/stockade.service", "/etc/stockade/jail.local"] {
+        ensure!(files.lines().any(|line| line == file), "{file} is not in the package: {files}");
+    }
+    for file in files.lines() {
+        machine.sh(&format!("test -e '{file}'"))?;
+    }
+    let mut guard = Guard::new(&machine, Program::Stockade);
+    guard.start()?;
+    let attacker: IpAddr = "203.0.113.10".parse()?;
+    for _ in 0..5 {
+        street.attempt(attacker, Sshd::USER, "wrong")?;
+    }
+    eventually("the first ban", || Ok(machine.sh("stockade banned")?.contains(&attacker.to_string())))?;
+    stage.figure(format!("{:.1} s from `rpm -i` and a start to the first ban", start.elapsed().as_secs_f32()));
+
+    machine.sh("echo '# mine' >> /etc/stockade/jail.local")?;
+    machine.sh(&format!("{RPM} -U --replacepkgs /root/stockade.rpm"))?;
+    ensure!(street.dial(attacker, 22, SILENCE)? == Dial::Silence, "an upgrade lifts the ban");
+    machine.sh("grep -q '# mine' /etc/stockade/jail.local").context("an upgrade takes the operator's settings away")?;
+
+    machine.sh(&format!("{RPM} -e stockade"))?;
+    let dial = street.dial(attacker, 22, Duration::from_secs(2))?;
+    ensure!(dial == Dial::Answered, "the package is removed, but its ban stays: {dial:?}");
+    let tables = machine.sh("nft list tables")?;
+    ensure!(!tables.contains("stockade"), "the package is removed, but its table stays: {tables}");
+    // What the operator changed is kept, and so is what rpm knows nothing of: bans, log, group.
+    machine.sh(
+        "test -e /etc/stockade/jail.local.rpmsave && rm -r /etc/stockade /var/lib/stockade /var/log/stockade.log",
+    )?;
+    machine.sh("groupdel stockade")?;
+    let after = machine.sh(LISTING)?;
+    let rpms_own = |line: &&str| !line.contains("/var/lib/rpm");
+    let left: Vec<&str> =
+        after.lines().filter(rpms_own).filter(|line| !before.lines().any(|old| old == *line)).collect();
+    ensure!(left.is_empty(), "left behind after the removal: {left:#?}");
     Ok(())
 }
 

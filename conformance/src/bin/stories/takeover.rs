@@ -212,7 +212,8 @@ fn fill(machine: &Machine, many: u32) -> Result<usize> {
     machine.sh("fail2ban-client set recidive banip 198.51.100.250")?;
     let elements =
         "nft list set inet f2b-table addr-set-sshd; nft list set inet f2b-table addr6-set-sshd 2>/dev/null || :";
-    within(Duration::from_secs(u64::from(many / 10 + 120)), "the original to ban everybody", || {
+    // It starts a shell for each: 40 a second on a quiet machine.
+    within(Duration::from_secs(u64::from(many / 4 + 120)), "the original to ban everybody", || {
         std::thread::sleep(Duration::from_millis(500));
         let text = machine.sh(elements)?;
         Ok(all.last().is_some_and(|last| text.contains(last.as_str())) && text.matches(',').count() + 2 >= all.len())

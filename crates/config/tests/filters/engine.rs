@@ -43,13 +43,23 @@ impl Engine {
         Engine::build(call, true, UseDns::No)
     }
 
+    /// For `stockade.success`: its "failures" are successes. `None` if the filter has no such patterns.
+    pub(crate) fn of_success(call: &str) -> Option<Engine> {
+        let spec = FilterSpec { prefregex: None, failregex: success(call), ignoreregex: Vec::new(), ..spec(call) };
+        (!spec.failregex.is_empty()).then(|| Engine::of(call, &spec, false))
+    }
+
     fn build(call: &str, journal: bool, usedns: UseDns) -> Engine {
         let mut spec = FilterSpec { usedns, ..spec(call) };
         if journal {
             spec.datepattern = DatePattern::Journal;
         }
+        Engine::of(call, &spec, journal)
+    }
+
+    fn of(call: &str, spec: &FilterSpec, journal: bool) -> Engine {
         let calendar = Calendar::new(jiff::tz::TimeZone::UTC, 2026);
-        let filter = Arc::new(Filter::compile(&spec, &calendar).unwrap_or_else(|e| panic!("{call}: {e}")));
+        let filter = Arc::new(Filter::compile(spec, &calendar).unwrap_or_else(|e| panic!("{call}: {e}")));
         Engine { matcher: Matcher::new(JailName::new("jail"), Arc::clone(&filter), 0), filter, journal }
     }
 
@@ -93,9 +103,21 @@ impl Engine {
     }
 }
 
+fn stream(call: &str) -> Vec<Vec<Value>> {
+    load_filter(&TreeSource::Disk(crate::etc()), call, false).unwrap_or_else(|e| panic!("{call}: {e}"))
+}
+
+/// The patterns of success of a filter.
+fn success(call: &str) -> Vec<String> {
+    let stream = stream(call);
+    let command = stream.iter().find(|command| command.get(2).and_then(Value::as_str) == Some("stockade.success"));
+    let words = command.into_iter().flatten().skip(3);
+    words.map(|word| word.as_str().unwrap().to_owned()).collect()
+}
+
 /// The options of a filter as our configuration gives them.
 pub(crate) fn spec(call: &str) -> FilterSpec {
-    let stream = load_filter(&TreeSource::Disk(crate::etc()), call, false).unwrap_or_else(|e| panic!("{call}: {e}"));
+    let stream = stream(call);
     let mut spec = FilterSpec { usedns: UseDns::No, ..FilterSpec::default() };
     for command in &stream {
         let word = |n: usize| command.get(n).and_then(Value::as_str).unwrap_or("").to_owned();

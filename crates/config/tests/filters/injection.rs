@@ -53,7 +53,7 @@ fn long_texts() -> Vec<String> {
 }
 
 /// Text as the service writes it.
-fn written(text: &str, field: &Field) -> String {
+pub(crate) fn written(text: &str, field: &Field) -> String {
     let most = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|&end| end <= field.bytes_max).last();
     let text = &text[..most.unwrap_or(0)];
     match field.writing {
@@ -85,7 +85,7 @@ fn about_the_stranger(sample: &Sample) -> String {
 }
 
 /// What a client may write in the place of `field`.
-fn payloads(part: &Part, sample: &Sample, field: &Field) -> Vec<String> {
+pub(crate) fn payloads(part: &Part, sample: &Sample, field: &Field) -> Vec<String> {
     let mut all: Vec<String> = HOSTILE.iter().map(|&text| text.to_owned()).collect();
     let copies = part.samples.iter().filter(|other| other.expected.is_some()).take(25).map(about_the_stranger);
     for copy in copies.chain([about_the_stranger(sample)]) {

@@ -22,6 +22,7 @@ mod known;
 #[path = "../original/mod.rs"]
 mod original;
 mod sample;
+mod success;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

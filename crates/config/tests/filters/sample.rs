@@ -5,6 +5,7 @@
 //! #: mode=aggressive              from here on the filter has these options, and knows no older line
 //! #~ quoted carol                 clients choose "carol" in the next line; how the service writes such text
 //! #= -                            nothing comes of the next line ...
+//! #= + 192.0.2.1                  ... or no failure, but a success of this address (stockade.success)
 //! #= 192.0.2.1 2026-11-22T10:00:00Z carol     ... or this address, time and user (* is any or none)
 //! ```
 //!
@@ -69,6 +70,8 @@ pub(crate) struct Sample {
     pub(crate) number: usize,
     pub(crate) line: String,
     pub(crate) expected: Option<Expected>,
+    /// Who got what he wanted.
+    pub(crate) success: Option<String>,
     pub(crate) fields: Vec<Field>,
 }
 
@@ -92,13 +95,17 @@ pub(crate) fn read(name: &str) -> Vec<Part> {
     let path = crate::etc().join(format!("samples/{name}.log"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut parts = vec![Part { options: String::new(), samples: Vec::new() }];
-    let (mut expected, mut fields) = (None, Vec::new());
+    let (mut expected, mut success, mut fields) = (None, None, Vec::new());
     for (line, number) in text.lines().zip(1..) {
         let at = || format!("{name}.log:{number}: {line}");
         if let Some(options) = line.strip_prefix("#: ") {
             parts.push(Part { options: options.to_owned(), samples: Vec::new() });
         } else if let Some(field) = line.strip_prefix("#~ ") {
             fields.push(self::field(field).unwrap_or_else(|| panic!("{}", at())));
+        } else if let Some(who) = line.strip_prefix("#= + ") {
+            assert!(expected.is_none(), "{}", at());
+            expected = Some(None);
+            success = Some(who.to_owned());
         } else if let Some(note) = line.strip_prefix("#= ") {
             assert!(expected.is_none(), "{}", at());
             expected = Some(self::expected(note).unwrap_or_else(|| panic!("{}", at())));
@@ -108,7 +115,8 @@ pub(crate) fn read(name: &str) -> Vec<Part> {
             for field in &fields {
                 assert!(line.contains(&field.text), "{:?} is not in {}", field.text, at());
             }
-            parts.last_mut().unwrap().samples.push(Sample { number, line: line.to_owned(), expected, fields });
+            let (line, success) = (line.to_owned(), success.take());
+            parts.last_mut().unwrap().samples.push(Sample { number, line, expected, success, fields });
         }
     }
     assert!(expected.is_none() && fields.is_empty(), "{name}.log ends before its last line");

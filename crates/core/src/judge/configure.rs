@@ -1,7 +1,7 @@
 //! Jails come, change and go; stored bans come back.
 
-use super::bans::{Ban, History, Past};
-use super::desk::Chore;
+use super::bans::{Ban, History, Past, Rest};
+use super::desk::{Chore, Desk};
 use super::event::{CommandId, JailChange, StoredBan, StoredTime};
 use super::ignore::{Rules, Surroundings, Verdict};
 use super::jail::{Banned, Jail, Ticket};
@@ -84,21 +84,20 @@ impl Judge {
 
     /// Takes the guard's new list. Spells of addresses that are no longer
     /// protected end without a ban; living bans of what is protected by its
-    /// nature (not by a login) are lifted where the guard refuses.
+    /// nature (not by a login or as a relay) are lifted where the guard refuses.
     pub(super) fn protect(&mut self, protections: Vec<Protection>, out: &mut Outputs) {
         let old = std::mem::replace(&mut self.desk.protections, protections);
         let Judge { jails, desk, .. } = self;
         let new: Vec<Protection> = desk.protections.iter().filter(|p| !old.contains(p)).cloned().collect();
         for jail in jails {
-            jail.withheld.retain(|id, _| desk.protection(id.net()).is_some() || id.net().is_none());
+            let name = &jail.spec.name;
+            jail.withheld.retain(|id, _| desk.protection(name, id.net()).is_some() || id.net().is_none());
             jail.lift_protected(desk, &new, out);
         }
     }
 
     pub(super) fn restore(&mut self, rows: Vec<StoredBan>, out: &mut Outputs) {
-        if rows.is_empty() {
-            self.jails.iter_mut().for_each(|jail| jail.bans.pack());
-        }
+        out.turn.decisions.reserve(rows.len());
         for row in rows {
             match self.position(&row.jail) {
                 Some(at) => self.restore_row(at, row, out),
@@ -108,6 +107,7 @@ impl Judge {
                 }
             }
         }
+        self.jails.iter_mut().for_each(|jail| jail.bans.came_together());
     }
 
     /// Takes up one stored ban, if it still counts.
@@ -117,9 +117,12 @@ impl Judge {
     fn restore_row(&mut self, at: usize, row: StoredBan, out: &mut Outputs) {
         let Judge { jails, desk, .. } = self;
         let Some(jail) = jails.get_mut(at) else { return };
-        desk.settle(jail, &row.id, out);
-        if jail.bans.get(&row.id).is_some() {
-            return;
+        if !desk.chores.is_empty() || jail.bans.get(&row.id).is_some() {
+            desk.settle(jail, &row.id, out);
+            if jail.bans.get(&row.id).is_some() {
+                give_evidence_back(jail, desk, row);
+                return;
+            }
         }
         let now = desk.now;
         let past = past_of(&row, jail.spec.bantime);
@@ -129,7 +132,7 @@ impl Judge {
         };
         let groups =
             if jail.spec.ignorecommand.is_some() { row.groups.iter().cloned().collect() } else { Groups::default() };
-        let about = About { id: row.id, ip: row.ip, time: row.start, matches: row.matches, groups };
+        let about = About { id: row.id, ip: row.ip, time: row.start, matches: row.matches.into(), groups };
         let around = Surroundings {
             own: &desk.own,
             names: &desk.names,
@@ -149,9 +152,10 @@ impl Judge {
             return;
         }
         let About { id, ip, time, matches, .. } = about;
+        let matches = matches.into_vec();
         let groups = row.groups;
         if jail.spec.guard == Guard::Refuse
-            && let Some(why) = desk.protection(ip.or(id.net()))
+            && let Some(why) = desk.protection(jail.name(), ip.or(id.net()))
         {
             jail.history.insert(id.clone(), past);
             let origin = Origin::Restored;
@@ -176,7 +180,7 @@ impl Judge {
         let as_stored = past == Past::new(count - 1, time, bantime);
         let ban = Ban {
             seq: Seq(0),
-            last: Seq(0),
+            later: 0,
             start: time,
             end: bantime.end(time),
             count,
@@ -184,11 +188,24 @@ impl Judge {
             own: true,
             restored: true,
             as_stored,
-            other: (!as_stored).then(|| Box::new(past)),
-            evidence,
+            rest: Rest::of((!as_stored).then_some(past), evidence),
         };
         jail.put_ban(desk, id, ban, DecisionKind::Restore, Origin::Restored, None, out);
     }
+}
+
+/// A living ban that let go of its lines and groups gets those of its row, if its jail keeps them now.
+fn give_evidence_back(jail: &mut Jail, desk: &mut Desk, row: StoredBan) {
+    let Some(ban) = jail.bans.get(&row.id).filter(|_| jail.spec.evidence) else { return };
+    let kept = ban.evidence();
+    // Else the row is an older ban's.
+    let own = ban.start.secs_rounded() == row.start.secs_rounded();
+    if !own || kept.is_some_and(|e| !e.matches.is_empty() || !e.groups.is_empty()) {
+        return;
+    }
+    let (ip, why) = kept.map_or((row.ip, Box::default()), |kept| (kept.ip.or(row.ip), kept.why.clone()));
+    let evidence = desk.evidence(ip, row.matches, row.groups, why, jail.spec.maxmatches);
+    jail.bans.put_evidence(&row.id, evidence);
 }
 
 /// The ban time with which a stored ban lives on; `None` if it does not.

@@ -142,9 +142,19 @@ impl Desk {
 
     /// Why a target must not be banned, if it must not: it is, holds or lies in
     /// a protected address or network.
-    pub(super) fn protection(&self, target: Option<Net>) -> Option<Box<str>> {
+    pub(super) fn protection(&self, jail: &JailName, target: Option<Net>) -> Option<Box<str>> {
+        self.protection_where(target, |p| p.reason.concerns(jail))
+    }
+
+    /// The same of all jails together.
+    pub(super) fn protection_anywhere(&self, target: Option<Net>) -> Option<Box<str>> {
+        self.protection_where(target, |_| true)
+    }
+
+    fn protection_where(&self, target: Option<Net>, counts: impl Fn(&Protection) -> bool) -> Option<Box<str>> {
         let target = target?;
-        let found = self.protections.iter().find(|p| p.net.contains(target) || target.contains(p.net))?;
+        let touches = |p: &Protection| p.net.contains(target) || target.contains(p.net);
+        let found = self.protections.iter().find(|p| touches(p) && counts(p))?;
         Some(if found.net == target {
             found.reason.to_string().into()
         } else {

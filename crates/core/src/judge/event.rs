@@ -84,8 +84,9 @@ pub enum Event {
         nets: Arc<[Net]>,
     },
     /// Stored bans and history, at start or when a jail is added. Send them
-    /// after the jail's configuration, at most a few thousand rows per event;
-    /// one without any says that these were all.
+    /// after the jail's configuration, at most a few thousand rows per event.
+    /// An id that is banned already keeps its ban; where the jail's bans have come
+    /// to keep their evidence, it gets its lines and groups back.
     Restore(Vec<StoredBan>),
     /// The time of [`super::Judge::next_deadline`] has come.
     Deadline,

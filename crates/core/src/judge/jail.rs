@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::announce::Increased;
-use super::bans::{Ban, Bans, History, Past};
+use super::bans::{Ban, Bans, History, Past, Rest};
 use super::desk::Desk;
 use super::ignore::Rules;
 use super::increase;
 use super::log::{Level, LogLine, LogText, Logger};
 use super::output::{Counters, Doubt, Outputs};
-use super::spec::{Guard, JailSpec, ProtectedAs, Protection};
+use super::spec::{Guard, JailSpec, Protection};
 use super::tally::{Limits, Tallies};
 use crate::decision::{Decision, DecisionKind, Origin, Seq};
 use crate::failure::GroupValue;
@@ -131,7 +131,7 @@ impl Jail {
             self.ban_again(desk, &ticket, bantime, out);
             return Banned::Already;
         }
-        if let Some(why) = desk.protection(ticket.ip.or(ticket.id.net())) {
+        if let Some(why) = desk.protection(self.name(), ticket.ip.or(ticket.id.net())) {
             match self.spec.guard {
                 Guard::Refuse if !ticket.force => return self.withhold(desk, ticket, bantime, why, out),
                 Guard::Refuse | Guard::Warn => {
@@ -176,11 +176,11 @@ impl Jail {
             _ => Box::default(),
         };
         let unstored = increased.as_ref().is_some_and(|i| !i.fresh) || bantime.end(ticket.time) < now;
-        let other = self.history.get(&ticket.id).filter(|_| unstored).map(|past| Box::new(*past));
+        let other = self.history.get(&ticket.id).filter(|_| unstored).copied();
         let evidence = desk.evidence(ticket.ip, ticket.matches, ticket.groups, why, self.spec.maxmatches);
         let ban = Ban {
             seq: Seq(0),
-            last: Seq(0),
+            later: 0,
             start: ticket.time,
             end: bantime.end(ticket.time),
             count,
@@ -188,8 +188,7 @@ impl Jail {
             own: own.is_some(),
             restored: false,
             as_stored: !unstored,
-            other,
-            evidence,
+            rest: Rest::of(other, evidence),
         };
         self.put_ban(desk, ticket.id, ban, DecisionKind::Ban, ticket.origin, increased, out);
         Banned::New
@@ -212,8 +211,10 @@ impl Jail {
         let decision = self.decision(kind, &id, &ban, origin);
         desk.announcer.ban_anew(self.name(), &id);
         ban.seq = desk.decide(decision, increased, out);
-        ban.last = ban.seq;
-        self.bans.insert(id, ban);
+        match kind {
+            DecisionKind::Restore => self.bans.take_up(id, ban),
+            _ => self.bans.insert(id, ban),
+        }
     }
 
     fn decision(&self, kind: DecisionKind, id: &FailureId, ban: &Ban, origin: Origin) -> Decision {
@@ -280,7 +281,7 @@ impl Jail {
         let evidence = desk.evidence(ticket.ip, ticket.matches, ticket.groups, why.clone(), self.spec.maxmatches);
         let ban = Ban {
             seq: Seq(0),
-            last: Seq(0),
+            later: 0,
             start: ticket.time,
             end,
             count: 0,
@@ -288,8 +289,7 @@ impl Jail {
             own: true,
             restored: false,
             as_stored: false,
-            other: None,
-            evidence,
+            rest: Rest::of(None, evidence),
         };
         let decision = self.decision(DecisionKind::Withhold, &ticket.id, &ban, ticket.origin);
         let decision = Decision { why: why.clone(), ..decision };
@@ -337,12 +337,12 @@ impl Jail {
     }
 
     /// Where the guard refuses: lifts living bans of what is protected by its
-    /// nature. A login protects from new bans only, it may be the attacker's.
+    /// nature. A login or a relay protects from new bans only, it may be the attacker's.
     pub(super) fn lift_protected(&mut self, desk: &mut Desk, protections: &[Protection], out: &mut Outputs) {
         if self.spec.guard != Guard::Refuse {
             return;
         }
-        for protection in protections.iter().filter(|p| !matches!(p.reason, ProtectedAs::Login(_))) {
+        for protection in protections.iter().filter(|p| p.reason.is_by_nature()) {
             for id in self.bans_hitting(protection.net) {
                 let why: Box<str> = format!("protected: {}", protection.reason).into();
                 let text = LogText::Withheld { id: id.clone(), why: why.clone() };
@@ -387,7 +387,7 @@ impl Jail {
         let mut found: Vec<_> = self
             .bans
             .iter()
-            .filter(|(id, ban)| ban.evidence.as_ref().and_then(|e| e.ip).or(id.net()).is_some_and(&wanted))
+            .filter(|(id, ban)| ban.evidence().and_then(|e| e.ip).or(id.net()).is_some_and(&wanted))
             .map(|(id, ban)| (ban.seq, id.clone()))
             .collect();
         found.sort_by_key(|(seq, _)| *seq);
@@ -404,7 +404,7 @@ pub(super) fn decision(
     ban: &Ban,
     origin: Origin,
 ) -> Decision {
-    let evidence = ban.evidence.as_deref();
+    let evidence = ban.evidence();
     Decision {
         seq: Seq(0),
         kind,

@@ -20,7 +20,7 @@
 //! event), [`Judge::load`] with the last snapshot, then the silent replay
 //! (batches with `replay` set) and after it the lines. A jail that is added
 //! later gets its rows by another `Restore`; rows of ids that are banned
-//! already do nothing. What [`Command::Allow`] allowed is part of
+//! already make no decision. What [`Command::Allow`] allowed is part of
 //! [`Judge::snapshot`], not of [`Judge::snapshot_jail`].
 //!
 //! **A turn.** `out.turn` goes to kernel and store at once and in parallel. What
@@ -70,7 +70,8 @@
 //!   failures count anew.
 //! - A protection by nature (own, loopback, gateway, name server) that comes up
 //!   lifts living bans in jails with [`Guard::Refuse`] (so does switching to
-//!   it); a login does not, it may be the attacker who guessed right.
+//!   it); a login does not, it may be the attacker who guessed right, nor does
+//!   what a log shows (a relay), which counts in that log's jail only.
 //! - A manual ban of a protected address is withheld as well unless forced.
 //! - [`Command::Allow`] lifts living bans; changes of `ignoreip` do not, as in
 //!   the original.
@@ -97,6 +98,7 @@ mod command;
 mod configure;
 mod counting;
 mod desk;
+mod ends;
 mod event;
 pub mod formula;
 mod ignore;
@@ -127,7 +129,7 @@ pub use query::{BanLine, BanState, BanView, Health, JailStatus, JailWhy, TallyVi
 pub use recount::{Enough, Recount};
 pub use snapshot::{SNAPSHOT_DETAIL_BYTES_MAX, SNAPSHOT_TALLIES_MAX, SnapshotError};
 pub use spec::{
-    Bounds, Guard, IgnoreCache, IgnoreEntry, Increment, JailSpec, ProtectedAs, Protection, ServerSpec, UseDns,
+    Bounds, Guard, IgnoreCache, IgnoreEntry, Increment, JailSpec, ProtectedAs, Protection, RELAY, ServerSpec, UseDns,
 };
 
 use announce::Announcer;
@@ -308,7 +310,7 @@ impl Judge {
         let living = self.jail(&subject.jail).and_then(|jail| jail.bans.get(&subject.id));
         let matters = match announce::is_ban(subject.kind) {
             // The ban may be over, or another one by now.
-            true => living.is_some_and(|ban| (ban.seq..=ban.last).contains(&subject.seq)),
+            true => living.is_some_and(|ban| (ban.seq..=ban.last()).contains(&subject.seq)),
             // An unban that failed must not be tried against a new ban.
             false => living.is_none(),
         };

@@ -11,7 +11,7 @@ use super::jail::Jail;
 use super::log::IgnoreSource;
 use super::output::{About, Counters};
 use crate::decision::Seq;
-use crate::failure::{GroupValue, Groups};
+use crate::failure::{GroupValue, Groups, Matches};
 use crate::id::{FailureId, Net};
 use crate::jail::JailName;
 use crate::time::{BanTime, Timestamp};
@@ -78,7 +78,7 @@ pub struct BanView {
     pub bantime: BanTime,
     /// When it ends.
     pub end: Timestamp,
-    /// How often the id was banned, as actions see it.
+    /// How often the id was banned, as actions see it: with `restored` one more than it really was.
     pub count: u32,
     /// Counted failures.
     pub failures: u32,
@@ -238,7 +238,7 @@ impl Judge {
     }
 
     fn view(&self, jail: &Jail, id: &FailureId, ban: &Ban) -> BanView {
-        let evidence = ban.evidence.as_deref();
+        let evidence = ban.evidence();
         BanView {
             seq: ban.seq,
             id: id.clone(),
@@ -246,8 +246,7 @@ impl Judge {
             start: ban.start,
             bantime: ban.bantime(jail.spec.bantime),
             end: ban.end,
-            // A ban that was taken up again has counted itself once more.
-            count: ban.count - u32::from(ban.restored),
+            count: ban.count,
             failures: ban.failures,
             restored: ban.restored,
             matches: evidence.map(|e| e.matches.clone()).unwrap_or_default(),
@@ -291,7 +290,7 @@ impl Judge {
                     || why.parked > 0
             })
             .collect();
-        Why { protected: self.desk.protection(id.net()), jails }
+        Why { protected: self.desk.protection_anywhere(id.net()), jails }
     }
 
     fn ignored(&self, jail: &Jail, id: &FailureId) -> Option<IgnoreSource> {
@@ -303,8 +302,13 @@ impl Judge {
             command: None,
             no_asking: true,
         };
-        let about =
-            About { id: id.clone(), ip: None, time: self.desk.now, matches: Vec::new(), groups: Groups::default() };
+        let about = About {
+            id: id.clone(),
+            ip: None,
+            time: self.desk.now,
+            matches: Matches::default(),
+            groups: Groups::default(),
+        };
         match jail.rules.peek(&about, &around) {
             Verdict::Ignore(source) => Some(source),
             _ => None,
@@ -346,8 +350,8 @@ impl Judge {
 /// Is anything of this ban not as it should be?
 fn state(jail: &Jail, id: &FailureId, ban: &Ban, announcer: &Announcer) -> BanState {
     BanState {
-        unsaved: ban.last > announcer.saved,
-        unapplied: ban.last > announcer.applied,
+        unsaved: ban.last() > announcer.saved,
+        unapplied: ban.last() > announcer.applied,
         failed: announcer.troubles_of(jail.name(), id),
     }
 }

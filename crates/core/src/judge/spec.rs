@@ -39,8 +39,9 @@ pub struct JailSpec {
     /// Whether tallies go into snapshots.
     pub keepcounts: bool,
     /// Do commands at the end of a ban, or for one that is taken up again, tell
-    /// of its lines and groups? Only then a living ban keeps them in memory
-    /// once the database has them.
+    /// of its lines and groups, or is there no database file? Only then a living
+    /// ban keeps them in memory once it is saved. Where this becomes true,
+    /// [`super::Event::Restore`] gives them back to the bans that stand.
     pub evidence: bool,
     /// Batches of a jail of this name that were made before this epoch are
     /// dropped. Looked at when the jail is new, not when it changes.
@@ -193,6 +194,9 @@ pub struct Protection {
     pub reason: ProtectedAs,
 }
 
+/// How the reason of a [`ProtectedAs::Relay`] begins.
+pub const RELAY: &str = "it forwards for others";
+
 /// Why an address is protected by the guard.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProtectedAs {
@@ -206,6 +210,26 @@ pub enum ProtectedAs {
     Resolver,
     /// A live, successfully logged-in session, or the login that started the daemon.
     Login(Box<str>),
+    /// It forwards for others, by what one jail's log shows: a proxy, a bridge of containers, a router. Counts in
+    /// that jail only, so that it can't be a shield elsewhere.
+    Relay {
+        /// Whose log it is.
+        jail: JailName,
+        /// What the log shows, in words.
+        seen: Box<str>,
+    },
+}
+
+impl ProtectedAs {
+    /// Does it count in that jail?
+    pub fn concerns(&self, name: &JailName) -> bool {
+        !matches!(self, ProtectedAs::Relay { jail, .. } if jail != name)
+    }
+
+    /// Is it protected whatever anybody does? What a log or a login tells may be an attacker's doing.
+    pub fn is_by_nature(&self) -> bool {
+        !matches!(self, ProtectedAs::Login(_) | ProtectedAs::Relay { .. })
+    }
 }
 
 impl std::fmt::Display for ProtectedAs {
@@ -217,6 +241,7 @@ impl std::fmt::Display for ProtectedAs {
             ProtectedAs::Resolver => f.write_str("name server"),
             ProtectedAs::Login(who) if who.is_empty() => f.write_str("live login"),
             ProtectedAs::Login(who) => write!(f, "live login of {who}"),
+            ProtectedAs::Relay { seen, .. } => write!(f, "{RELAY}: {seen}"),
         }
     }
 }

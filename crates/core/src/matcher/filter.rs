@@ -301,6 +301,13 @@ impl Filter {
         self.prefregex.as_ref().map(|p| &*p.text)
     }
 
+    /// Has the other one the same expanded patterns? Dates are not looked at.
+    pub(super) fn same_patterns(&self, other: &Filter) -> bool {
+        self.prefregex() == other.prefregex()
+            && self.failregex().eq(other.failregex())
+            && self.ignoreregex().eq(other.ignoreregex())
+    }
+
     /// The date templates in their first order; none for a journal.
     pub fn date_templates(&self) -> Vec<DateTemplate> {
         self.dates.as_ref().map(Templates::describe).unwrap_or_default()

@@ -12,9 +12,10 @@ use super::decode::LINE_BYTES_MAX;
 use super::duration::duration;
 use super::filter::Filter;
 use super::notes::{Daily, Level, Note, Notes};
+use super::overruns::{Overrun, Overruns};
 use super::sessions::Sessions;
 use crate::block::{Block, LineEnd, Position, Stamp};
-use crate::failure::{Batch, Failure, GroupValue, Groups, Packer, Who};
+use crate::failure::{Batch, Failure, GroupValue, Groups, Matches, Packer, Who};
 use crate::id::FailureId;
 use crate::jail::JailName;
 use crate::text::repr;
@@ -90,13 +91,13 @@ pub(super) struct Found {
     pub(super) nofail: bool,
     /// Without those that say who failed, if [`Matcher::terse`] is set.
     pub(super) groups: Groups,
-    pub(super) matches: Vec<Box<str>>,
+    pub(super) matches: Matches,
 }
 
 impl From<Found> for Hit {
     fn from(found: Found) -> Hit {
         let Found { regex, who, ip, time, nofail, groups, matches } = found;
-        Hit { regex, who, ip, time, nofail, groups: groups.to_list(), matches }
+        Hit { regex, who, ip, time, nofail, groups: groups.to_list(), matches: matches.into_vec() }
     }
 }
 
@@ -164,19 +165,6 @@ pub struct Counters {
     pub long: u64,
 }
 
-/// A pattern that ran out of steps.
-#[derive(Debug)]
-struct Overrun {
-    option: &'static str,
-    index: usize,
-    /// Searches since it was last said.
-    count: u64,
-    quiet_until: Option<Timestamp>,
-}
-
-/// How long nothing more is said of a pattern that ran out of steps.
-const OVERRUN_QUIET: Span = Span::from_secs(24 * 60 * 60);
-
 /// A line divided at its date.
 pub(super) struct Cut<'a> {
     pub(super) before: &'a str,
@@ -184,6 +172,8 @@ pub(super) struct Cut<'a> {
     pub(super) behind: &'a str,
     /// `behind` with a line end, where the log has it so.
     pub(super) ended: Option<&'a str>,
+    /// The line is known to be ASCII.
+    pub(super) ascii: bool,
 }
 
 impl Cut<'_> {
@@ -223,6 +213,19 @@ impl LineReport {
 struct Text<'a> {
     line: &'a str,
     ended: Option<&'a str>,
+    /// It is known to be ASCII.
+    ascii: bool,
+}
+
+impl<'a> Text<'a> {
+    fn of(text: &'a str, ascii: bool) -> Text<'a> {
+        let line = match text.as_bytes() {
+            [.., last, b'\n'] if !matches!(last, b'\r' | b'\n') => text.get(..text.len() - 1).unwrap_or(text),
+            _ => text.trim_end_matches(['\r', '\n']),
+        };
+        let ended = text.get(..line.len() + 1).filter(|t| t.ends_with('\n'));
+        Text { line, ended, ascii }
+    }
 }
 
 /// A line's time.
@@ -256,13 +259,16 @@ pub struct Matcher {
     /// What the patterns see of the present line, where it is not seen in place.
     pub(super) text: String,
     pub(super) content: String,
-    /// Patterns that ran out of steps; each has one entry.
-    overruns: Vec<Overrun>,
+    /// Patterns of the filter that ran out of steps.
+    overruns: Overruns,
     /// Where the present line comes from, and the place behind it if that is a file.
     whence: Option<(Arc<str>, Option<u64>)>,
     /// Groups that say who failed are left out of what is found.
     pub(super) terse: bool,
     pub(super) packer: Packer,
+    /// Room for what is found in the next line, and for its lines.
+    found: Vec<Found>,
+    pub(super) matched: Vec<Box<str>>,
 }
 
 impl Matcher {
@@ -284,10 +290,12 @@ impl Matcher {
             common: Slots::new(),
             text: String::new(),
             content: String::new(),
-            overruns: Vec::new(),
+            overruns: Overruns::default(),
             whence: None,
             terse: false,
             packer: Packer::default(),
+            found: Vec::new(),
+            matched: Vec::new(),
         }
     }
 
@@ -300,7 +308,8 @@ impl Matcher {
     ///
     /// Kept, as the original keeps them over a reload: sessions, last date, line
     /// buffer, what was warned of today. The choice of date templates is kept if
-    /// the templates are the same, else it starts anew.
+    /// the templates are the same, else it starts anew. Which patterns ran out of
+    /// steps is kept if the patterns are the same.
     pub fn swap(&mut self, filter: Arc<Filter>, epoch: u64) {
         let same = match (&self.filter.dates, &filter.dates) {
             (Some(old), Some(new)) => old.same(new),
@@ -309,6 +318,9 @@ impl Matcher {
         };
         if !same {
             self.choice = Choice::default();
+        }
+        if !same || !self.filter.same_patterns(&filter) {
+            self.overruns.forget();
         }
         self.choice.forget_time();
         let over = self.buffer.len().saturating_sub(filter.maxlines);
@@ -368,16 +380,16 @@ impl Matcher {
             }
             return LineReport::default();
         }
+        let stamp = line.stamp.map(|stamp| stamp.time);
+        if let Some((text, ascii)) = line.text {
+            return self.look(filter, now, Text::of(text, ascii), stamp, block.in_operation, mode, care);
+        }
         let (text, whole) = filter.encoding.decode(bytes);
         if !whole {
             self.counters.undecodable += 1;
             self.notes.undecodable(&block.source.path, filter.encoding, bytes, now);
         }
-        let line_text = text.trim_end_matches(['\r', '\n']);
-        let ended = text.get(..line_text.len() + 1).filter(|t| t.ends_with('\n'));
-        let stamp = line.stamp.map(|stamp| stamp.time);
-        let text = Text { line: line_text, ended };
-        self.look(filter, now, text, stamp, block.in_operation, mode, care)
+        self.look(filter, now, Text::of(&text, false), stamp, block.in_operation, mode, care)
     }
 
     /// Keeps where a line comes from, for messages about it.
@@ -398,10 +410,10 @@ impl Matcher {
         now: Timestamp,
         block: &Block,
         line: &RawLine<'_>,
-        report: LineReport,
+        mut report: LineReport,
         failures: &mut Vec<Failure>,
     ) {
-        for hit in report.found {
+        for hit in report.found.drain(..) {
             let Some(who) = hit.who else { continue };
             self.counters.failures += 1;
             failures.push(Failure {
@@ -414,6 +426,7 @@ impl Matcher {
                 groups: hit.groups,
             });
         }
+        self.found = report.found;
     }
 
     /// Looks at one line of text (without its end).
@@ -431,7 +444,8 @@ impl Matcher {
     ) -> LineReport {
         let filter = Arc::clone(&self.filter);
         self.terse = false;
-        self.look(&filter, now, Text { line: text, ended: None }, stamp, in_operation, mode, Care::Whole).shown()
+        self.look(&filter, now, Text { line: text, ended: None, ascii: false }, stamp, in_operation, mode, Care::Whole)
+            .shown()
     }
 
     /// The way of a line through date, judgement of the date, and patterns.
@@ -448,7 +462,7 @@ impl Matcher {
     ) -> LineReport {
         let line = text.line;
         self.counters.lines += 1;
-        let mut report = LineReport::default();
+        let mut report = LineReport { found: std::mem::take(&mut self.found), ..LineReport::default() };
         let lent = mode.findtime && in_operation;
         let dated = match stamp {
             Some(time) => Ok(self.stamped(filter, text, time)),
@@ -486,7 +500,7 @@ impl Matcher {
         let shown = iso(filter, time);
         self.last_text.clone_from(&shown);
         self.last_date = Some(time);
-        let cut = Cut { before: "", date: Cow::Owned(shown), behind: text.line, ended: text.ended };
+        let cut = Cut { before: "", date: Cow::Owned(shown), behind: text.line, ended: text.ended, ascii: text.ascii };
         (cut, When { time: Some(time), missing: false })
     }
 
@@ -507,7 +521,7 @@ impl Matcher {
         report: &mut LineReport,
     ) -> Result<(Cut<'a>, When), &'static str> {
         let line = text.line;
-        let mut cut = Cut { before: "", date: Cow::Borrowed(""), behind: line, ended: text.ended };
+        let mut cut = Cut { before: "", date: Cow::Borrowed(""), behind: line, ended: text.ended, ascii: text.ascii };
         let mut time = None;
         let dated = filter.dates.as_ref().and_then(|templates| {
             let mut clock = filter.clock(now);
@@ -536,6 +550,7 @@ impl Matcher {
                 date: Cow::Borrowed(date),
                 behind: line.get(dated.cut.end..).unwrap_or(""),
                 ended: text.ended.and_then(|t| t.get(dated.cut.end..)),
+                ascii: text.ascii,
             };
             if date.is_empty() {
                 // The template allows for no date, so none is missing.
@@ -571,7 +586,7 @@ impl Matcher {
 
     /// The whole line with the last date before it.
     fn lend<'a>(&self, text: Text<'a>) -> Cut<'a> {
-        Cut { before: "", date: Cow::Owned(self.last_text.clone()), behind: text.line, ended: text.ended }
+        Cut { before: "", date: Cow::Owned(self.last_text.clone()), behind: text.line, ended: text.ended, ascii: false }
     }
 
     /// A line that was just written happened now if its date is far from now.
@@ -614,34 +629,32 @@ impl Matcher {
         }
     }
 
-    /// Counts a search that ran out of steps, and says so once a day for each pattern.
+    /// Counts a search that ran out of steps, and says so of each pattern, with growing pauses.
     pub(super) fn overrun(&mut self, now: Timestamp, option: &'static str, index: usize, pattern: &str, bytes: usize) {
         self.counters.exhausted += 1;
-        let known = self.overruns.iter().position(|o| o.option == option && o.index == index);
-        let at = known.unwrap_or_else(|| {
-            self.overruns.push(Overrun { option, index, count: 0, quiet_until: None });
-            self.overruns.len() - 1
-        });
-        let Some(overrun) = self.overruns.get_mut(at) else { return };
-        overrun.count += 1;
-        if overrun.quiet_until.is_some_and(|until| now < until) {
-            return;
-        }
-        overrun.quiet_until = Some(now + OVERRUN_QUIET);
-        let count = std::mem::take(&mut overrun.count);
+        let Some(told) = self.overruns.count(now, &self.filter, (option, index), pattern) else { return };
         let whence = match &self.whence {
             Some((source, Some(end))) => format!(" in {source}, before byte {end}"),
             Some((source, None)) => format!(" in {source}"),
             None => String::new(),
         };
-        let written = self.filter.origin(option, index).map(|place| format!(" ({place})")).unwrap_or_default();
+        let written = told.overrun.written.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
         let text = format!(
             "[{}] {option} {}{written} ran out of steps on a line of {bytes} bytes{whence}, so whether it hits is not \
-             known ({count} such searches since this was last said; it is said once a day): {pattern}",
+             known ({} such searches since this was last said; silent about it for {} now): {pattern}",
             self.jail,
-            index + 1
+            index + 1,
+            told.since,
+            duration(told.pause.secs().unsigned_abs())
         );
         self.notes.say(Level::Error, text);
+    }
+
+    /// Patterns of the present filter that ran out of steps, in the order in which they first did.
+    ///
+    /// Kept over [`Matcher::swap`] to a filter with the same patterns.
+    pub fn overruns(&self) -> Vec<Overrun> {
+        self.overruns.list()
     }
 
     /// Takes what there is to log, in order.
@@ -706,6 +719,8 @@ pub(super) struct RawLine<'a> {
     /// Offset behind it in the block.
     pub(super) end: usize,
     pub(super) stamp: Option<&'a Stamp>,
+    /// As text, if that is known already, and whether it is ASCII.
+    pub(super) text: Option<(&'a str, bool)>,
 }
 
 impl<'a> Lines<'a> {
@@ -725,7 +740,7 @@ impl<'a> Iterator for Lines<'a> {
         let (bytes, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
         self.at += len;
-        Some(RawLine { bytes, end: self.at, stamp: self.stamps.next() })
+        Some(RawLine { bytes, end: self.at, stamp: self.stamps.next(), text: None })
     }
 }
 

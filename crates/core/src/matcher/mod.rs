@@ -10,6 +10,7 @@
 //! what they use, followed step by step; where we differ the code says
 //! `DIVERGENCE`.
 
+mod buckets;
 mod buffer;
 mod data;
 mod date;
@@ -23,6 +24,7 @@ mod literals;
 mod name;
 mod needs;
 mod notes;
+mod overruns;
 mod pattern;
 mod scanner;
 mod sessions;
@@ -34,7 +36,9 @@ pub use date::{Calendar, DateTemplate};
 pub use decode::{Encoding, LINE_BYTES_MAX};
 pub use filter::{DatePattern, Filter, FilterError, FilterSpec, MAXLINES_MAX, UseDns};
 pub use lines::{Counters, DateRank, DateSeen, Hit, LineMode, LineReport, Matcher, Seen};
+pub(crate) use name::{known_name, known_place};
 pub use notes::{Level, NOTES_MAX, Note};
+pub use overruns::Overrun;
 pub use scanner::{Needles, Scan, Scanner};
 pub use skip::FoundLine;
 pub use snapshot::{SNAPSHOT_BYTES_MAX, SnapshotError};

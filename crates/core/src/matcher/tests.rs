@@ -436,7 +436,7 @@ fn a_search_out_of_steps_is_told_and_counted() {
     let batch = m.block(now(), &block(line.repeat(3).as_bytes(), true));
     assert!(m.counters().exhausted >= 3, "{:?}", m.counters());
     let notes = m.take_notes();
-    // Once a day for each pattern, with the number of those in between.
+    // Once for each pattern, then with the number of those in between.
     assert_eq!(notes.len(), 1);
     assert_eq!(notes[0].level, Level::Error);
     assert!(notes[0].text.starts_with("[t] failregex 1 ran out of steps on a line of "), "{}", notes[0].text);
@@ -444,11 +444,63 @@ fn a_search_out_of_steps_is_told_and_counted() {
     // The patterns behind it are tried all the same.
     assert_eq!(batch.failures.iter().map(|f| f.regex).collect::<Vec<_>>(), [1, 1, 1]);
     assert!(notes[0].text.contains(" in /var/log/t, before byte "), "{}", notes[0].text);
-    m.block(now() + Span::from_secs(60), &block(line.as_bytes(), true));
-    assert!(m.take_notes().is_empty());
-    m.block(now() + Span::from_secs(24 * 60 * 60), &block(line.as_bytes(), true));
-    let later = m.take_notes();
-    assert!(later.iter().any(|n| n.text.contains("failregex 1") && n.text.contains("(4 such searches")), "{later:?}");
+    // After a minute, ten minutes, then each hour.
+    let mut said = |secs: i64| {
+        m.block(now() + Span::from_secs(secs), &block(line.as_bytes(), true));
+        let of_first: Vec<String> = m.take_notes().into_iter().map(|note| note.text).collect();
+        of_first.into_iter().find(|text| text.contains("failregex 1"))
+    };
+    for (secs, expected) in [
+        (59, None),
+        (60, Some("(4 such searches since this was last said; silent about it for 10m now)")),
+        (659, None),
+        (660, Some("(2 such searches since this was last said; silent about it for 1h now)")),
+        (4259, None),
+        (4260, Some("(2 such searches since this was last said; silent about it for 1h now)")),
+        (7859, None),
+        (7860, Some("(2 such searches")),
+    ] {
+        let text = said(secs);
+        assert_eq!(text.is_some(), expected.is_some(), "{secs}: {text:?}");
+        assert!(text.unwrap_or_default().contains(expected.unwrap_or_default()), "{secs}");
+    }
+}
+
+#[test]
+fn a_new_pattern_that_runs_out_of_steps_is_told_at_once() {
+    let line = format!("2025-08-12 12:00:00 {} 1.2.3.4\n", "a".repeat(60));
+    let mut m = matcher(&spec(&["^ (?:a+)+b <HOST>$"]));
+    m.scratch = stockade_pattern::Scratch::with_limit(200);
+    let look = |m: &mut Matcher| {
+        m.block(now(), &block(line.as_bytes(), true));
+        m.take_notes().len()
+    };
+    assert_eq!(look(&mut m), 1);
+    let first = m.overruns();
+    assert_eq!((first.len(), first[0].option, first[0].index, first[0].searches), (1, "failregex", 0, 1));
+    // The same patterns: nothing new is to be said.
+    let same = FilterSpec { findtime: Span::from_secs(1200), ..spec(&["^ (?:a+)+b <HOST>$"]) };
+    m.swap(Arc::new(build(&same).unwrap()), 2);
+    assert_eq!((look(&mut m), m.overruns()[0].searches), (0, 2));
+    m.swap(Arc::new(build(&spec(&["^ (?:a+)+c <HOST>$"])).unwrap()), 3);
+    assert!(m.overruns().is_empty(), "what is gone does not run out any more");
+    assert_eq!((look(&mut m), m.overruns()[0].searches), (1, 1));
+    assert!(m.overruns()[0].pattern.starts_with("^ (?:a+)+c "));
+    assert_eq!(m.counters().exhausted, 3);
+}
+
+#[test]
+fn a_batch_keeps_no_room_that_it_does_not_use() {
+    let filter = Arc::new(build(&spec(&["^ bad <HOST>$"])).unwrap());
+    let mut scanner = Scanner::new(vec![Arc::clone(&filter)]);
+    for (line, failures) in [("bad 1.2.3.4 not", 0), ("bad 1.2.3.4", 1_000)] {
+        let text = format!("2025-08-12 12:00:00 {line}\n").repeat(1_000);
+        let block = block(text.as_bytes(), true);
+        let scan = scanner.scan(now(), &block);
+        let batch = Matcher::new(JailName::new("t"), Arc::clone(&filter), 1).scanned(&block, &scan);
+        assert_eq!((batch.lines, batch.failures.len()), (1_000, failures));
+        assert!(batch.failures.capacity() <= 2 * failures, "{} for {failures}", batch.failures.capacity());
+    }
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn fail(judge: &mut Judge, now: i64, ids: impl Iterator<Item = FailureId>, out: 
             time: at(now),
             regex: 0,
             place: Position::Offset(1),
-            matches: vec!["one line of a log".into()],
+            matches: vec!["one line of a log".into()].into(),
             groups: Groups::default(),
         })
         .collect();

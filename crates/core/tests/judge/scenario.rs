@@ -368,7 +368,13 @@ impl World {
                     "loopback" => ProtectedAs::Loopback,
                     "gateway" => ProtectedAs::Gateway,
                     "resolver" => ProtectedAs::Resolver,
-                    login => ProtectedAs::Login(login.strip_prefix("login:").ok_or("unknown reason")?.into()),
+                    other => match other.split_once(':') {
+                        Some(("login", who)) => ProtectedAs::Login(who.into()),
+                        Some(("relay", jail)) => {
+                            ProtectedAs::Relay { jail: JailName::new(jail), seen: "9 of 10".into() }
+                        }
+                        _ => return Err("unknown reason".into()),
+                    },
                 };
                 self.protections.push(Protection { net: who, reason });
                 self.step(Event::Protected(self.protections.clone()));
@@ -545,6 +551,7 @@ impl World {
                         _ => Guard::Off,
                     };
                 }
+                "evidence" => spec.evidence = yes(&value),
                 "keepcounts" => spec.keepcounts = yes(&value),
                 "epoch" => spec.epoch = u64::from(number(value)?),
                 _ => return Err(format!("unknown option `{key}`")),
@@ -582,7 +589,7 @@ impl World {
                     time,
                     regex: 0,
                     place: Position::Offset(self.lines_read * 100),
-                    matches: vec![line.clone().unwrap_or_else(|| format!("line {}", self.lines_read)).into()],
+                    matches: vec![line.clone().unwrap_or_else(|| format!("line {}", self.lines_read)).into()].into(),
                     groups: user.iter().map(|user| ("user", GroupValue::Text(user.as_str().into()))).collect(),
                 });
             }
@@ -661,6 +668,24 @@ impl World {
                 }
                 let wanted = args.rest();
                 return if found == wanted { Ok(()) } else { Err(format!("its state is {found:?}")) };
+            }
+            "view" => {
+                let jail = self.jail(&mut args)?;
+                let id = FailureId::parse(&args.word("an id")?);
+                let ban = self.judge.ban(&jail, &id).ok_or("it is not banned")?;
+                let facts = [
+                    ("count", ban.count.to_string()),
+                    ("failures", ban.failures.to_string()),
+                    ("matches", ban.matches.join("|")),
+                    ("user", group(&ban.groups, "user")),
+                ];
+                while let Some((key, value)) = args.next_option() {
+                    let found = facts.iter().find(|(k, _)| *k == key).ok_or_else(|| format!("unknown fact `{key}`"))?;
+                    if found.1 != value {
+                        return Err(format!("its {key} is {}", found.1));
+                    }
+                }
+                return args.done();
             }
             "mark" => {
                 let jail = self.jail(&mut args)?;

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use stockade_core::judge::{Event, JailChange, JailSpec, Judge, Outputs, SNAPSHOT_TALLIES_MAX, StoredBan, StoredTime};
 use stockade_core::{
-    BanTime, Batch, Failure, FailureId, Groups, JailName, Position, Seq, SourceKey, Span, Timestamp, Who,
+    BanTime, Batch, Failure, FailureId, Groups, JailName, Matches, Position, Seq, SourceKey, Span, Timestamp, Who,
 };
 
 fn ids() -> u32 {
@@ -44,7 +44,7 @@ fn batch(now: i64, ids: impl Iterator<Item = u32>) -> Event {
             time: at(now),
             regex: 0,
             place: Position::Offset(1),
-            matches: Vec::new(),
+            matches: Matches::default(),
             groups: Groups::default(),
         })
         .collect();

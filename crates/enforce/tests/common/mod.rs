@@ -21,9 +21,7 @@ pub(crate) fn in_namespace(test: &str, body: impl FnOnce()) {
     }
     let possible = Command::new("unshare").args(["-n", "true"]).stderr(Stdio::null()).status();
     if !possible.is_ok_and(|s| s.success()) {
-        assert!(std::env::var_os("CI").is_none(), "{test}: no rights to make a network namespace");
-        println!("SKIP {test}: no rights to make a network namespace");
-        return;
+        return stockade_original::skip(test, "no rights to make a network namespace");
     }
     let this = std::env::current_exe().unwrap();
     let status = Command::new("unshare")

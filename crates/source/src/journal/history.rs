@@ -40,12 +40,23 @@ impl History {
     /// [`Error::BadMatch`], [`Error::BadOption`], [`Error::NoJournalctl`]; [`Error::NoJournal`] and
     /// [`Error::JournalEnded`] if it can't be read.
     pub fn open(options: JournalOptions, since: Option<Timestamp>) -> Result<History> {
+        let since = since.map(|since| format!("--since=@{}", since.secs().max(0)));
+        History::start(options, since)
+    }
+
+    /// Starts reading at the newest `count` entries.
+    ///
+    /// # Errors
+    /// As [`History::open`].
+    pub fn newest(options: JournalOptions, count: u32) -> Result<History> {
+        History::start(options, Some(format!("--lines={count}")))
+    }
+
+    fn start(options: JournalOptions, from: Option<String>) -> Result<History> {
         child::probe(&options)?;
         let mut command = child::command(&options)?;
         command.arg("--output=export");
-        if let Some(since) = since {
-            command.arg(format!("--since=@{}", since.secs().max(0)));
-        }
+        command.args(from);
         command.args(options.arguments()?.1);
         let (process, stdout, stderr) = child::spawn(command)?;
         let key = SourceKey { path: options.name()?, generation: 0 };

@@ -11,7 +11,7 @@ mod list;
 use std::path::{Path, PathBuf};
 
 pub(crate) use keep::{Keep, Protected, read};
-pub(crate) use list::{Standing, write};
+pub(crate) use list::{Standing, content, write};
 
 /// Where a jail's two lists are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,26 @@ impl Lists {
         }
         Some(Ok(Lists { keep: beside(&list, ".keep"), list }))
     }
+
+    /// Is one of these lists a file of the other ones, or are they the same?
+    pub(crate) fn touch(&self, other: &Lists) -> bool {
+        let (one, two) = (place(&self.list), place(&other.list));
+        one == two || belongs_to(&one, &two) || belongs_to(&two, &one)
+    }
+}
+
+/// Where a file is, however its folder was written.
+fn place(path: &Path) -> PathBuf {
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    folder.zip(path.file_name()).map_or_else(|| path.to_owned(), |(folder, name)| folder.join(name))
+}
+
+/// Is it a file beside that list which we write, move or read?
+fn belongs_to(file: &Path, list: &Path) -> bool {
+    let Some(rest) = file.as_os_str().as_encoded_bytes().strip_prefix(list.as_os_str().as_encoded_bytes()) else {
+        return false;
+    };
+    matches!(rest, b".keep" | b".new" | b".old") || rest.starts_with(b".old.")
 }
 
 /// The path with something behind its name.
@@ -63,6 +83,26 @@ mod tests {
         assert_eq!(Lists::of(" ", "sshd"), None);
         for (option, jail) in [("x", "sshd"), ("/x/", "sshd"), ("/", "sshd"), ("/x/<name>", "../etc/passwd")] {
             assert!(Lists::of(option, jail).unwrap().is_err(), "{option} {jail}");
+        }
+    }
+
+    #[test]
+    fn lists_of_two_jails_are_apart() {
+        let list = |path: &str| Lists::of(path, "sshd").unwrap().unwrap();
+        for (other, touch) in [
+            ("/tmp/l", true),
+            ("/tmp/../tmp//l", true),
+            ("/tmp/l.keep", true),
+            ("/tmp/l.new", true),
+            ("/tmp/l.old", true),
+            ("/tmp/l.old.17", true),
+            ("/tmp/l.older", false),
+            ("/tmp/l2", false),
+            ("/tmp/l.keep.keep", false),
+            ("/l", false),
+        ] {
+            assert_eq!(list("/tmp/l").touch(&list(other)), touch, "{other}");
+            assert_eq!(list(other).touch(&list("/tmp/l")), touch, "{other}");
         }
     }
 }

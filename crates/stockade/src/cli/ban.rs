@@ -103,7 +103,18 @@ pub(crate) fn unban(args: &UnbanArgs) -> Result<Exit> {
             1 => "1 ban lifted".to_owned(),
             n => format!("{n} bans lifted"),
         };
-        say(if args.common.json { answer.to_string() } else { format!("{lifted}{}", not_saved(&answer)) });
+        if args.common.json {
+            say(answer.to_string());
+            return Ok(Exit::Done);
+        }
+        say(format!("{lifted}{}", not_saved(&answer)));
+        for kept in list(&harmless(answer), "kept") {
+            let (number, file) = (number(kept, "number"), text(kept, "file"));
+            say(term::warn(&format!(
+                "{number} are kept by {file} and are banned again: remove their lines, or `stockade lift` lets them in \
+                 for now"
+            )));
+        }
         return Ok(Exit::Done);
     }
     let answer = ask_in_parts(&args.common, "unban", &request, &expand(&args.addresses, false)?)?;

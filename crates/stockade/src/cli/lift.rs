@@ -5,15 +5,17 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use stockade_core::{JailName, Net, Span};
 use stockade_enforce::stock::Stock;
 use stockade_enforce::{Held, OnClose, SetOp};
 use stockade_store::{Marked, Reader};
 
-use super::client::Client;
+use super::client::{Client, harmless, list, number, text};
 use super::term::{self, say};
 use super::{Common, Exit};
+use crate::blacklist::{self, Lists};
+use crate::control::desk::SUSPENDED;
 use crate::daemon::stage::stock_actions;
 use crate::places::{Places, Tree};
 use crate::settings::Settings;
@@ -26,6 +28,9 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  \
 
 /// The database keeps whole seconds, rounded; a ban of just now must be covered.
 const ROUNDING: Span = Span::from_secs(1);
+
+/// How many lines of one `.keep` file are named.
+const KEPT_TOLD_MAX: usize = 10;
 
 /// How many copies of one rule are looked for.
 const COPIES_MAX: usize = 16;
@@ -49,10 +54,11 @@ pub(crate) fn lift(args: &LiftArgs) -> Result<Exit> {
             None => json!({ "all": true }),
         };
         let answer = client.ask("lift", &request).context("the daemon is alive, but did not lift")?;
-        return told(args, super::client::number(&answer, "changed"), "by the daemon");
+        return told(args, number(&answer, "changed"), "by the daemon", &harmless(answer));
     }
+    let settings = settings_of(&Tree::of(args.common.conf.as_deref()));
     // Who is banned is asked before the database is told.
-    let from_stock = lift_from_stock(&Tree::of(args.common.conf.as_deref()), &places, target);
+    let from_stock = settings.as_ref().map_err(|e| anyhow!("{e:#}")).and_then(|s| lift_from_stock(s, &places, target));
     let marked = match &places.database {
         Some(database) if database.exists() => mark(database, target),
         _ => true,
@@ -73,18 +79,50 @@ pub(crate) fn lift(args: &LiftArgs) -> Result<Exit> {
             all_done = false;
         }
     }
-    let exit = told(args, i64::try_from(changed).unwrap_or(i64::MAX), "from the kernel, without a daemon")?;
+    for kept in settings.iter().flat_map(|settings| kept_by_lists(settings, target)) {
+        term::note(format!("stockade: {kept}"));
+    }
+    let exit =
+        told(args, i64::try_from(changed).unwrap_or(i64::MAX), "from the kernel, without a daemon", &Value::Null)?;
     Ok(if all_done { exit } else { Exit::Refused })
+}
+
+/// What the tree says, as far as it can be used.
+fn settings_of(tree: &Tree) -> Result<Settings> {
+    let loaded = tree.load()?;
+    let staged = Settings::default().staged_as_far_as_possible(&loaded.stream);
+    Ok(staged.map_err(|e| anyhow!("the configuration can't be used: {e}"))?.0)
+}
+
+/// Which `.keep` files of the jails will have somebody of these banned again, in words.
+fn kept_by_lists(settings: &Settings, target: Option<Net>) -> Vec<String> {
+    let mut all = Vec::new();
+    for jail in settings.jails.iter().filter(|jail| jail.started) {
+        let Some(Ok(lists)) = jail.own("blacklist").and_then(|option| Lists::of(option, &jail.name)) else { continue };
+        let Ok(keep) = blacklist::read(&lists.keep) else { continue };
+        let file = lists.keep.display();
+        match target {
+            None if keep.nets.is_empty() => {}
+            None => all.push(format!(
+                "{file} keeps {}: a daemon started later bans them again; remove the lines that are a mistake",
+                keep.nets.len()
+            )),
+            Some(target) => {
+                let touched = keep.nets.iter().filter(|(net, _)| net.contains(target) || target.contains(**net));
+                let told = |(net, line): (&Net, &u32)| {
+                    format!("{file}:{line} keeps {net}: a daemon started later bans it again; remove the line")
+                };
+                all.extend(touched.take(KEPT_TOLD_MAX).map(told));
+            }
+        }
+    }
+    all
 }
 
 /// Lifts from the sets and chains of the tree's stock actions, as far as bans stand there:
 /// one address from each, or all by stopping the actions. How many were found.
-fn lift_from_stock(tree: &Tree, places: &Places, target: Option<Net>) -> Result<u64> {
-    let loaded = tree.load()?;
-    let (settings, _) = Settings::default()
-        .staged_as_far_as_possible(&loaded.stream)
-        .map_err(|e| anyhow!("the configuration can't be used: {e}"))?;
-    let actions = stock_actions(&settings);
+fn lift_from_stock(settings: &Settings, places: &Places, target: Option<Net>) -> Result<u64> {
+    let actions = stock_actions(settings);
     let jails: BTreeSet<JailName> = actions.iter().map(|action| action.jail.clone()).collect();
     if jails.is_empty() {
         return Ok(0);
@@ -166,16 +204,24 @@ fn mark(database: &Path, target: Option<Net>) -> bool {
     }
 }
 
-fn told(args: &LiftArgs, changed: i64, how: &str) -> Result<Exit> {
+fn told(args: &LiftArgs, changed: i64, how: &str, answer: &Value) -> Result<Exit> {
+    let exit = if changed > 0 || args.address.is_none() { Exit::Done } else { Exit::Refused };
+    let (results, kept) = (list(answer, "results"), list(answer, "kept"));
     if args.common.json {
-        say(json!({ "changed": changed, "how": how }).to_string());
-        return Ok(if changed > 0 || args.address.is_none() { Exit::Done } else { Exit::Refused });
+        say(json!({ "changed": changed, "how": how, "results": results, "kept": kept }).to_string());
+        return Ok(exit);
     }
+    // What it begins with is said anyway.
+    let why = results.first().map(|one| text(one, "why")).unwrap_or_default().trim_start_matches("it is not banned");
     match &args.address {
-        Some(address) if changed == 0 => say(format!("{address}: not banned")),
-        Some(address) => say(format!("{address}: lifted {how}")),
+        Some(address) if changed == 0 => say(format!("{address}: not banned{why}")),
+        Some(address) => say(format!("{address}: lifted {how}{why}")),
         None if changed == 0 => say("there was nothing of stockade in the kernel"),
         None => say(format!("all bans lifted {how}")),
     }
-    Ok(if changed > 0 || args.address.is_none() { Exit::Done } else { Exit::Refused })
+    for kept in kept {
+        let (number, file) = (number(kept, "number"), text(kept, "file"));
+        say(term::warn(&format!("{number} are kept by {file}: not {SUSPENDED}; remove the lines that are a mistake")));
+    }
+    Ok(exit)
 }

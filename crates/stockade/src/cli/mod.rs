@@ -14,7 +14,7 @@ mod logs;
 mod regex;
 mod run;
 mod scan;
-mod status;
+pub(crate) mod status;
 mod takeover;
 pub(crate) mod term;
 mod why;

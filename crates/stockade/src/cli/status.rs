@@ -68,6 +68,11 @@ fn show_daemon(status: &Value) {
     for problem in list(status, "problems") {
         say(term::warn(&format!("problem:  {}", problem.as_str().unwrap_or_default())));
     }
+    for jail in list(status, "jails") {
+        for words in overruns(jail) {
+            say(term::warn(&format!("problem:  [{}] {words}", text(jail, "name"))));
+        }
+    }
     for complaint in list(status, "lists") {
         say(term::warn(&format!("list:     {}", complaint.as_str().unwrap_or_default())));
     }
@@ -110,6 +115,9 @@ fn show_jail(jail: &Value) {
     for source in list(jail, "sources") {
         say(format!("  log:      {} ({})", text(source, "path"), text(source, "state")));
     }
+    for words in overruns(jail) {
+        say(term::warn(&format!("  pattern:  {words}")));
+    }
     for action in list(jail, "actions") {
         let (commands, failures) = (number(action, "commands"), number(action, "failures"));
         let mut line = format!("  action:   {}: {commands} commands run", text(action, "name"));
@@ -138,6 +146,26 @@ fn show_jail(jail: &Value) {
     if jail.get("bans_left_out") == Some(&Value::Bool(true)) {
         say(format!("and more: stockade banned {}", text(jail, "name")));
     }
+}
+
+/// The patterns of a jail that ran out of steps, each in words.
+pub(crate) fn overruns(jail: &Value) -> impl Iterator<Item = String> {
+    list(jail, "overruns").iter().map(|overrun| {
+        let written = match text(overrun, "written") {
+            "" => String::new(),
+            place => format!(" ({place})"),
+        };
+        let times = match number(overrun, "searches") {
+            1 => "once".to_owned(),
+            n => format!("{n} times, last"),
+        };
+        format!(
+            "{} {}{written} ran out of steps {times} at {}, so whether it hits such lines is not known",
+            text(overrun, "option"),
+            number(overrun, "number"),
+            term::clock(number(overrun, "last"))
+        )
+    })
 }
 
 fn show_lists(lists: &Value) {

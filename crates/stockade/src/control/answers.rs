@@ -113,6 +113,7 @@ impl Answers {
             let state = off.map_or_else(|| state_of(board), |(_, why)| format!("OFF, only its bans are held: {why}"));
             jail.insert("state".into(), json!(state));
             jail.insert("sources".into(), sources(board));
+            put_overruns(&mut jail, board);
             jail.insert("banned_families".into(), json!({ "inet4": families.inet4, "inet6": families.inet6 }));
             jails.push(Value::Object(jail));
         }
@@ -191,6 +192,7 @@ impl Answers {
             json!({ "maxretry": board.spec.maxretry, "findtime": board.spec.findtime.secs(), "bantime": board.spec.bantime.secs() }),
         );
         jail.insert("sources".into(), sources(board));
+        put_overruns(&mut jail, board);
         let actions = self.actions.view();
         let actions = actions.iter().filter(|action| action.jail == name).map(action_json);
         jail.insert("actions".into(), actions.collect());
@@ -268,13 +270,14 @@ impl Answers {
             (why, around)
         })?;
         let posted = self.board.read();
+        let reader = self.database.as_ref().and_then(|path| Reader::open(path).ok());
         let mut bans: Vec<Value> = Vec::new();
         let (mut withheld, mut counting, mut allowed) = (Vec::new(), Vec::new(), Vec::new());
         let mut asked_kernel: Vec<(JailName, Net)> = Vec::new();
         for jail in &why.jails {
             let name = jail.jail.as_str();
             if let Some(ban) = &jail.ban {
-                bans.push(self.ban_story(&jail.jail, ban));
+                bans.push(self.ban_story(&jail.jail, ban, reader.as_ref()));
                 let native = posted.jails.iter().any(|board| board.spec.name == jail.jail && board.is_native());
                 let asked = native.then_some(ban);
                 asked_kernel.extend(asked.and_then(|ban| ban.ip.or(ban.id.net()).map(|net| (jail.jail.clone(), net))));
@@ -291,13 +294,13 @@ impl Answers {
             }
         }
         for (jail, ban) in &around {
-            bans.push(self.ban_story(jail, ban));
+            bans.push(self.ban_story(jail, ban, reader.as_ref()));
             asked_kernel.extend(ban.ip.or(ban.id.net()).map(|net| (jail.clone(), net)));
         }
         if let Some(reason) = &why.protected {
             allowed.push(format!("the guard protects it: {reason}"));
         }
-        let history = self.history(&id);
+        let history = history(&id, reader.as_ref());
         let mut summary = summary(&id, &bans, &withheld, &counting, &allowed, &history);
         let looked_for = id.net().filter(|_| bans.is_empty());
         let about = looked_for.map(|net| super::logs_about::look(&posted, net, crate::daemon::now()));
@@ -328,7 +331,7 @@ impl Answers {
         }))
     }
 
-    fn ban_story(&self, jail: &JailName, ban: &BanView) -> Value {
+    fn ban_story(&self, jail: &JailName, ban: &BanView, reader: Option<&Reader>) -> Value {
         let in_kernel = self.board.read().running(jail.as_str()).is_some_and(JailBoard::is_native);
         let mut story = ban_json(jail.as_str(), in_kernel, ban);
         if let Some(map) = story.as_object_mut() {
@@ -356,19 +359,9 @@ impl Answers {
                 None => json!(format!("{action}: {words}")),
             });
             map.insert("actions".into(), held.collect());
-            map.insert("matches".into(), json!(self.lines(jail, ban)));
+            map.insert("matches".into(), json!(lines(jail, ban, reader)));
         }
         story
-    }
-
-    /// The lines that a ban was made of: the judge's, else those that the database keeps.
-    fn lines(&self, jail: &JailName, ban: &BanView) -> Vec<Box<str>> {
-        if !ban.matches.is_empty() || ban.failures == 0 {
-            return ban.matches.to_vec();
-        }
-        let Some(path) = &self.database else { return Vec::new() };
-        let stored = Reader::open(path).and_then(|reader| reader.evidence(jail, &ban.id));
-        stored.map(|evidence| evidence.matches).unwrap_or_default()
     }
 
     /// Says of a ban that should hold that the kernel lacks it, if it does.
@@ -421,13 +414,21 @@ impl Answers {
         }
         json!(story)
     }
+}
 
-    /// The newest journal rows about an id.
-    fn history(&self, id: &FailureId) -> Vec<Value> {
-        let Some(path) = &self.database else { return Vec::new() };
-        let rows = Reader::open(path).and_then(|reader| reader.history(id, HISTORY_MAX)).unwrap_or_default();
-        rows.iter().map(row_json).collect()
+/// The lines that a ban was made of: the judge's, else those that the database keeps.
+fn lines(jail: &JailName, ban: &BanView, reader: Option<&Reader>) -> Vec<Box<str>> {
+    if !ban.matches.is_empty() || ban.failures == 0 {
+        return ban.matches.to_vec();
     }
+    let stored = reader.and_then(|reader| reader.evidence(jail, &ban.id).ok());
+    stored.map(|evidence| evidence.matches).unwrap_or_default()
+}
+
+/// The newest journal rows about an id.
+fn history(id: &FailureId, reader: Option<&Reader>) -> Vec<Value> {
+    let rows = reader.and_then(|reader| reader.history(id, HISTORY_MAX).ok()).unwrap_or_default();
+    rows.iter().map(row_json).collect()
 }
 
 /// Bans that the guard withholds now, of all jails or of one.
@@ -464,6 +465,17 @@ fn put_counters(map: &mut Map<String, Value>, counters: &stockade_core::judge::C
     map.insert("banned_total".into(), json!(counters.banned_total));
     map.insert("withheld_now".into(), json!(counters.withheld));
     map.insert("ignored_total".into(), json!(counters.ignored_total));
+}
+
+/// Searches that ran out of steps since the patterns are in use, and of which patterns.
+fn put_overruns(map: &mut Map<String, Value>, board: &JailBoard) {
+    let overruns = board.actor.overruns();
+    map.insert("exhausted".into(), json!(overruns.iter().map(|overrun| overrun.searches).sum::<u64>()));
+    let rows = overruns.iter().map(|overrun| {
+        json!({ "option": overrun.option, "number": overrun.index + 1, "written": overrun.written.as_deref(),
+            "pattern": &*overrun.pattern, "searches": overrun.searches, "last": overrun.last.secs() })
+    });
+    map.insert("overruns".into(), rows.collect());
 }
 
 /// How many bans are looked at for their families.
@@ -563,8 +575,10 @@ fn ban_json(jail: &str, in_kernel: bool, ban: &BanView) -> Value {
         state = "holds, not saved yet".to_owned();
     }
     let end = if ban.end == Timestamp::MAX { Value::Null } else { json!(ban.end.secs()) };
+    // A ban that was taken up again has counted itself once more.
+    let count = ban.count - u32::from(ban.restored);
     json!({ "id": ban.id.to_string(), "jail": jail, "time": ban.start.secs(), "end": end,
-        "bantime": ban.bantime.secs(), "failures": ban.failures, "count": ban.count,
+        "bantime": ban.bantime.secs(), "failures": ban.failures, "count": count,
         "state": state, "applied": !ban.state.unapplied })
 }
 

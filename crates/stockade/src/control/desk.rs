@@ -32,6 +32,9 @@ const SLEEPERS_MAX: usize = 64;
 /// The jail of bans by hand, where there is one.
 const MANUAL: &str = "manual";
 
+/// How long a list does not count after a `lift`.
+pub(crate) const SUSPENDED: &str = "until that file changes, or a reload or restart";
+
 /// How the daemon is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -401,9 +404,7 @@ fn ban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
 fn unban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
     let jail = args.jail(operator)?;
     if args.flag("all") {
-        let outcome = operator.command(Command::UnbanAll { jail })?;
-        let count = if let Outcome::Unbanned { count, .. } = outcome { count } else { 0 };
-        return Ok(json!({ "changed": count, "results": [], "not_saved": operator.not_saved() }));
+        return unban_all(operator, jail);
     }
     let all: Vec<FailureId> = args.addresses().into_iter().map(FailureId::parse).collect();
     let (mut ids, mut results, mut lifted) = (Vec::new(), Vec::new(), 0);
@@ -427,10 +428,21 @@ fn unban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
     results.extend(ids.iter().map(|id| {
         let missing = absent.contains(id);
         let mut why = if missing { "it is not banned".to_owned() } else { String::new() };
-        why += &still_held(&around, id.net());
+        why += &still_held(&around, id.net(), "unban");
         json!({ "id": id.to_string(), "done": !missing, "why": why })
     }));
     Ok(json!({ "changed": count + lifted, "results": results, "not_saved": operator.not_saved() }))
+}
+
+/// Unbans everybody. Whom the lists keep is told, too.
+fn unban_all(operator: &Operator, jail: Option<JailName>) -> Result<Value, String> {
+    let kept = operator.blacklists.kept(jail.as_ref()).into_iter().map(
+        |kept| json!({ "jail": kept.jail.as_str(), "file": kept.file.display().to_string(), "number": kept.number }),
+    );
+    let kept: Vec<Value> = kept.collect();
+    let outcome = operator.command(Command::UnbanAll { jail })?;
+    let count = if let Outcome::Unbanned { count, .. } = outcome { count } else { 0 };
+    Ok(json!({ "changed": count, "results": [], "kept": kept, "not_saved": operator.not_saved() }))
 }
 
 /// Unbans somebody whom the lists of these jails keep: not there, but (unless
@@ -457,7 +469,7 @@ fn unban_kept(
 }
 
 /// Says which banned networks hold an address all the same.
-fn still_held(around: &[(Net, JailName, Net)], net: Option<Net>) -> String {
+fn still_held(around: &[(Net, JailName, Net)], net: Option<Net>, word: &str) -> String {
     let mut holds: Vec<(Net, Vec<&str>)> = Vec::new();
     for (_, jail, wide) in around.iter().filter(|(inside, ..)| Some(*inside) == net) {
         match holds.iter_mut().find(|(other, _)| other == wide) {
@@ -467,14 +479,40 @@ fn still_held(around: &[(Net, JailName, Net)], net: Option<Net>) -> String {
     }
     let part = |(wide, jails): &(Net, Vec<&str>)| {
         let jails = jails.join(" and ");
-        format!("; the network {wide} is banned in {jails} and holds it: unban it, too, if you mean it")
+        format!("; the network {wide} is banned in {jails} and holds it: {word} it, too, if you mean it")
     };
     holds.iter().map(part).collect()
 }
 
-/// `lift` with the daemon alive: the same as `unban`.
+/// `lift` with the daemon alive: as `unban`, but the jails' own lists do not
+/// keep anybody of these until they change. It is the way out of a mistake in them.
 fn lift(operator: &mut Operator, args: &Args) -> Result<Value, String> {
-    unban(operator, args)
+    let jail = args.jail(operator)?;
+    if args.flag("all") {
+        operator.blacklists.let_go(jail.as_ref(), None);
+        return unban_all(operator, jail);
+    }
+    let nets = args.nets()?;
+    let keepers: Vec<Vec<(JailName, String)>> = nets.iter().map(|net| operator.blacklists.keepers(*net)).collect();
+    operator.blacklists.let_go(jail.as_ref(), Some(&nets));
+    let ids: Vec<FailureId> = nets.iter().copied().map(FailureId::Net).collect();
+    let command = Command::Unban { jail: jail.clone(), targets: ids.clone() };
+    let Outcome::Unbanned { count, absent } = operator.command(command)? else {
+        return Err("the jail has gone".to_owned());
+    };
+    operator.forget(jail.as_ref(), &ids);
+    let around = operator.networks_around(nets.clone())?;
+    let results = nets.iter().zip(&ids).zip(keepers).map(|((net, id), keepers)| {
+        let missing = absent.contains(id);
+        let mut why = if missing { "it is not banned".to_owned() } else { String::new() };
+        for (_, place) in keepers.iter().filter(|(keeper, _)| jail.as_ref().is_none_or(|jail| jail == keeper)) {
+            why += &format!("; {place} keeps it: not {SUSPENDED}; remove the line");
+        }
+        why += &still_held(&around, Some(*net), "lift");
+        json!({ "id": id.to_string(), "done": !missing, "why": why })
+    });
+    let results: Vec<Value> = results.collect();
+    Ok(json!({ "changed": count, "results": results, "not_saved": operator.not_saved() }))
 }
 
 fn allow(operator: &mut Operator, args: &Args, on: bool) -> Result<Value, String> {
@@ -503,7 +541,7 @@ fn allow(operator: &mut Operator, args: &Args, on: bool) -> Result<Value, String
     let done = on || entries > 0;
     let around = if on { operator.networks_around(nets.clone())? } else { Vec::new() };
     let result = |net: &Net| {
-        let why = format!("{why}{}", still_held(&around, Some(*net)));
+        let why = format!("{why}{}", still_held(&around, Some(*net), "unban"));
         json!({ "id": net.to_string(), "done": done, "why": why })
     };
     let results: Vec<Value> = nets.iter().map(result).collect();

@@ -1,18 +1,22 @@
 //! One jail's matcher as an actor: a mailbox of blocks, worked off by one
 //! worker at a time, so that the order of lines holds without a lock on the way.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use stockade_core::matcher::{Filter, Matcher, Scan};
-use stockade_core::{Batch, Block, JailName, Position, SourceKey};
+use stockade_core::judge::{Guard, ProtectedAs, Protection};
+use stockade_core::matcher::{Filter, Matcher, Overrun, Scan};
+use stockade_core::{Batch, Block, JailName, Position, SourceKey, Watermark};
 
 use super::guard::GuardHandle;
 use super::judge::{JudgeData, JudgeInbox};
 use super::poison::{Care, Noted, Poison};
 use super::pool::Pool;
+use super::stage::StagedJail;
 use crate::log::Log;
+use crate::relay::{self, Watch};
 
 /// How many blocks may wait for one jail; then its sources wait too.
 const MAILBOX_BLOCKS_MAX: usize = 16;
@@ -21,6 +25,10 @@ const MAILBOX_BLOCKS_MAX: usize = 16;
 const SNAPSHOT_AFTER: Duration = Duration::from_secs(30);
 /// How much is read between two snapshots even if nobody fails.
 const SNAPSHOT_BYTES: usize = 16 << 20;
+
+/// How long a jail that gets a log back waits for what it has read of it to be decided about, at most: a full
+/// mailbox (4 MiB of lines) on a machine that is very busy.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
 
 /// What a jail has done with a source before this process: lines before
 /// `counted` are in the snapshot, lines from there to `decided` had their
@@ -41,11 +49,16 @@ pub(crate) trait Reads: Send + Sync {
     fn kick(self: Arc<Self>);
 }
 
+/// How often a log is looked through for successful lines at most, and how much of the time that may take.
+const LOOK_AFTER: Duration = Duration::from_secs(5);
+const LOOK_COST: u32 = 50;
+
 /// What waits in a mailbox.
 enum Item {
     Block(Arc<Block>, Arc<Scan>),
     Filter(Arc<Filter>, u64),
     Snapshot,
+    Places(Sender<(JailName, Vec<Watermark>)>),
 }
 
 struct Mailbox {
@@ -66,6 +79,14 @@ struct Work {
     failures_since: usize,
 }
 
+/// By what a proxy is told from an attacker.
+#[derive(Default)]
+struct Lookout {
+    watch: Option<Arc<Watch>>,
+    /// When which source may be looked through again.
+    next: HashMap<Arc<str>, Instant>,
+}
+
 /// One jail's place in the flow.
 pub(crate) struct Actor {
     jail: JailName,
@@ -73,6 +94,9 @@ pub(crate) struct Actor {
     work: Mutex<Work>,
     /// By which the blocks that come now are judged.
     filter: Mutex<Arc<Filter>>,
+    /// Patterns that ran out of steps, as of the last block.
+    overruns: Mutex<Arc<[Overrun]>>,
+    lookout: Mutex<Lookout>,
     around: Around,
     noted: Noted,
 }
@@ -102,6 +126,8 @@ impl Actor {
             jail,
             mailbox: Mutex::new(Mailbox { items: VecDeque::new(), blocks: 0, scheduled: false, waiting: Vec::new() }),
             filter: Mutex::new(Arc::clone(matcher.filter())),
+            overruns: Mutex::default(),
+            lookout: Mutex::default(),
             work: Mutex::new(Work { matcher, past, snapshot_at: None, bytes_since: 0, failures_since: 0 }),
         })
     }
@@ -120,6 +146,11 @@ impl Actor {
     /// By which filter the blocks that come now are judged.
     pub(crate) fn filter(&self) -> Arc<Filter> {
         Arc::clone(&self.filter.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Patterns that ran out of steps since they are in use, as of the last block.
+    pub(crate) fn overruns(&self) -> Arc<[Overrun]> {
+        Arc::clone(&self.overruns.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Is there room for one more block? If not, `reader` is woken when there is.
@@ -146,9 +177,46 @@ impl Actor {
         self.put(Item::Filter(filter, epoch));
     }
 
+    /// From now on a proxy is told from an attacker as this jail's options say.
+    pub(crate) fn watch(&self, staged: &StagedJail) {
+        let watch = staged.watch.clone().filter(|_| staged.spec.guard != Guard::Off);
+        *self.lookout.lock().unwrap_or_else(PoisonError::into_inner) = Lookout { watch, next: HashMap::new() };
+    }
+
+    /// Has somebody failed behind whom others may stand? Then the guard has to know before the judge counts.
+    fn look_for_relays(&self, batch: &Batch) {
+        if !relay::addresses(batch).any(relay::is_private) {
+            return;
+        }
+        let source = &batch.source.path;
+        let mut lookout = self.lookout.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(watch) = lookout.watch.clone() else { return };
+        let began = Instant::now();
+        if lookout.next.get(source).is_some_and(|next| began < *next) {
+            return;
+        }
+        let found = watch.look(source, super::now()).relay(source);
+        lookout.next.insert(Arc::clone(source), Instant::now() + LOOK_AFTER.max(began.elapsed() * LOOK_COST));
+        drop(lookout);
+        let Some((net, seen)) = found else { return };
+        let reason = ProtectedAs::Relay { jail: self.jail.clone(), seen: seen.clone() };
+        if self.around.guard.relay(Protection { net, reason }) {
+            self.around.log.warning(format!(
+                "[{}] {net} forwards for others: {seen}. Who bans it bans everybody behind it; let the service log \
+                 the clients' own addresses (stockade doctor says how)",
+                self.jail
+            ));
+        }
+    }
+
     /// Sends a snapshot to the judge, behind everything that waits now.
     pub(crate) fn snapshot(self: &Arc<Self>) {
         self.put(Item::Snapshot);
+    }
+
+    /// Has the judge tell up to where this jail has decided, behind everything that waits now.
+    pub(crate) fn places(self: &Arc<Self>, reply: Sender<(JailName, Vec<Watermark>)>) {
+        self.put(Item::Places(reply));
     }
 
     /// Number of blocks that wait.
@@ -187,8 +255,12 @@ impl Actor {
                 Some(Item::Block(block, scan)) => self.judge_block(&mut work, &block, &scan),
                 Some(Item::Filter(filter, epoch)) => {
                     work.matcher.swap(filter, epoch);
+                    self.post_overruns(&work.matcher);
                 }
                 Some(Item::Snapshot) => self.send_snapshot(&mut work),
+                Some(Item::Places(reply)) => {
+                    self.around.judge.data(JudgeData::Places { jail: self.jail.clone(), reply });
+                }
                 None => {}
             }
         }
@@ -205,6 +277,11 @@ impl Actor {
             let actor = Arc::clone(&self);
             self.around.pool.submit(Box::new(move || actor.turn()));
         }
+    }
+
+    /// Posts which patterns ran out of steps, for who asks while a block is under way.
+    fn post_overruns(&self, matcher: &Matcher) {
+        *self.overruns.lock().unwrap_or_else(PoisonError::into_inner) = matcher.overruns().into();
     }
 
     fn send_snapshot(&self, work: &mut Work) {
@@ -241,6 +318,7 @@ impl Actor {
         let mut care = Care::Usual;
         for (from, to, replay) in self.parts(work, block) {
             care = self.noted.begin(block);
+            let exhausted = work.matcher.counters().exhausted;
             let whole = from == 0 && to == block.text.len();
             let mut batch = if care == Care::LineByLine {
                 let Some(part) = cut(block, from, to, replay) else { continue };
@@ -252,11 +330,15 @@ impl Actor {
                 work.matcher.block(scan.now(), &part)
             };
             self.noted.pause();
+            if work.matcher.counters().exhausted != exhausted {
+                self.post_overruns(&work.matcher);
+            }
             batch.replay = replay;
             work.bytes_since = work.bytes_since.saturating_add(to - from);
             work.failures_since = work.failures_since.saturating_add(batch.failures.len());
             if !batch.failures.is_empty() && !batch.replay {
                 self.around.guard.refresh();
+                self.look_for_relays(&batch);
             }
             for note in work.matcher.take_notes() {
                 self.around.log.line(super::level(note.level), "fail2ban.filter", note.text);
@@ -320,6 +402,41 @@ fn place(block: &Block, position: &Position) -> usize {
     }
 }
 
+/// Up to where these jails have decided, once all that was read for them is judged; `None` if the judge has gone,
+/// or if that takes too long.
+pub(crate) fn settled<'a>(
+    actors: impl Iterator<Item = &'a Arc<Actor>>,
+    log: &Log,
+) -> Option<HashMap<JailName, Vec<Watermark>>> {
+    let (sender, settled) = channel();
+    let mut waiting: BTreeSet<JailName> = BTreeSet::new();
+    for actor in actors {
+        actor.places(sender.clone());
+        waiting.insert(actor.jail.clone());
+    }
+    drop(sender);
+    let (until, mut marks) = (Instant::now() + SETTLE_MAX, HashMap::new());
+    while !waiting.is_empty() {
+        match settled.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok((jail, places)) => {
+                waiting.remove(&jail);
+                marks.insert(jail, places);
+            }
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => {
+                let late = waiting.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                log.warning(format!(
+                    "what was read of a log that comes back is not judged yet, after {} s, in jail {late}: \
+                         some of its lines may count twice",
+                    SETTLE_MAX.as_secs()
+                ));
+                return None;
+            }
+        }
+    }
+    Some(marks)
+}
+
 /// The lines of `block` between two offsets that are line ends; `None` if there are none.
 fn cut(block: &Block, from: usize, to: usize, replay: bool) -> Option<Block> {
     let text: Box<[u8]> = block.text.get(from..to).filter(|t| !t.is_empty())?.into();
@@ -342,4 +459,4 @@ fn cut(block: &Block, from: usize, to: usize, replay: bool) -> Option<Block> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -225,12 +225,15 @@ impl SourceRun {
     pub(crate) fn attach(self: &Arc<Self>, actors: Vec<Arc<Actor>>, behind: &[(Arc<Actor>, (u64, u64))]) {
         // While the reader is held no block is under way to those who are attached.
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        self.replace(actors);
+        let gone = self.replace(actors);
         if let Reader::File(file) = &*reader {
             for (actor, place) in behind.iter().filter(|(_, place)| *place != (file.generation(), file.offset())) {
                 self.join_from(file, actor, *place);
             }
         }
+        drop(reader);
+        // Each of them may be asking just now where this reader is.
+        gone.iter().for_each(|apart| apart.close());
     }
 
     /// Lets a jail that was just attached read for itself up to where the others are.
@@ -258,15 +261,15 @@ impl SourceRun {
         Arc::clone(&apart).kick();
     }
 
-    fn replace(&self, actors: Vec<Arc<Actor>>) {
+    /// Returns those who go on for themselves and are none of them any more.
+    fn replace(&self, actors: Vec<Arc<Actor>>) -> Vec<Arc<Apart>> {
         let mut readers = self.readers();
         let gone = |apart: &Apart, actors: &[Arc<Actor>]| !actors.iter().any(|a| Arc::ptr_eq(a, apart.actor()));
         let (gone, stay): (Vec<_>, Vec<_>) = readers.apart.drain(..).partition(|apart| gone(apart, &actors));
         let apart = |actor: &Arc<Actor>| stay.iter().any(|apart| Arc::ptr_eq(apart.actor(), actor));
         readers.attached = actors.into_iter().filter(|actor| !apart(actor)).collect();
         readers.apart = stay;
-        drop(readers);
-        gone.iter().for_each(|apart| apart.close());
+        gone
     }
 
     pub(crate) fn readers(&self) -> std::sync::MutexGuard<'_, Readers> {
@@ -406,8 +409,9 @@ impl SourceRun {
                     self.note_first_line(&mut reader, &block.source);
                 }
                 self.handed.fetch_add(block.text.len() as u64, Ordering::Relaxed);
-                drop(reader);
+                // Under the lock: whoever closes the source, or joins it, finds no block between it and the mailboxes.
                 self.hand_over(block, &actors);
+                drop(reader);
                 Came::Block
             }
             Ok(None) => Came::Nothing,

@@ -6,7 +6,12 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use stockade_core::judge::Event;
 use stockade_core::{FailureId, Net};
+
+use super::judge::{JudgeControl, JudgeInbox};
+use super::watch::Changed;
+use crate::log::Log;
 
 /// The largest file that is read.
 const BYTES_MAX: u64 = 16 << 20;
@@ -20,14 +25,6 @@ struct Known {
     trouble: String,
     /// Was that said?
     told: bool,
-}
-
-/// What became of a file that may have changed.
-pub(super) enum News {
-    /// It names these.
-    Nets(Arc<[Net]>),
-    /// It can't be read; the words for the log, if they were not said yet.
-    Trouble(Option<String>),
 }
 
 /// All of them; copies are one and the same.
@@ -45,18 +42,22 @@ impl IgnoreFiles {
         self.lock().get(path).and_then(|known| known.nets.clone()).unwrap_or_default()
     }
 
-    /// Reads a file that may have changed.
-    pub(super) fn news(&self, path: &Arc<str>) -> News {
-        self.read(path);
-        let mut all = self.lock();
-        let known = all.entry(Arc::clone(path)).or_default();
-        match &known.nets {
-            Some(nets) if known.trouble.is_empty() => News::Nets(Arc::clone(nets)),
-            _ => {
-                let told = std::mem::replace(&mut known.told, true);
-                News::Trouble((!told).then(|| known.complaint(path)))
+    /// What is done when one has changed: the judge goes by it, or the log says why not.
+    pub(super) fn follow(&self, judge: Arc<JudgeInbox>, log: Log) -> Changed {
+        let files = self.clone();
+        Arc::new(move |path: &Arc<str>| {
+            files.read(path);
+            let mut all = files.lock();
+            let known = all.entry(Arc::clone(path)).or_default();
+            if let Some(nets) = known.nets.clone().filter(|_| known.trouble.is_empty()) {
+                judge.control(JudgeControl::Event(Event::FileSet { path: Arc::clone(path), nets }));
+                return true;
             }
-        }
+            if !std::mem::replace(&mut known.told, true) {
+                log.warning(known.complaint(path));
+            }
+            false
+        })
     }
 
     /// Forgets all but these.

@@ -62,13 +62,20 @@ pub(crate) enum JudgeData {
         /// Opaque.
         blob: Vec<u8>,
     },
+    /// Somebody wants to know up to where a jail has come with all batches before this.
+    Places {
+        /// Which.
+        jail: JailName,
+        /// The way back.
+        reply: Sender<(JailName, Vec<Watermark>)>,
+    },
 }
 
 impl Weighs for JudgeData {
     fn weight(&self) -> usize {
         match self {
             JudgeData::Batch(batch) => batch.failures.len(),
-            JudgeData::Snapshot { .. } => 1,
+            JudgeData::Snapshot { .. } | JudgeData::Places { .. } => 1,
         }
     }
 }
@@ -218,6 +225,11 @@ impl JudgeThread {
                 self.remember_turn();
                 self.hand_out();
                 self.snapshot(&jail, &blob);
+            }
+            JudgeData::Places { jail, reply } => {
+                self.remember_turn();
+                let marks = self.watermarks.get(&jail).cloned().unwrap_or_default();
+                reply.send((jail, marks)).unwrap_or_default();
             }
         }
     }

@@ -18,12 +18,11 @@ use stockade_wire::Value;
 use stockade_wire::pickle::Exception;
 
 use super::actions::{ActionsHandle, How};
-use super::actor::{Actor, Around, Past};
+use super::actor::{self, Actor, Around, Past};
 use super::blacklists::{BlacklistHandle, ListSpec};
 use super::board::{Board, JailBoard, Posted};
 use super::flow::{Place, Reach, Reader, SourceRun};
 use super::guard::GuardHandle;
-use super::ignore_files::News;
 use super::judge::{JudgeControl, JudgeInbox};
 use super::kernel::KernelHandle;
 use super::restore::Way;
@@ -37,9 +36,6 @@ use crate::settings::{JailSettings, Settings};
 
 /// Logs smaller than this are read from their beginning when they are new to us.
 const SEEK_FROM_BYTES: u64 = 1 << 20;
-
-/// How long a jail that gets a log back waits for what it has read of it to be decided about.
-const SETTLE: Duration = Duration::from_secs(2);
 
 /// Under which name the original notes its place in the systemd journal: the time of the last entry.
 const THEIR_JOURNAL: &str = "systemd-journal";
@@ -262,6 +258,7 @@ impl Operator {
         let is_new = |name: &JailName| !self.jails.iter().any(|jail| jail.staged.spec.name == *name);
         let fresh = stage.jails.iter().filter(|jail| is_new(&jail.spec.name));
         let new = fresh.map(|jail| (jail.spec.name.clone(), jail.spec.evidence)).collect();
+        self.give_evidence_back(&stage)?;
         self.arm(&stage)?;
         self.take_up_again(new)?;
         self.commit_armed(stage);
@@ -282,13 +279,37 @@ impl Operator {
             let decided = marks.into_iter().map(|mark| (mark.source, mark.to)).collect();
             self.left.insert(name.clone(), Left { decided, ..Left::default() });
         }
-        let jails = new.into_iter().collect();
-        let wanted = Wanted { jails, others: false, at: super::now(), ..Wanted::default() };
+        self.hand_bans_over(new.into_iter().collect())
+    }
+
+    /// The judge gets the stored bans of these jails (some with their evidence).
+    fn hand_bans_over(&self, jails: HashMap<JailName, bool>) -> Result<(), String> {
+        let gone = || "the daemon is stopping".to_owned();
+        let kept = self.blacklists.applied(|name| jails.contains_key(name));
+        let wanted = Wanted { jails, others: false, at: super::now(), kept };
         let mut way = Way::to(&self.judge);
         for rows in self.reach.store.bans(wanted) {
             way.send(rows).ok_or_else(gone)?;
         }
         way.end().ok_or_else(gone)
+    }
+
+    /// Jails whose commands come to tell of a ban's lines and groups, and did not before: their living
+    /// bans, which let go of them, get them back from the database before any action can ask.
+    fn give_evidence_back(&self, stage: &Stage) -> Result<(), String> {
+        let olds = self.jails.iter().map(|jail| &jail.staged.spec).filter(|old| !old.evidence);
+        let wanted = |old: &&JailSpec| stage.jails.iter().any(|new| new.spec.name == old.name && new.spec.evidence);
+        let keeping: Vec<JailSpec> =
+            olds.filter(wanted).map(|old| JailSpec { evidence: true, ..old.clone() }).collect();
+        if keeping.is_empty() {
+            return Ok(());
+        }
+        let jails = keeping.iter().map(|spec| (spec.name.clone(), true)).collect();
+        let changes = keeping.into_iter().map(|spec| JailChange::Put(Box::new(spec))).collect();
+        self.judge.control(JudgeControl::Event(Event::Config(changes)));
+        // From now on no ban lets go of anything; those that did are in the database.
+        Way::to(&self.judge).end().ok_or("the daemon is stopping")?;
+        self.hand_bans_over(jails)
     }
 
     /// The first half of a commit: firewall and judge know the new jails.
@@ -336,6 +357,7 @@ impl Operator {
     /// The second half: matchers and logs.
     pub(crate) fn commit_armed(&mut self, stage: Stage) {
         self.epoch += 1;
+        let read_again = stage.how == How::Tree;
         let names: Vec<JailName> = stage.jails.iter().map(|jail| jail.spec.name.clone()).collect();
         let mut old: HashMap<JailName, Running> =
             self.jails.drain(..).map(|jail| (jail.staged.spec.name.clone(), jail)).collect();
@@ -356,7 +378,7 @@ impl Operator {
         let marks = Marks { jails: Some(names), ..Marks::default() };
         self.reach.store.send(StoreJob::Marks(Box::new(marks)));
         self.open_sources();
-        self.keep_lists();
+        self.keep_lists(read_again);
         // What an earlier process left is true only once.
         let off = std::mem::take(&mut self.off);
         self.left.retain(|name, left| {
@@ -368,7 +390,7 @@ impl Operator {
     }
 
     /// Tells which jails have plain lists. A dry run writes none.
-    fn keep_lists(&self) {
+    fn keep_lists(&self, read_again: bool) {
         if self.ground.dry_run {
             return;
         }
@@ -378,7 +400,8 @@ impl Operator {
             let lists = Lists::of(staged.from.own("blacklist")?, staged.spec.name.as_str())?;
             Some(ListSpec { lists, jail: staged.spec.clone() })
         });
-        self.blacklists.set(lists.collect(), running().map(|staged| staged.spec.name.clone()).collect());
+        let names = running().map(|staged| staged.spec.name.clone()).collect();
+        self.blacklists.set(lists.collect(), names, read_again);
     }
 
     /// A jail that runs gets its new options.
@@ -386,6 +409,7 @@ impl Operator {
         if running.staged.filter_spec != staged.filter_spec {
             running.actor.swap(Arc::clone(&staged.filter), self.epoch);
         }
+        running.actor.watch(&staged);
         running.staged = staged;
         running
     }
@@ -421,6 +445,7 @@ impl Operator {
             log: self.reach.log.clone(),
         };
         let actor = Actor::new(name, matcher, past, around);
+        actor.watch(&staged);
         Running { staged, actor, reads: Vec::new() }
     }
 
@@ -543,11 +568,8 @@ impl Operator {
             return Vec::new();
         }
         // What was read just before the log was taken away is on its way to the judge.
-        let until = Instant::now() + SETTLE;
-        while Instant::now() < until && (self.judge.data_len() > 0 || again.iter().any(|jail| !jail.actor.is_idle())) {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let marks = self.places().unwrap_or(marks);
+        let actors = again.iter().map(|jail| &jail.actor);
+        let marks = actor::settled(actors, &self.reach.log).or_else(|| self.places()).unwrap_or(marks);
         let mut found = Vec::new();
         for jail in again {
             let decided = known(&marks, jail);
@@ -581,23 +603,9 @@ impl Operator {
             .collect();
         files.sort();
         files.dedup();
-        let (judge, log, known) = (Arc::clone(&self.judge), self.reach.log.clone(), self.ground.ignore_files.clone());
+        let known = &self.ground.ignore_files;
         known.retain(&files);
-        self.reach.watch.lists(
-            files,
-            Arc::new(move |path: &Arc<str>| match known.news(path) {
-                News::Nets(nets) => {
-                    judge.control(JudgeControl::Event(Event::FileSet { path: Arc::clone(path), nets }));
-                    true
-                }
-                News::Trouble(complaint) => {
-                    if let Some(complaint) = complaint {
-                        log.warning(complaint);
-                    }
-                    false
-                }
-            }),
-        );
+        self.reach.watch.lists(files, known.follow(Arc::clone(&self.judge), self.reach.log.clone()));
     }
 
     /// Lets everybody know what is in force.

@@ -18,7 +18,7 @@ use super::store::{ROWS_AT_ONCE, StoreHandle, Wanted};
 /// How many batches may be under way to the judge.
 const BATCHES_MAX: usize = 2;
 /// How many decisions may wait for the kernel before the judge gets more.
-const WAITING_MAX: usize = 65_536;
+const WAITING_MAX: usize = 16_384;
 /// How long until the judge is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
@@ -33,8 +33,12 @@ impl<'a> Way<'a> {
         Way { judge, under_way: VecDeque::new() }
     }
 
-    /// Hands a batch over once there is room for it; `None` if the judge has gone.
+    /// Hands a batch over, if there is anything in it, once there is room for it; `None` if the judge
+    /// has gone.
     pub(super) fn send(&mut self, rows: Vec<StoredBan>) -> Option<()> {
+        if rows.is_empty() {
+            return Some(());
+        }
         super::arrow::pass("restore");
         self.judge.control(JudgeControl::Event(Event::Restore(rows)));
         let waiting = self.look(|judge, _| judge.outstanding());
@@ -52,7 +56,6 @@ impl<'a> Way<'a> {
 
     /// Waits until everything handed over has been decided about; `None` if the judge has gone.
     pub(super) fn end(self) -> Option<()> {
-        self.judge.control(JudgeControl::Event(Event::Restore(Vec::new())));
         // What a step leaves over for the next one is done when nothing is due any more.
         let busy = |judge: &Judge, now| usize::from(judge.next_deadline().is_some_and(|at| at <= now));
         while self.look(busy).recv().ok()? > 0 {}

@@ -24,6 +24,7 @@ use stockade_wire::value::Value;
 use super::actions::{How, JailActions, StagedActions};
 use super::ignore_files::IgnoreFiles;
 use crate::parallel::in_parallel;
+use crate::relay::Watch;
 use crate::settings::{ActionSettings, JailSettings, Seconds, Settings, boolean, words};
 
 /// What a jail reads.
@@ -50,6 +51,8 @@ pub(crate) struct StagedJail {
     pub(crate) spec: JailSpec,
     pub(crate) filter: Arc<Filter>,
     pub(crate) filter_spec: FilterSpec,
+    /// Who is told from an attacker by the log's successful lines, if the filter names them.
+    pub(crate) watch: Option<Arc<Watch>>,
     pub(crate) sources: Sources,
     /// What it blocks in the kernel; `None` if nothing.
     pub(crate) block: Option<JailBlock>,
@@ -123,6 +126,7 @@ impl Stage {
                 spec,
                 filter: Arc::new(filter),
                 filter_spec,
+                watch: None,
                 sources: Sources::Nothing,
                 actions: JailActions {
                     name: name.clone(),
@@ -176,6 +180,8 @@ pub(crate) struct Ground {
     pub(crate) dry_run: bool,
     /// Is there a journal to read?
     pub(crate) journal: bool,
+    /// Is there a database file, which keeps the lines and groups of bans?
+    pub(crate) saves: bool,
     /// What the files of `ignoreip = file:PATH` name.
     pub(crate) ignore_files: IgnoreFiles,
 }
@@ -281,8 +287,16 @@ fn stage_jail(
     let filter_spec = filter_spec(jail, matches!(sources, Sources::Journal(_)))?;
     let filter = Filter::compile(&filter_spec, &ground.calendar).map_err(Fault::Filter)?;
     let filter = filter.with_origins(&filter_spec, |option, pattern| jail.origin(option, pattern));
+    let journal = match &sources {
+        Sources::Journal(options) => Some(&**options),
+        Sources::Files { .. } | Sources::Nothing => None,
+    };
+    // Patterns that can't be used are without effect; the reader of the tree has warned of them.
+    let watch = Watch::new(&jail.success, &filter_spec, journal, &ground.calendar).ok().flatten().map(Arc::new);
     let (block, actions) = actions(jail, stock, ground)?;
-    let spec = JailSpec { evidence: wants_evidence(jail, &actions), ..jail_spec(jail, epoch, &ground.ignore_files)? };
+    // Where no file keeps what a ban was made of, the ban itself does.
+    let evidence = !ground.saves || wants_evidence(jail, &actions);
+    let spec = JailSpec { evidence, ..jail_spec(jail, epoch, &ground.ignore_files)? };
     let strict = jail.own("actionorder") != Some("free");
     let actions = JailActions { name: spec.name.clone(), bantime: spec.bantime, strict, actions };
     let stock = stock.iter().filter(|action| action.jail == jail.jail() && !ground.dry_run).cloned().collect();
@@ -292,6 +306,7 @@ fn stage_jail(
         spec,
         filter: Arc::new(filter),
         filter_spec,
+        watch,
         sources,
         block,
         actions,
@@ -549,6 +564,7 @@ mod tests {
             services: Services::embedded(),
             dry_run,
             journal: false,
+            saves: true,
             ignore_files: IgnoreFiles::default(),
         }
     }

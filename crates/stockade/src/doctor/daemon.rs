@@ -1,10 +1,12 @@
 //! The running daemon, as it sees itself.
 
 use serde_json::{Value, json};
+use stockade_core::judge::RELAY;
 use stockade_enforce::stock::{Families, Here};
 
 use super::{Findings, Patient};
 use crate::cli::client::{Client, list, number, text};
+use crate::cli::status::overruns;
 use crate::daemon::stage;
 
 /// A jail this many bytes behind does not keep up.
@@ -107,15 +109,20 @@ fn jails(status: &Value, findings: &mut Findings) {
             let fix = "it catches up by itself; if it doesn't, `stockade regex` shows what its patterns cost";
             findings.warning("lagging", what, fix);
         }
+        for words in overruns(jail) {
+            let fix =
+                "anchor it and give each repeat one way to match; `stockade regex` counts a pattern's steps on a line";
+            findings.warning("out-of-steps", format!("jail '{name}': {words}"), fix);
+        }
     }
     for withheld in list(status, "withheld") {
         let (id, jail, why) = (text(withheld, "id"), text(withheld, "jail"), text(withheld, "why"));
         let what = format!("'{jail}' would ban {id}, but {why}");
-        findings.warning(
-            "withheld",
-            what,
-            format!("if it is yours: stockade allow {id}; else end that session, and it is banned"),
-        );
+        let fix = match why.starts_with(RELAY) {
+            true => super::logs::RELAY_FIX.to_owned(),
+            false => format!("if it is yours: stockade allow {id}; else end that session, and it is banned"),
+        };
+        findings.warning("withheld", what, fix);
     }
 }
 

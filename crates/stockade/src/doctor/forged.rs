@@ -50,6 +50,12 @@ const FORGEABLE: &[Forgeable] = &[
         fix: "set accessLog.format: json in Traefik's configuration",
     },
     Forgeable {
+        jails: &["gitea", "forgejo"],
+        is: |_, line| line.contains(".go:") && ["() [I] ", "() [W] ", "() [E] "].iter().any(|mark| line.contains(mark)),
+        what: "Gitea and Forgejo write names of users with their line breaks",
+        fix: "let only known people reach the log-in page, or watch the log of the web server in front of it instead",
+    },
+    Forgeable {
         jails: &["vaultwarden"],
         is: |_, line| line.contains("[vaultwarden::"),
         what: "Vaultwarden writes names of users with their line breaks",
@@ -123,6 +129,10 @@ mod tests {
             true,
         );
         check("traefik-auth", "a.log", "{\"ClientHost\":\"203.0.113.1\"}", false);
+        let gitea =
+            "2026/11/22 10:00:00 routers/web/auth/auth.go:206:SignInPost() [I] Failed authentication attempt for x";
+        check("forgejo", "g.log", gitea, true);
+        check("gitea", "g.log", "2026-11-22 10:00:00 something else", false);
         check("vaultwarden", "v.log", "[2026-11-22 10:00:00.123][vaultwarden::api::identity][ERROR] x", true);
     }
 }

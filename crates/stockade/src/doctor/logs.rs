@@ -8,12 +8,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use stockade_core::judge::Guard;
 use stockade_core::matcher::{LineMode, Matcher};
-use stockade_core::{FailureId, Net, Timestamp, Who};
+use stockade_core::{FailureId, Timestamp, Who};
 
 use super::{Findings, Patient, forged};
 use crate::cli::term;
 use crate::daemon::stage::{Sources, StagedJail};
+use crate::relay;
 
 /// How much of a log's end is looked at.
 const TAIL_BYTES: u64 = 4 << 20;
@@ -23,6 +25,9 @@ const SILENT_SECS: i64 = 86_400;
 const LINES_MIN: u64 = 20;
 /// Fewer failures than this tell nothing about who fails.
 const FAILURES_MIN: u64 = 10;
+/// What to do about a proxy that all failures come from.
+pub(super) const RELAY_FIX: &str = "let the service log the client's address (real_ip, mod_remoteip, PROXY protocol), \
+                                    or put the proxy into ignoreip: docs/guides/behind-a-proxy.md";
 /// Dates this far from when the line was written are those of another zone or clock.
 const ZONE_SECS: i64 = 600;
 
@@ -38,16 +43,33 @@ pub(super) fn check(patient: &Patient, findings: &mut Findings) {
             let fix = "set logpath to where the service logs, or backend = systemd if it logs to the journal";
             findings.problem("log-unreadable", what, fix);
         }
-        for path in there {
-            one(jail, path, patient, findings);
+        silent(jail, &there, patient.now, findings);
+        let seen: Vec<(&PathBuf, Seen)> =
+            there.into_iter().filter_map(|path| Some((path, one(jail, path, patient, findings)?))).collect();
+        // Of the paths of several distributions one is right: the others may hold nothing for this jail.
+        if seen.iter().all(|(_, seen)| seen.hits == 0) {
+            seen.iter().for_each(|(path, seen)| seen.idle(jail, path, findings));
         }
     }
 }
 
-fn one(jail: &StagedJail, path: &Path, patient: &Patient, findings: &mut Findings) {
+/// Had none of the jail's logs a line for long? Some of several may be of another distribution, or of a quiet host.
+fn silent(jail: &StagedJail, paths: &[&PathBuf], now: Timestamp, findings: &mut Findings) {
+    let written = |path: &&PathBuf| Some((path.metadata().ok()?.mtime(), path.display().to_string()));
+    let Some((newest, show)) = paths.iter().filter_map(written).max() else { return };
+    let idle = now.secs().saturating_sub(newest);
+    if idle > SILENT_SECS {
+        let what = format!("{show} (jail '{}') had no line for {}", jail.spec.name, term::duration(idle));
+        let fix = "does the service log elsewhere now? correct logpath or backend, or switch the jail off";
+        findings.warning("log-silent", what, fix);
+    }
+}
+
+/// Looks at one log; what the filter makes of its end, if it can be read.
+fn one(jail: &StagedJail, path: &Path, patient: &Patient, findings: &mut Findings) -> Option<Seen> {
     let now = patient.now;
     let (name, show) = (&jail.spec.name, path.display());
-    let Ok(meta) = path.metadata() else { return };
+    let meta = path.metadata().ok()?;
     if meta.mode() & 0o002 != 0 {
         let what = format!("{show} can be written by everybody: any local user can have anybody banned by '{name}'");
         findings.problem("log-forgeable", what, format!("chmod o-w {show}"));
@@ -61,21 +83,18 @@ fn one(jail: &StagedJail, path: &Path, patient: &Patient, findings: &mut Finding
             "set the clock (timedatectl, chrony); until then new lines may count as too old",
         );
     }
-    let idle = now.secs() - written.secs();
-    if idle > SILENT_SECS {
-        let what = format!("{show} (jail '{name}') had no line for {}", term::duration(idle));
-        let fix = "does the service log elsewhere now? correct logpath or backend, or switch the jail off";
-        findings.warning("log-silent", what, fix);
-    }
     match tail(path, meta.len()) {
         Ok(tail) => {
             forged::check(&name.to_string(), path, &tail, findings);
-            Seen::of(jail, &tail, now).judge(jail, path, written, findings);
+            let seen = Seen::of(jail, &tail, now);
+            seen.judge(jail, path, written, findings);
+            Some(seen)
         }
-        Err(e) if e.kind() == ErrorKind::PermissionDenied && findings.unseen(patient, show.to_string()) => {}
+        Err(e) if e.kind() == ErrorKind::PermissionDenied && findings.unseen(patient, show.to_string()) => None,
         Err(e) => {
             let what = format!("jail '{name}': {show} can't be read: {e}");
             findings.problem("log-unreadable", what, "give the daemon the right to read it");
+            None
         }
     }
 }
@@ -149,6 +168,12 @@ impl Seen {
                 findings.problem("zone", what, fix);
             }
         }
+        self.one_source(jail, path, findings);
+    }
+
+    /// Is there no failure in all these lines?
+    fn idle(&self, jail: &StagedJail, path: &Path, findings: &mut Findings) {
+        let (name, show) = (&jail.spec.name, path.display());
         let span = self.first.zip(self.last).map_or(0, |(first, last)| last.secs() - first.secs());
         if self.hits == 0 && self.lines >= LINES_MIN && span >= SILENT_SECS {
             let (lines, span) = (self.lines, term::duration(span));
@@ -157,15 +182,33 @@ impl Seen {
                 format!("is this the log of the service that the filter is for? see stockade regex {show} {name}");
             findings.warning("filter-idle", what, fix);
         }
-        if let [(FailureId::Net(net), count)] = self.by.iter().collect::<Vec<_>>().as_slice()
+    }
+
+    /// Do all failures, or those of a proxy among them, come from an address that many stand behind?
+    fn one_source(&self, jail: &StagedJail, path: &Path, findings: &mut Findings) {
+        let (name, show) = (&jail.spec.name, path.display());
+        let private = |id: &&FailureId| id.net().is_some_and(relay::is_private);
+        if !self.by.keys().any(|id| private(&id)) {
+            return;
+        }
+        let source = path.to_string_lossy();
+        let relay = jail.watch.as_ref().and_then(|watch| watch.look(&source, crate::daemon::now()).relay(&source));
+        if let Some((net, seen)) = relay.filter(|(net, _)| self.by.contains_key(&FailureId::Net(*net))) {
+            let then = match jail.spec.guard {
+                Guard::Refuse => "it is not banned, everybody behind it would be",
+                Guard::Warn | Guard::Off => {
+                    "a ban of it bans everybody behind it (stockade.guard = refuse forbids that)"
+                }
+            };
+            let what = format!("failures in {show} (jail '{name}') come from {net}, and {seen}: {then}");
+            findings.problem("one-source", what, RELAY_FIX);
+        } else if let [(FailureId::Net(net), count)] = self.by.iter().collect::<Vec<_>>().as_slice()
             && **count >= FAILURES_MIN
-            && is_private(*net)
         {
             let what = format!(
                 "all {count} failures in {show} come from {net}, a private address: a proxy or container bridge"
             );
-            let fix = "let the service log the client's address (real_ip, mod_remoteip, PROXY protocol), or put the proxy into ignoreip";
-            findings.problem("one-source", what, fix);
+            findings.problem("one-source", what, RELAY_FIX);
         }
     }
 }
@@ -181,21 +224,6 @@ fn counted(off: i64, findtime: i64) -> &'static str {
         }
         _ => "read while the daemon runs its failures count as of now, read at a start as of that earlier time",
     }
-}
-
-/// Addresses that no stranger on the internet can have.
-fn is_private(net: Net) -> bool {
-    const PRIVATE: [&str; 8] = [
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "fc00::/7",
-        "fe80::/10",
-        "::1",
-    ];
-    PRIVATE.iter().filter_map(|text| FailureId::parse(text).net()).any(|private| private.contains(net))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod daemon;
 mod forged;
 mod logs;
 mod machine;
+mod nginx;
 mod services;
 mod tree;
 
@@ -112,6 +113,7 @@ pub(crate) fn examine(conf: Option<&Path>) -> anyhow::Result<Vec<Finding>> {
     daemon::check(&patient, &mut findings);
     logs::check(&patient, &mut findings);
     services::check(&patient, &mut findings);
+    nginx::check(&patient, &mut findings);
     machine::check(&patient, &mut findings);
     Ok(findings.into_list())
 }
@@ -124,12 +126,16 @@ impl Patient {
 }
 
 /// The tree's settings as the daemon would run them, with nothing enforced.
-fn staged(settings: Settings) -> Result<Stage, String> {
+///
+/// # Errors
+/// Why the daemon would refuse them.
+pub(crate) fn staged(settings: Settings) -> Result<Stage, String> {
     let ground = Ground {
         calendar: Calendar::new(jiff::tz::TimeZone::system(), jiff::Zoned::now().year()),
         services: Services::load(),
         dry_run: true,
         journal: stockade_config::journal_is_there(),
+        saves: true,
         ignore_files: IgnoreFiles::default(),
     };
     let mut stage = stage::stage(settings, &ground, 1, &|_| None).strictly()?;

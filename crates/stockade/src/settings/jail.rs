@@ -52,6 +52,8 @@ pub(crate) struct JailSettings {
     pub(crate) patterns: Vec<(String, String)>,
     /// Where patterns are written: option, pattern, file and line.
     pub(crate) origins: Vec<(String, String, String)>,
+    /// `stockade.success`: patterns of successful lines.
+    pub(crate) success: Vec<String>,
     /// Our own options, without the `stockade.` in front.
     pub(crate) own: BTreeMap<String, String>,
 }
@@ -154,6 +156,7 @@ impl JailSettings {
                 action.set(&words(property), rest.get(2).ok_or_else(Exception::missing_word)?.clone())?;
             }
             "stockade.origin" => self.take_origins(&text()?, rest.get(1..).unwrap_or_default()),
+            "stockade.success" => self.success = rest.iter().map(words).collect(),
             "stockade.logpath" => {
                 let place = rest.get(1).map_or_else(|| "head".to_owned(), words);
                 let pattern = text()?;

@@ -90,7 +90,7 @@ pub(crate) fn asked_by_set(option: &str) -> Option<&str> {
         "addjournalmatch" | "deljournalmatch" => "journalmatch",
         "addfailregex" | "delfailregex" => "failregex",
         "addignoreregex" | "delignoreregex" => "ignoreregex",
-        "delaction" | "stockade.logpath" | "stockade.origin" => return None,
+        "delaction" | "stockade.logpath" | "stockade.origin" | "stockade.success" => return None,
         other => other,
     })
 }

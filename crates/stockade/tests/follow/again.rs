@@ -56,3 +56,47 @@ fn a_log_that_comes_back_is_not_read_again() {
         assert!((1..=written).contains(&found), "{found} failures in {written} lines");
     }
 }
+
+/// The jail is far behind what was read of its log when that is taken away: all of it counts, and once.
+#[test]
+fn what_waits_when_a_log_goes_counts_once() {
+    use std::fmt::Write as _;
+    // Patterns that look at each line for long before the one that matches.
+    let slow = ('a'..='c').fold(String::new(), |mut text, end| {
+        writeln!(text, "            ^\\s*app: refused (?:[a-z]+ )*(?:[a-z]+ )*<HOST>[{end}x]$").unwrap();
+        text
+    });
+    let filter = format!("[Definition]\nfailregex =\n{slow}            ^\\s*app: refused (?:[a-z]+ )*<HOST>$\n");
+    let Some(daemon) = Daemon::with_filter("again-late", "", &filter) else { return };
+    let conf = daemon.path("conf/jail.local");
+    let text = std::fs::read_to_string(&conf).unwrap();
+    daemon.until("192.0.2.7", "Found");
+    let here = daemon.path("app.log").display().to_string();
+    std::fs::write(daemon.path("other.log"), "").unwrap();
+    let words = "a bc def ghij klmno ".repeat(8);
+    let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let lines = format!("{now} app: refused {words}192.0.2.8\n").repeat(20_000);
+    let mut log = std::fs::OpenOptions::new().append(true).open(daemon.path("app.log")).unwrap();
+    std::io::Write::write_all(&mut log, lines.as_bytes()).unwrap();
+    let failures = || {
+        let status: serde_json::Value = serde_json::from_str(&daemon.says(&["status", "app", "--json"])).unwrap();
+        status.get("failed_total").unwrap().as_u64().unwrap()
+    };
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    let before = failures();
+    while failures() == before {
+        assert!(std::time::Instant::now() < end, "nothing of it is read");
+    }
+    std::fs::write(&conf, text.replace(&here, &daemon.path("other.log").display().to_string())).unwrap();
+    daemon.tell(&["reload"]);
+    let late = failures();
+    std::fs::write(&conf, &text).unwrap();
+    daemon.tell(&["reload"]);
+    daemon.until("192.0.2.9", "Found");
+    let written = std::fs::read_to_string(daemon.path("app.log")).unwrap().lines().count();
+    let counted = || usize::try_from(failures()).unwrap();
+    while counted() < written {
+        assert!(std::time::Instant::now() < end, "{} of {written} lines are counted", counted());
+    }
+    assert_eq!(counted(), written, "{late} were counted when the log was away");
+}

@@ -4,6 +4,7 @@
 mod again;
 mod encodings;
 mod ignore_file;
+mod lines;
 mod overrun;
 
 use std::io::Write;
@@ -13,6 +14,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The filter of the jail `app`.
+pub(crate) const FILTER: &str = "[Definition]\nfailregex = ^\\s*app: refused <HOST>$\n";
 
 /// How a text is written into a log.
 pub(crate) type Encode = fn(&str) -> Vec<u8>;
@@ -29,11 +33,16 @@ impl Daemon {
     /// A daemon whose jail `app` bans at the first failure. `{here}` in its `options` is its folder.
     /// Nothing if no namespace can be made.
     pub(crate) fn start(name: &str, options: &str) -> Option<Daemon> {
-        Daemon::with_filter(name, options, "[Definition]\nfailregex = ^\\s*app: refused <HOST>$\n")
+        Daemon::with_filter(name, options, FILTER)
     }
 
     /// The same with another filter.
     pub(crate) fn with_filter(name: &str, options: &str, filter: &str) -> Option<Daemon> {
+        Daemon::with(name, options, filter, "None")
+    }
+
+    /// The same with a database, too: `{here}` is its folder.
+    pub(crate) fn with(name: &str, options: &str, filter: &str, dbfile: &str) -> Option<Daemon> {
         if !rustix::process::geteuid().is_root() {
             stockade_original::skip(name, "a network namespace needs root");
             return None;
@@ -45,7 +54,10 @@ impl Daemon {
         let here = folder.display();
         put(
             "conf/fail2ban.local",
-            format!("[Definition]\nsocket = {here}/s\npidfile = {here}/p\ndbfile = None\nlogtarget = {here}/own.log\n"),
+            format!(
+                "[Definition]\nsocket = {here}/s\npidfile = {here}/p\ndbfile = {}\nlogtarget = {here}/own.log\n",
+                dbfile.replace("{here}", &here.to_string())
+            ),
         );
         put(
             "conf/jail.local",
@@ -90,6 +102,14 @@ impl Daemon {
             .output()
             .unwrap();
         assert!(client.status.success(), "{words:?}: {}", String::from_utf8_lossy(&client.stderr));
+    }
+
+    /// What one of our own commands says of this daemon, as JSON.
+    #[track_caller]
+    pub(crate) fn ask(&self, words: &[&str]) -> serde_json::Value {
+        let conf = self.path("conf");
+        let run = Command::new(env!("CARGO_BIN_EXE_stockade")).args(words).arg("--json").arg("-c").arg(conf).output();
+        serde_json::from_slice(&run.unwrap().stdout).unwrap()
     }
 
     /// What our own client says.

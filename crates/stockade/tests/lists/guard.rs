@@ -23,7 +23,7 @@ pub(crate) fn skipped(test: &str) -> bool {
     let possible = Command::new("unshare").args(["--net", "true"]).stderr(Stdio::null()).status();
     let skipped = !possible.is_ok_and(|status| status.success());
     if skipped {
-        eprintln!("SKIPPED {test}: needs root, for a network of its own");
+        stockade_original::skip(test, "needs root, for a network of its own");
     }
     skipped
 }
@@ -114,12 +114,17 @@ impl Guard {
         self.run(name, words)
     }
 
+    /// Our client with these words while no daemon runs, in a network that nobody else is in.
+    pub(crate) fn says_alone(&self, words: &str) -> Said {
+        let mut command = Command::new("unshare");
+        command.args(["--net", env!("CARGO_BIN_EXE_stockade")]).args(words.split(' '));
+        said(command.arg("-c").arg(self.home.join("etc")))
+    }
+
     /// Runs a shell line in the daemon's network.
     pub(crate) fn inside(&self, line: &str) -> Said {
         let pid = self.read("run/s.pid").trim().to_owned();
-        let output = Command::new("nsenter").args(["--net", "-t", &pid, "sh", "-c", line]).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout) + &text(&output.stderr) }
+        said(Command::new("nsenter").args(["--net", "-t", &pid, "sh", "-c", line]))
     }
 
     /// What `doctor` finds, run in the daemon's network: lines with this id.
@@ -140,9 +145,7 @@ impl Guard {
             "stockade" => command.args(words.split(' ')).args(["-c", &etc]),
             _ => command.args(["-c", &etc]).args(words.split(' ')),
         };
-        let output = command.output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout) + &text(&output.stderr) }
+        said(&mut command)
     }
 
     /// Writes a file below the home.
@@ -193,6 +196,12 @@ impl Drop for Guard {
         self.down(Signal::TERM);
         drop(std::fs::remove_dir_all(&self.home));
     }
+}
+
+fn said(command: &mut Command) -> Said {
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout) + &text(&output.stderr) }
 }
 
 /// What a test looks at: mode bits.

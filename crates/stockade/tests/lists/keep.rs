@@ -102,7 +102,27 @@ fn what_is_kept_outlives_restarts_and_follows_edits_meanwhile() {
     eventually("nobody kept", || guard.banned() == ["192.0.2.99"]);
 }
 
-/// 100,000 lines, from the file to the kernel and back. `STOCKADE_LONG=10` makes it a million.
+#[test]
+fn a_jail_that_comes_back_keeps_whom_it_kept() {
+    if skipped("a_jail_that_comes_back_keeps_whom_it_kept") {
+        return;
+    }
+    let guard = Guard::start("");
+    guard.keep("192.0.2.1\n");
+    eventually("banned", || guard.banned() == ["192.0.2.1"]);
+    let jails = guard.read("etc/jail.local");
+    guard.write("etc/jail.local", "[other]\nenabled = true\nfilter =\nbantime = 1h\n");
+    assert_eq!(guard.says("reload").code, 0);
+    eventually("the jail is gone", || guard.says("status web").code != 0);
+    guard.write("etc/jail.local", &jails);
+    assert_eq!(guard.says("reload").code, 0);
+    eventually("the line is told", || guard.says("why 192.0.2.1").out.contains("kept by"));
+    assert!(guard.says("why 192.0.2.1").out.contains("until     somebody lifts it"));
+    // Nobody had to ban it anew, as if its stored ban had had an end.
+    assert!(!guard.read("own.log").contains("had been unbanned"));
+}
+
+/// 10,000 lines, from the file to the kernel and back; `STOCKADE_LONG=10` makes it a million.
 #[test]
 fn a_long_list_takes_reasonable_time() {
     if skipped("a_long_list_takes_reasonable_time") {

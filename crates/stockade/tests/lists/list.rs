@@ -69,6 +69,58 @@ fn the_list_of_a_recipe_is_set_aside() {
     eventually("who was imported is in the list", || guard.lines() == ["192.0.2.1", "2001:db8::1"]);
 }
 
+/// A mistyped path: whatever stands there belongs to somebody, however it looks.
+#[test]
+fn whatever_stands_there_is_set_aside_and_nothing_is_overwritten() {
+    use std::os::unix::fs::PermissionsExt;
+    if skipped("whatever_stands_there_is_set_aside_and_nothing_is_overwritten") {
+        return;
+    }
+    let mut guard = Guard::start("");
+    guard.says("ban --jail web 192.0.2.1");
+    eventually("in the list", || guard.lines() == ["192.0.2.1"]);
+    guard.down(Signal::TERM);
+    guard.write("lists/ip.web.blacklist.old", "older\n");
+    guard.write("lists/ip.web.blacklist", "password = x\n");
+    std::fs::set_permissions(guard.list(), std::fs::Permissions::from_mode(0o600)).unwrap();
+    guard.up();
+    eventually("the list is written", || guard.lines() == ["192.0.2.1"]);
+    assert_eq!(guard.read("lists/ip.web.blacklist.old"), "older\n");
+    assert_eq!(guard.read("lists/ip.web.blacklist.old.1"), "password = x\n");
+    eventually("it is told", || guard.says("status web").out.contains("blacklist.old.1"));
+    // Our own list is known, also as it stood before a crash with other bans than now.
+    guard.down(Signal::KILL);
+    guard.says_alone("lift 192.0.2.1");
+    guard.up();
+    eventually("the list is written", || guard.lines().is_empty());
+    assert!(!guard.home.join("lists/ip.web.blacklist.old.2").exists());
+    assert!(!guard.says("status web").out.contains("blacklist.old"));
+}
+
+#[test]
+fn no_jails_list_is_a_file_of_another_jails() {
+    if skipped("no_jails_list_is_a_file_of_another_jails") {
+        return;
+    }
+    let guard = Guard::start("");
+    let lists = guard.home.join("lists").display().to_string();
+    guard.keep("192.0.2.1\n");
+    let jail = |name: &str, list: &str| {
+        format!("[{name}]\nenabled = true\nfilter =\nbantime = 1h\nblacklist = {lists}/{list}\n")
+    };
+    let own = "ip.web.blacklist";
+    let others = [("b", format!("{own}.keep")), ("c", format!("../lists/{own}.new")), ("d", format!("{own}.old.2"))];
+    let text = others.iter().fold(jail("web", own), |text, (name, list)| text + &jail(name, list));
+    guard.write("etc/jail.local", &text);
+    assert_eq!(guard.says("reload").code, 0);
+    eventually("who is kept is banned", || guard.banned() == ["192.0.2.1"]);
+    for (name, _) in others {
+        let status = guard.says(&format!("status {name}")).out;
+        assert!(status.contains("jail 'web'") && status.contains("write <name>"), "{name}: {status}");
+    }
+    assert_eq!(guard.read("lists/ip.web.blacklist.keep"), "192.0.2.1\n");
+}
+
 #[test]
 fn a_storm_of_bans_writes_the_list_once_a_second() {
     if skipped("a_storm_of_bans_writes_the_list_once_a_second") {

@@ -13,6 +13,7 @@
 mod guard;
 mod holds;
 mod keep;
+mod lift;
 mod list;
 mod tags;
 

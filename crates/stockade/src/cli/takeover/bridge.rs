@@ -24,8 +24,7 @@ pub(super) struct Bridge {
 impl Bridge {
     /// Puts these bans in force.
     pub(super) fn put(settings: &Settings, bans: &BTreeSet<Listed>) -> Result<Bridge> {
-        // A takeover that was killed has left one; nobody needs it.
-        drop(stockade_enforce::lift(TABLE, None));
+        remove_left();
         let options = Options { table: TABLE.to_owned(), ..Options::default() };
         let kernel = Kernel::open(&options).context("the table that holds the bans meanwhile can't be made")?;
         let services = Services::load();
@@ -94,6 +93,11 @@ impl Drop for Bridge {
             drop(kernel.close(OnClose::Lift));
         }
     }
+}
+
+/// A takeover that was killed may have left its table; nobody needs it once a guard stands.
+pub(super) fn remove_left() {
+    drop(stockade_enforce::lift(TABLE, None));
 }
 
 /// What a jail's actions close of a banned address; everything where that can't be told.

@@ -60,10 +60,16 @@ pub(crate) fn takeover(args: &TakeoverArgs) -> Result<Exit> {
     let server = Server::at(&places.socket);
     let way = if args.back { Way::Back } else { Way::Over };
     let running = server.who()?;
-    match (way, running) {
-        (Way::Over, Some(Who::Stockade)) => bail!("stockade runs in the place of fail2ban already"),
-        (Way::Back, Some(Who::Original)) => bail!("fail2ban runs already"),
-        _ => {}
+    let done = match (way, running) {
+        (Way::Over, Some(Who::Stockade)) => Some("stockade runs in the place of fail2ban already"),
+        (Way::Back, Some(Who::Original)) => Some("fail2ban runs already"),
+        _ => None,
+    };
+    if let Some(done) = done {
+        if !args.dry_run && rustix::process::geteuid().is_root() {
+            bridge::remove_left();
+        }
+        bail!("{done}");
     }
     if !rustix::process::geteuid().is_root() && !args.dry_run {
         bail!("only root can stop one guard and start the other; try `sudo stockade takeover`");

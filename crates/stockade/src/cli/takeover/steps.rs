@@ -111,6 +111,11 @@ impl Change {
                 "jail '{jail}' can't run with stockade, and nothing is changed: {why}; switch it off or mend it first"
             );
         }
+        if way == Way::Over {
+            // Patterns, dates and actions are looked at only when a daemon makes use of them.
+            crate::doctor::staged(settings.clone())
+                .map_err(|why| anyhow::anyhow!("the configuration can't be used, and nothing is changed: {why}"))?;
+        }
         let names = match way {
             Way::Over if keep_names => Vec::new(),
             Way::Over => names::theirs(),

@@ -15,6 +15,8 @@ use crate::daemon::rest::{AGAIN_EVERY, Look, look, patience};
 
 /// How many bans are looked at at once.
 pub(super) const PAGE: usize = 4_096;
+/// How many contents a list may have besides its next one: that before and after a crash, and one that failed.
+const OURS_MAX: usize = 3;
 /// A list is written no more often.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// A large list takes at most one part in so many of the time.
@@ -41,8 +43,13 @@ pub(super) struct Jail {
     looked: Look,
     /// Was it ever read?
     was_read: bool,
+    /// How it looked when it was, and whether that was another look than before.
+    read_as: Look,
+    pub(super) is_another: bool,
     next_write: Instant,
     standing: Option<Standing>,
+    /// What may stand in its place by our own hand, see [`blacklist::content`].
+    pub(super) ours: Vec<u64>,
     bans: usize,
     written: Option<Timestamp>,
     /// Why the list can't be written.
@@ -50,7 +57,7 @@ pub(super) struct Jail {
 }
 
 impl Jail {
-    pub(super) fn new(spec: JailSpec, lists: Lists, watch: ReadyId, now: Instant) -> Jail {
+    pub(super) fn new(spec: JailSpec, lists: Lists, ours: Vec<u64>, watch: ReadyId, now: Instant) -> Jail {
         let flags = Flags::default();
         flags.dirty.store(true, Ordering::Relaxed);
         Jail {
@@ -66,8 +73,11 @@ impl Jail {
             look_at: Some(now),
             looked: None,
             was_read: false,
+            read_as: None,
+            is_another: false,
             next_write: now,
             standing: None,
+            ours,
             bans: 0,
             written: None,
             list_trouble: String::new(),
@@ -104,7 +114,8 @@ impl Jail {
             Ok(keep) => {
                 self.keep = keep;
                 self.keep_trouble.clear();
-                self.was_read = true;
+                self.is_another |= self.was_read && self.read_as != there;
+                (self.was_read, self.read_as) = (true, there);
                 true
             }
             // What was kept stays so: a mistake here must not let anybody in.
@@ -126,19 +137,33 @@ impl Jail {
         now >= self.next_write
     }
 
+    /// What the list may be after the next [`Jail::write`], if that was not known before.
+    pub(super) fn will_be_ours(&mut self, lines: &[String]) -> Option<&[u64]> {
+        let next = blacklist::content(lines);
+        if self.ours.contains(&next) {
+            return None;
+        }
+        // What stands there now is among the first; what never came to stand there is last.
+        self.ours.truncate(OURS_MAX);
+        self.ours.push(next);
+        Some(&self.ours)
+    }
+
     /// Writes the list.
     pub(super) fn write(&mut self, lines: &[String], began: Instant) {
         let path = self.lists.list.display();
-        match blacklist::write(&self.lists.list, lines, self.standing) {
+        match blacklist::write(&self.lists.list, lines, self.standing, &self.ours) {
             Ok(written) => {
+                self.ours = vec![blacklist::content(lines)];
                 self.standing = Some(written.standing);
                 self.bans = lines.len();
                 self.written = Some(crate::daemon::now());
                 self.list_trouble.clear();
-                if written.set_aside {
+                if let Some(old) = written.set_aside {
+                    let old = old.display();
                     self.list_trouble = format!(
-                        "another list stood in the place of {path}; it is {path}.old now, and `stockade import --jail {} \
-                         {path}.old` takes it over",
+                        "another file stood in the place of {path}; it is {old} now; was it a list, \
+                         `stockade import --jail {} {old}` takes it over",
                         self.spec.name
                     );
                 }

@@ -22,22 +22,25 @@ use crate::log::Level;
 const AT_ONCE: usize = 1_000;
 /// How many lines that can't be banned are remembered; further ones are counted.
 const LEFT_OUT_MAX: usize = 100;
+/// Why somebody who was lifted is not banned.
+const LIFTED: &str = "it was lifted by `stockade lift`; it is banned again when this file changes, or at a reload";
 /// How many addresses a line of the log names.
 const NAMED_MAX: usize = 5;
 
 impl Thread {
     /// Makes the bans of a jail what its `.keep` file says.
-    pub(super) fn keep(&mut self, jail: &mut Jail, now: Instant) {
+    pub(super) fn keep(&self, jail: &mut Jail, now: Instant) {
         let name = jail.spec.name.clone();
         let Some(protected) = self.protected(&jail.spec) else { return };
         let (mut wanted, mut left_out) = (BTreeMap::new(), LeftOut::default());
+        let let_go = self.shared.let_go().get(&name).cloned().unwrap_or_default();
         for (net, line) in &jail.keep.nets {
-            match protected.why_not(*net) {
+            match protected.why_not(*net).or_else(|| let_go.covers(*net).then(|| LIFTED.to_owned())) {
                 Some(why) => left_out.add(*line, *net, &why),
                 None => drop(wanted.insert(*net, *line)),
             }
         }
-        let before = self.applied.get(&name).cloned().unwrap_or_default();
+        let before = self.applied(&name);
         let gone: Vec<Net> = before.iter().filter(|net| !wanted.contains_key(net)).copied().collect();
         let Some(missing) = self.missing(&name, &wanted.keys().copied().collect::<Vec<_>>()) else { return };
         if missing.iter().any(|net| !before.contains(net)) || wanted.keys().any(|net| !before.contains(net)) {
@@ -86,8 +89,8 @@ impl Thread {
     }
 
     /// A jail that keeps nobody any more.
-    pub(super) fn keep_no_more(&mut self, name: &JailName) {
-        let gone = self.applied.get(name).cloned().unwrap_or_default();
+    pub(super) fn keep_no_more(&self, name: &JailName) {
+        let gone = self.applied(name);
         let unbanned = self.unban(name, &gone.into_iter().collect::<Vec<_>>());
         self.remember(name, BTreeSet::new());
         self.say(
@@ -119,8 +122,8 @@ impl Thread {
         for Protection { net, reason } in self.around.guard.protected() {
             let counts = match (spec.guard, &reason) {
                 (Guard::Off, _) => false,
-                (Guard::Refuse, _) => true,
-                (Guard::Warn, ProtectedAs::Login(_)) => false,
+                (Guard::Refuse, reason) => reason.concerns(&name),
+                (Guard::Warn, ProtectedAs::Login(_) | ProtectedAs::Relay { .. }) => false,
                 (Guard::Warn, _) => spec.ignoreself,
             };
             if counts {
@@ -153,15 +156,18 @@ impl Thread {
             if self.is_closing() {
                 break;
             }
-            let command = Command::Ban {
-                jail: name.clone(),
-                ids: part.iter().map(|net| FailureId::Net(*net)).collect(),
-                bantime: Some(BanTime::Permanent),
-                force: false,
-                origin: Origin::Config,
-            };
-            let Some(Outcome::Banned { withheld: not, .. }) = self.command(command) else { break };
-            banned += part.len().saturating_sub(not.len());
+            // Who is let go while this runs is unbanned behind what is sent here, or not banned at all.
+            let all = self.shared.let_go();
+            let let_go = all.get(name);
+            let part = part.iter().filter(|net| !let_go.is_some_and(|let_go| let_go.covers(**net)));
+            let ids: Vec<FailureId> = part.map(|net| FailureId::Net(*net)).collect();
+            let number = ids.len();
+            let bantime = Some(BanTime::Permanent);
+            let (jail, origin) = (name.clone(), Origin::Config);
+            let outcome = self.send(Command::Ban { jail, ids, bantime, force: false, origin });
+            drop(all);
+            let Ok(Outcome::Banned { withheld: not, .. }) = outcome.recv() else { break };
+            banned += number.saturating_sub(not.len());
             for (id, why) in not {
                 if let Some(net) = id.net() {
                     withheld(net, &why);
@@ -189,18 +195,24 @@ impl Thread {
     }
 
     /// Keeps whom a jail keeps over a restart.
-    fn remember(&mut self, name: &JailName, kept: BTreeSet<Net>) {
-        if self.applied.get(name).map_or(kept.is_empty(), |before| *before == kept) {
+    fn remember(&self, name: &JailName, kept: BTreeSet<Net>) {
+        if self.applied(name) == kept {
             return;
         }
         let snapshot = Snapshot { name: format!("{SNAPSHOT}{name}").into(), data: encode(&kept).into() };
         self.around.store.send(StoreJob::Snapshots(vec![snapshot]));
         self.around.store.sync();
+        let mut applied = self.shared.applied();
         if kept.is_empty() {
-            self.applied.remove(name);
+            applied.remove(name);
         } else {
-            self.applied.insert(name.clone(), kept);
+            applied.insert(name.clone(), kept);
         }
+    }
+
+    /// Whom this thread has banned for good in a jail, also in an earlier process.
+    fn applied(&self, name: &JailName) -> BTreeSet<Net> {
+        self.shared.applied().get(name).cloned().unwrap_or_default()
     }
 }
 

@@ -14,7 +14,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use stockade_core::judge::{Command, JailSpec, Judge, Outcome};
@@ -25,12 +25,15 @@ use stockade_store::Snapshot;
 use self::jail::Jail;
 use super::guard::GuardHandle;
 use super::judge::{JudgeControl, JudgeInbox};
-use super::store::StoreHandle;
+use super::store::{StoreHandle, StoreJob};
 use crate::blacklist::Lists;
 use crate::log::{Level, Log};
 
 /// Snapshots of what was kept begin so; the jail's name follows.
 const SNAPSHOT: &str = "blacklist/";
+
+/// Snapshots of what was written into the lists begin so; the jail's name follows.
+const WRITTEN: &str = "blacklist written/";
 
 /// The logger's name.
 const LOGGER: &str = "stockade.blacklist";
@@ -83,11 +86,53 @@ struct Shared {
     closing: AtomicBool,
     flags: Mutex<HashMap<JailName, Arc<Flags>>>,
     views: Mutex<BTreeMap<JailName, ListView>>,
+    /// Whom the thread has banned for good, also in an earlier process.
+    applied: Mutex<Kept>,
+    /// Who was lifted although a list keeps him, by jail.
+    let_go: Mutex<BTreeMap<JailName, LetGo>>,
+}
+
+impl Shared {
+    fn applied(&self) -> MutexGuard<'_, Kept> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn let_go(&self) -> MutexGuard<'_, BTreeMap<JailName, LetGo>> {
+        self.let_go.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn views(&self) -> MutexGuard<'_, BTreeMap<JailName, ListView>> {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who is kept no more, until the list changes or the tree is read again.
+#[derive(Clone, Debug, Default)]
+struct LetGo {
+    all: bool,
+    nets: BTreeSet<Net>,
+}
+
+impl LetGo {
+    fn covers(&self, net: Net) -> bool {
+        self.all || self.nets.iter().any(|wide| wide.contains(net))
+    }
+}
+
+/// How many a jail's list keeps of those who were asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptBy {
+    /// The jail.
+    pub(crate) jail: JailName,
+    /// Its `.keep` file.
+    pub(crate) file: PathBuf,
+    /// Their number; at least 1.
+    pub(crate) number: usize,
 }
 
 enum Job {
-    /// These lists, in these jails that run.
-    Set(Vec<ListSpec>, Vec<JailName>),
+    /// These lists, in these jails that run; was the tree read again?
+    Set(Vec<ListSpec>, Vec<JailName>, bool),
     Close(Sender<()>),
 }
 
@@ -120,17 +165,54 @@ impl BlacklistHandle {
             watcher,
             jails: BTreeMap::new(),
             refused: Vec::new(),
-            applied: kept_before(left),
+            written: written_before(left),
         };
+        *handle.shared.applied() = kept_before(left);
         std::thread::Builder::new().name("blacklists".into()).spawn(move || while thread.round() {})?;
         Ok(handle)
     }
 
     /// Puts other lists in the place of all. In `running` jails without lists
-    /// nobody is kept any more.
-    pub(crate) fn set(&self, lists: Vec<ListSpec>, running: Vec<JailName>) {
-        drop(self.jobs.send(Job::Set(lists, running)));
+    /// nobody is kept any more. Where the tree was `read_again` who was let go
+    /// is kept again.
+    pub(crate) fn set(&self, lists: Vec<ListSpec>, running: Vec<JailName>, read_again: bool) {
+        drop(self.jobs.send(Job::Set(lists, running, read_again)));
         self.waker.wake();
+    }
+
+    /// From here on these networks and all within them (`None`: all) are not
+    /// kept, in one jail or in all, until its list changes or the tree is read
+    /// again. Who is banned is not unbanned by that.
+    pub(crate) fn let_go(&self, jail: Option<&JailName>, nets: Option<&[Net]>) {
+        let flags = self.shared.flags.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.shared.let_go();
+        for (name, flags) in flags.iter().filter(|(name, _)| jail.is_none_or(|jail| jail == *name)) {
+            let let_go = all.entry(name.clone()).or_default();
+            match nets {
+                None => let_go.all = true,
+                Some(nets) => let_go.nets.extend(nets),
+            }
+            flags.lifted.store(true, Ordering::Release);
+        }
+        drop((flags, all));
+        self.waker.wake();
+    }
+
+    /// How many the lists keep, in one jail or in all.
+    pub(crate) fn kept(&self, jail: Option<&JailName>) -> Vec<KeptBy> {
+        let views = self.shared.views();
+        let views = views.iter().filter(|(name, view)| jail.is_none_or(|jail| jail == *name) && !view.kept.is_empty());
+        let kept = views.filter_map(|(name, view)| {
+            let file = view.lists.as_ref()?.keep.clone();
+            Some(KeptBy { jail: name.clone(), file, number: view.kept.len() })
+        });
+        kept.collect()
+    }
+
+    /// Whom the lists of these jails have had banned for good.
+    pub(crate) fn applied(&self, jails: impl Fn(&JailName) -> bool) -> Kept {
+        let applied = self.shared.applied();
+        applied.iter().filter(|(name, _)| jails(name)).map(|(name, nets)| (name.clone(), nets.clone())).collect()
     }
 
     /// Decisions were made. Never waits.
@@ -156,18 +238,18 @@ impl BlacklistHandle {
 
     /// How a jail's lists stand.
     pub(crate) fn view(&self, jail: &JailName) -> Option<ListView> {
-        self.shared.views.lock().unwrap_or_else(PoisonError::into_inner).get(jail).cloned()
+        self.shared.views().get(jail).cloned()
     }
 
     /// What the operator should know, with the jail's name in front.
     pub(crate) fn complaints(&self) -> Vec<String> {
-        let views = self.shared.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let views = self.shared.views();
         views.iter().flat_map(|(jail, view)| view.complaints.iter().map(move |c| format!("[{jail}] {c}"))).collect()
     }
 
     /// Jails that keep `net`, with the place that says so.
     pub(crate) fn keepers(&self, net: Net) -> Vec<(JailName, String)> {
-        let views = self.shared.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let views = self.shared.views();
         views.iter().filter_map(|(jail, view)| Some((jail.clone(), view.keeps(net)?))).collect()
     }
 
@@ -182,7 +264,7 @@ impl BlacklistHandle {
 }
 
 /// Who is banned for good by the operator's own lists, by jail.
-pub(super) type Kept = BTreeMap<JailName, BTreeSet<Net>>;
+pub(crate) type Kept = BTreeMap<JailName, BTreeSet<Net>>;
 
 /// Whom an earlier process has banned for good. Their stored bans stay so,
 /// however short the jail's own bans are.
@@ -190,6 +272,16 @@ pub(super) fn kept_before(left: &[Snapshot]) -> Kept {
     let of_jail = |saved: &Snapshot| {
         let jail = saved.name.strip_prefix(SNAPSHOT)?;
         Some((JailName::new(jail), kept::decode(&saved.data)))
+    };
+    left.iter().filter_map(of_jail).collect()
+}
+
+/// By what the lists are known that an earlier process has written.
+fn written_before(left: &[Snapshot]) -> BTreeMap<JailName, Vec<u64>> {
+    let of_jail = |saved: &Snapshot| {
+        let jail = saved.name.strip_prefix(WRITTEN)?;
+        let marks = String::from_utf8_lossy(&saved.data).lines().filter_map(|line| line.parse().ok()).collect();
+        Some((JailName::new(jail), marks))
     };
     left.iter().filter_map(of_jail).collect()
 }
@@ -202,8 +294,8 @@ struct Thread {
     jails: BTreeMap<JailName, Jail>,
     /// Options that are of no use, by jail.
     refused: Vec<(JailName, String)>,
-    /// Whom this thread has banned for good, also in an earlier process.
-    applied: Kept,
+    /// What an earlier process has written into the lists.
+    written: BTreeMap<JailName, Vec<u64>>,
 }
 
 impl Thread {
@@ -224,7 +316,12 @@ impl Thread {
         let mut close = None;
         for job in jobs {
             match job {
-                Job::Set(lists, running) => self.set(lists, &running),
+                Job::Set(lists, running, read_again) => {
+                    if read_again {
+                        self.shared.let_go().clear();
+                    }
+                    self.set(lists, &running);
+                }
                 Job::Close(done) => close = Some(done),
             }
         }
@@ -250,11 +347,19 @@ impl Thread {
         let Some(mut jail) = self.jails.remove(name) else { return };
         let now = Instant::now();
         if !closing && jail.read_keep(now) {
+            if std::mem::take(&mut jail.is_another) {
+                self.shared.let_go().remove(name);
+            }
             self.keep(&mut jail, now);
         }
         if jail.flags.dirty.load(Ordering::Acquire) && (closing || jail.may_write(now)) {
             jail.flags.dirty.store(false, Ordering::Release);
             if let Some(lines) = self.lines(name) {
+                if let Some(ours) = jail.will_be_ours(&lines) {
+                    let data: String = ours.iter().map(|mark| format!("{mark}\n")).collect();
+                    let snapshot = Snapshot { name: format!("{WRITTEN}{name}").into(), data: data.into_bytes().into() };
+                    self.around.store.send(StoreJob::Snapshots(vec![snapshot]));
+                }
                 jail.write(&lines, now);
             }
         }
@@ -264,7 +369,6 @@ impl Thread {
 
     fn set(&mut self, specs: Vec<ListSpec>, running: &[JailName]) {
         let mut old = std::mem::take(&mut self.jails);
-        let mut taken: BTreeMap<PathBuf, JailName> = BTreeMap::new();
         self.refused.clear();
         let now = Instant::now();
         for spec in specs {
@@ -276,13 +380,15 @@ impl Thread {
                     continue;
                 }
             };
-            if let Some(other) = taken.get(&lists.list) {
-                let path = lists.list.display();
-                let why = format!("jail '{other}' has the same list {path}; write <name> in it, the jail's name");
+            if let Some((other, theirs)) = self.jails.iter().find(|(_, jail)| jail.lists.touch(&lists)) {
+                let (path, theirs) = (lists.list.display(), theirs.lists.list.display());
+                let why = format!(
+                    "blacklist = {path} is, or has beside it, a file of the list {theirs} of jail '{other}'; \
+                     write <name> in it, the jail's name"
+                );
                 self.refused.push((name, why));
                 continue;
             }
-            taken.insert(lists.list.clone(), name.clone());
             let jail = match old.remove(&name) {
                 Some(mut jail) if jail.lists == lists => {
                     jail.spec = spec.jail;
@@ -292,15 +398,18 @@ impl Thread {
                 other => {
                     if let Some(other) = other {
                         self.watcher.remove(other.watch);
+                        self.written.insert(name.clone(), other.ours);
                     }
                     let watch = self.watcher.add_file(&lists.keep);
-                    Jail::new(spec.jail, lists, watch, now)
+                    let ours = self.written.remove(&name).unwrap_or_default();
+                    Jail::new(spec.jail, lists, ours, watch, now)
                 }
             };
             self.jails.insert(name, jail);
         }
-        for gone in old.into_values() {
+        for (name, gone) in old {
             self.watcher.remove(gone.watch);
+            self.written.insert(name, gone.ours);
         }
         for (jail, why) in &self.refused {
             self.say(Level::Warning, format!("[{jail}] {why}"));
@@ -314,11 +423,11 @@ impl Thread {
         for (jail, why) in &self.refused {
             views.insert(jail.clone(), ListView { complaints: vec![why.clone()], ..ListView::default() });
         }
-        *self.shared.views.lock().unwrap_or_else(PoisonError::into_inner) = views;
+        *self.shared.views() = views;
         // Who was kept by a list that is none any more.
         let listed = |name: &JailName| self.jails.contains_key(name) || self.refused.iter().any(|(n, _)| n == name);
-        let over: Vec<JailName> =
-            self.applied.keys().filter(|name| running.contains(name) && !listed(name)).cloned().collect();
+        let applied = self.shared.applied().keys().cloned().collect::<Vec<_>>();
+        let over: Vec<JailName> = applied.into_iter().filter(|name| running.contains(name) && !listed(name)).collect();
         for name in over {
             self.keep_no_more(&name);
         }
@@ -333,7 +442,7 @@ impl Thread {
             }
         }
         jail.told.clone_from(&view.complaints);
-        let mut views = self.shared.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut views = self.shared.views();
         views.insert(jail.spec.name.clone(), view);
     }
 
@@ -355,10 +464,15 @@ impl Thread {
 
     /// Runs a command and waits for what came of it; `None` once the judge has gone.
     fn command(&self, command: Command) -> Option<Outcome> {
+        self.send(command).recv().ok()
+    }
+
+    /// Sends a command to the judge; never waits.
+    fn send(&self, command: Command) -> Receiver<Outcome> {
         let (sender, receiver) = channel();
         let reply = Box::new(move |outcome| drop(sender.send(outcome)));
         self.around.judge.control(JudgeControl::Command(command, reply));
-        receiver.recv().ok()
+        receiver
     }
 
     /// Everybody whom a jail bans, as lines, sorted by their bytes; `None` once the judge has gone.
