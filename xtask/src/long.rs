@@ -77,7 +77,7 @@ const CHECKS: &[Long] = &[
     ),
     of_a_crate(
         "hostile-lines",
-        "every stock pattern on hostile lines of 8 KiB made of all sample lines: below 1 ms each",
+        "every stock pattern on hostile lines of 8 KiB made of all sample lines: below 1 ms for each line, no steps run out",
         60,
         ["stockade-core", "hostile", ""],
         "1",
@@ -138,6 +138,27 @@ const CHECKS: &[Long] = &[
         60,
         ["stockade-enforce", "stock", "leaves_what_the_original"],
         "1",
+    ),
+    of_a_crate(
+        "packets",
+        "what a packet pays with 50 jails beside one: at most a tenth more",
+        20,
+        ["stockade-enforce", "figures", "fifty_jails"],
+        "10",
+    ),
+    of_a_crate(
+        "repair",
+        "our own table removed: 10,000 bans in force again within 100 ms, a million within twice the raw load",
+        20,
+        ["stockade-enforce", "figures", "a_removed_table"],
+        "20",
+    ),
+    of_a_crate(
+        "repair-stock",
+        "tables and rules of stock actions removed: 10,000 bans in force again within 100 ms",
+        20,
+        ["stockade-enforce", "stock", "repair::"],
+        "20",
     ),
     of_a_crate(
         "protocol-hostile",

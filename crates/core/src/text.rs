@@ -69,6 +69,10 @@ pub fn write_repr_bytes(out: &mut String, bytes: &[u8]) {
 ///
 /// DIVERGENCE (captured-text-escaped): the original writes captured text as it is.
 pub fn push_escaped(out: &mut String, text: &str) {
+    // Nearly all text is this.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return out.push_str(text);
+    }
     for c in text.chars() {
         if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
             escape(out, u32::from(c));

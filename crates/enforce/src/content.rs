@@ -37,15 +37,24 @@ impl End {
 }
 
 /// The bans of one jail.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct JailBans {
-    v4: HashMap<u32, End>,
-    v6: HashMap<[u8; 16], End>,
-    nets: HashMap<Net, End>,
+pub(crate) type JailBans = Bans<End>;
+
+/// Who is banned, and what is known of each.
+#[derive(Clone, Debug)]
+pub(crate) struct Bans<T> {
+    v4: HashMap<u32, T>,
+    v6: HashMap<[u8; 16], T>,
+    nets: HashMap<Net, T>,
 }
 
-impl JailBans {
-    pub(crate) fn get(&self, net: Net) -> Option<End> {
+impl<T> Default for Bans<T> {
+    fn default() -> Self {
+        Bans { v4: HashMap::new(), v6: HashMap::new(), nets: HashMap::new() }
+    }
+}
+
+impl<T: Copy> Bans<T> {
+    pub(crate) fn get(&self, net: Net) -> Option<T> {
         match (net.addr(), net.is_host()) {
             (IpAddr::V4(addr), true) => self.v4.get(&u32::from(addr)),
             (IpAddr::V6(addr), true) => self.v6.get(&addr.octets()),
@@ -55,36 +64,42 @@ impl JailBans {
     }
 
     /// Notes what is wanted from now on; returns what was.
-    pub(crate) fn set(&mut self, net: Net, end: Option<End>) -> Option<End> {
+    pub(crate) fn set(&mut self, net: Net, wanted: Option<T>) -> Option<T> {
         match (net.addr(), net.is_host()) {
-            (IpAddr::V4(addr), true) => put(&mut self.v4, u32::from(addr), end),
-            (IpAddr::V6(addr), true) => put(&mut self.v6, addr.octets(), end),
-            _ => put(&mut self.nets, net, end),
+            (IpAddr::V4(addr), true) => put(&mut self.v4, u32::from(addr), wanted),
+            (IpAddr::V6(addr), true) => put(&mut self.v6, addr.octets(), wanted),
+            _ => put(&mut self.nets, net, wanted),
         }
-    }
-
-    /// Adds a ban; of several the latest end counts.
-    pub(crate) fn extend_to(&mut self, net: Net, end: End) {
-        let later = self.get(net).map_or(end, |known| known.max(end));
-        self.set(net, Some(later));
     }
 
     pub(crate) fn len(&self) -> usize {
         self.v4.len().saturating_add(self.v6.len()).saturating_add(self.nets.len())
     }
 
+    pub(crate) fn clear(&mut self) {
+        *self = Bans::default();
+    }
+
     /// All of them, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Net, End)> + '_ {
-        let v4 = self.v4.iter().map(|(addr, end)| (Net::host(IpAddr::V4((*addr).into())), *end));
-        let v6 = self.v6.iter().map(|(addr, end)| (Net::host(IpAddr::V6((*addr).into())), *end));
-        let nets = self.nets.iter().map(|(net, end)| (*net, *end));
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Net, T)> + '_ {
+        let v4 = self.v4.iter().map(|(addr, known)| (Net::host(IpAddr::V4((*addr).into())), *known));
+        let v6 = self.v6.iter().map(|(addr, known)| (Net::host(IpAddr::V6((*addr).into())), *known));
+        let nets = self.nets.iter().map(|(net, known)| (*net, *known));
         v4.chain(v6).chain(nets)
     }
 }
 
-fn put<K: std::hash::Hash + Eq>(map: &mut HashMap<K, End>, key: K, end: Option<End>) -> Option<End> {
-    match end {
-        Some(end) => map.insert(key, end),
+impl JailBans {
+    /// Adds a ban; of several the latest end counts.
+    pub(crate) fn extend_to(&mut self, net: Net, end: End) {
+        let later = self.get(net).map_or(end, |known| known.max(end));
+        self.set(net, Some(later));
+    }
+}
+
+fn put<K: std::hash::Hash + Eq, T>(map: &mut HashMap<K, T>, key: K, wanted: Option<T>) -> Option<T> {
+    match wanted {
+        Some(wanted) => map.insert(key, wanted),
         None => map.remove(&key),
     }
 }

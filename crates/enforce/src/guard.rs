@@ -2,7 +2,7 @@
 //! this machine, collected from the kernel and the login records.
 //!
 //! Cost of [`Guard::collect`]: 0.3 ms with 120 processes and 10 connections
-//! (`examples/bench_packets.rs`). It grows with the number of processes (one
+//! (`tests/figures.rs`). It grows with the number of processes (one
 //! small read each, about 2 us) and of TCP connections (one dump).
 //! So: every few seconds, and before a burst of bans; not for each line.
 

@@ -24,7 +24,7 @@ use crate::ports::PortSpec;
 const GRACE_MILLIS: u64 = 5_000;
 
 /// New bans remembered for [`Kernel::end_connections`]. Beyond that, connections run into silence instead.
-const FRESH_MAX: usize = 100_000;
+const FRESH_MAX: usize = 10_000;
 
 #[derive(Debug)]
 struct Jail {
@@ -42,6 +42,44 @@ struct Key {
     was: bool,
     /// Until when it is wanted now.
     end: Option<End>,
+}
+
+/// What becomes of each element that some operations touch.
+#[derive(Debug)]
+struct Keys {
+    all: Vec<Key>,
+    /// Place of each in `all`, once one of them may have come before.
+    seen: Option<HashMap<(usize, Net), usize>>,
+    /// Do all operations ban?
+    only_bans: bool,
+}
+
+impl Keys {
+    fn with_capacity(ops: &[SetOp]) -> Keys {
+        let only_bans = ops.iter().all(|op| matches!(op, SetOp::Ban { .. }));
+        Keys { all: Vec::with_capacity(ops.len()), seen: None, only_bans }
+    }
+
+    /// Takes what an element was before an operation and is wanted to be after it; its place.
+    fn note(&mut self, key: Key) -> usize {
+        let next = self.all.len();
+        // Where nobody is unbanned, who was not wanted before is met for the first time.
+        if self.only_bans && !key.was {
+            if let Some(seen) = &mut self.seen {
+                seen.insert((key.group, key.net), next);
+            }
+            self.all.push(key);
+            return next;
+        }
+        let all = &self.all;
+        let known = || all.iter().enumerate().map(|(i, key)| ((key.group, key.net), i)).collect();
+        let place = *self.seen.get_or_insert_with(known).entry((key.group, key.net)).or_insert(next);
+        match self.all.get_mut(place) {
+            Some(known) => known.end = key.end,
+            None => self.all.push(key),
+        }
+        place
+    }
 }
 
 /// A load in progress.
@@ -321,8 +359,13 @@ impl Kernel {
 
     /// The latest end that any jail of the group has for it; `None` if none bans it.
     fn wanted(&self, group: usize, net: Net) -> Option<End> {
-        let members = self.members.get(group)?;
-        members.iter().filter_map(|i| self.jails.get(*i)?.bans.get(net)).max()
+        self.wanted_by(group, net, |_| true)
+    }
+
+    /// The same of some jails only.
+    fn wanted_by(&self, group: usize, net: Net, which: impl Fn(usize) -> bool) -> Option<End> {
+        let members = self.members.get(group)?.iter().filter(|i| which(**i));
+        members.filter_map(|i| self.jails.get(*i)?.bans.get(net)).max()
     }
 
     /// Carries out operations, in this order; several on one address are netted out.
@@ -331,8 +374,7 @@ impl Kernel {
     /// that the layout doesn't have is reported as failed.
     pub fn apply(&mut self, now: Timestamp, ops: &[SetOp]) -> Applied {
         let mut applied = Applied::default();
-        let mut keys: Vec<Key> = Vec::with_capacity(ops.len());
-        let mut seen: HashMap<(usize, Net), usize> = HashMap::with_capacity(ops.len());
+        let mut keys = Keys::with_capacity(ops);
         let mut key_of: Vec<Option<usize>> = Vec::with_capacity(ops.len());
         for (i, op) in ops.iter().enumerate() {
             let (jail, net) = (op.jail(), op.net());
@@ -345,20 +387,13 @@ impl Kernel {
                 continue;
             };
             let group = self.jails.get(at).map_or(0, |j| j.group);
-            let shared = self.members.get(group).is_some_and(|members| members.len() > 1);
             let end = if let SetOp::Ban { end, .. } = op { Some(End::new(*end)) } else { None };
-            let before = if shared { self.wanted(group, net) } else { None };
+            let others = self.wanted_by(group, net, |jail| jail != at);
             let old = self.jails.get_mut(at).and_then(|jail| jail.bans.set(net, end));
-            let end = if shared { self.wanted(group, net) } else { end };
-            let key = *seen.entry((group, net)).or_insert_with(|| {
-                keys.push(Key { group, net, was: before.or(old).is_some(), end });
-                keys.len().saturating_sub(1)
-            });
-            if let Some(key) = keys.get_mut(key) {
-                key.end = end;
-            }
-            key_of.push(Some(key));
+            let was = others.or(old).is_some();
+            key_of.push(Some(keys.note(Key { group, net, was, end: end.max(others) })));
         }
+        let keys = keys.all;
         for key in &keys {
             if !key.was && self.fresh.len() < FRESH_MAX && key.end.is_some() {
                 self.fresh.push((key.group, key.net));

@@ -5,7 +5,8 @@
 //!   chain b1_prerouting   hook prerouting, -300: loopback accepted; groups that block everything; b1_ports
 //!   chain b1_input        hook input, -1:        b1_ports again, for ports that were redirected to this host
 //!   chain b1_forward      hook forward, -1:      b1_ports again, for ports after DNAT
-//!   chain b1_ports        per protocol: destination port -> chain, by the map b1_tcp, b1_udp ..
+//!   chain b1_ports        per protocol: destination port -> chain, by the map b1_tcp, b1_udp .. of single ports
+//!                         and the map b1_tcp_ranges .. of long ranges, where there are any
 //!   chain b1_s0           several groups hold these ports: jump to each
 //!   chain b1_g0_tcp_22    source in a set of this group: count, drop
 //!   set   b1_g0_tcp_22_v4, _v6, _v4_24 ..   hosts, and networks by prefix length, once there is a ban

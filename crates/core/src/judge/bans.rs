@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::ends::{End, Ends};
 use super::table::{Seeded, Slot, Table};
 use crate::decision::Seq;
 use crate::failure::GroupValue;
@@ -14,8 +15,8 @@ use crate::time::{BanTime, Span, Timestamp};
 pub(super) struct Ban {
     /// Number of the decision that made it; bans of a jail are ordered by it.
     pub(super) seq: Seq,
-    /// Number of the newest decision on it.
-    pub(super) last: Seq,
+    /// How many numbers later the newest decision on it was made.
+    pub(super) later: u32,
     /// Time of the last counted failure.
     pub(super) start: Timestamp,
     /// As last decided: where the end index has it.
@@ -26,13 +27,27 @@ pub(super) struct Ban {
     /// Has it a ban time of its own? Else it follows the jail's.
     pub(super) own: bool,
     pub(super) restored: bool,
-    /// Does the database have it as it is here? Else it has `other`.
+    /// Does the database have it as it is here? Else it has [`Rest::other`].
     pub(super) as_stored: bool,
+    /// What most bans do not have.
+    pub(super) rest: Option<Box<Rest>>,
+}
+
+/// What a ban may have beside its numbers; apart from them, as there are very many without it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Rest {
     /// A ban from a line older than the last one, or one that is over at once,
     /// leaves the row as it was (or leaves none); a restored one may have been
     /// cut.
-    pub(super) other: Option<Box<Past>>,
-    pub(super) evidence: Option<Box<Evidence>>,
+    other: Option<Past>,
+    evidence: Option<Box<Evidence>>,
+}
+
+impl Rest {
+    /// `None` if there is nothing.
+    pub(super) fn of(other: Option<Past>, evidence: Option<Box<Evidence>>) -> Option<Box<Rest>> {
+        (other.is_some() || evidence.is_some()).then(|| Box::new(Rest { other, evidence }))
+    }
 }
 
 /// What a ban keeps beside its numbers, if there is anything to keep.
@@ -68,6 +83,20 @@ impl Evidence {
 }
 
 impl Ban {
+    /// Number of the newest decision on it.
+    pub(super) fn last(&self) -> Seq {
+        Seq(self.seq.0.saturating_add(u64::from(self.later)))
+    }
+
+    pub(super) fn evidence(&self) -> Option<&Evidence> {
+        self.rest.as_ref()?.evidence.as_deref()
+    }
+
+    /// Bytes of its lines and groups.
+    fn bytes(&self) -> usize {
+        self.evidence().map_or(0, |evidence| evidence.bytes)
+    }
+
     /// Its ban time in a jail with this one.
     pub(super) fn bantime(&self, jail: BanTime) -> BanTime {
         match self.own {
@@ -82,7 +111,7 @@ impl Ban {
         match self.as_stored {
             // A restored ban has counted itself, its row has not.
             true => Some(Past::new(self.count - u32::from(self.restored), self.start, self.bantime(jail))),
-            false => self.other.as_deref().copied(),
+            false => self.rest.as_ref()?.other,
         }
     }
 }
@@ -91,8 +120,8 @@ impl Ban {
 #[derive(Clone, Debug)]
 pub(super) struct Bans {
     table: Table<Ban>,
-    /// Bans that end, by end and then by order of ban.
-    ends: BTreeSet<(Timestamp, Seq, Slot)>,
+    /// Bans that end.
+    ends: Ends,
     /// Bans without an end, by order of ban.
     permanent: BTreeSet<(Seq, Slot)>,
     bytes: usize,
@@ -100,7 +129,7 @@ pub(super) struct Bans {
 
 impl Bans {
     pub(super) fn new(seeded: Seeded) -> Self {
-        Bans { table: Table::new(seeded), ends: BTreeSet::new(), permanent: BTreeSet::new(), bytes: 0 }
+        Bans { table: Table::new(seeded), ends: Ends::default(), permanent: BTreeSet::new(), bytes: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -133,7 +162,7 @@ impl Bans {
 
     pub(super) fn insert(&mut self, id: FailureId, ban: Ban) {
         let (end, seq) = (ban.end, ban.seq);
-        self.bytes += ban.evidence.as_ref().map_or(0, |e| e.bytes);
+        self.bytes += ban.bytes();
         if let (Some(slot), _) = self.table.insert(id, ban) {
             self.index(end, seq, slot);
         }
@@ -143,15 +172,31 @@ impl Bans {
         if end == Timestamp::MAX {
             self.permanent.insert((seq, slot));
         } else {
-            self.ends.insert((end, seq, slot));
+            self.ends.insert(End::new(end, seq, slot));
         }
+    }
+
+    /// Puts a stored ban in; [`Bans::came_together`] follows behind the last one of many.
+    pub(super) fn take_up(&mut self, id: FailureId, ban: Ban) {
+        let (end, seq) = (ban.end, ban.seq);
+        self.bytes += ban.bytes();
+        match self.table.insert(id, ban) {
+            (Some(slot), _) if end != Timestamp::MAX => self.ends.take_up(End::new(end, seq, slot)),
+            (Some(slot), _) => self.index(end, seq, slot),
+            (None, _) => {}
+        }
+    }
+
+    /// What was taken up since the last call is all that came together.
+    pub(super) fn came_together(&mut self) {
+        self.ends.came_together();
     }
 
     fn unindex(&mut self, end: Timestamp, seq: Seq, slot: Slot) {
         if end == Timestamp::MAX {
             self.permanent.remove(&(seq, slot));
         } else {
-            self.ends.remove(&(end, seq, slot));
+            self.ends.remove(&End::new(end, seq, slot));
         }
     }
 
@@ -163,13 +208,16 @@ impl Bans {
     fn remove_at(&mut self, slot: Slot) -> Option<(FailureId, Ban)> {
         let (id, ban) = self.table.remove_at(slot)?;
         self.unindex(ban.end, ban.seq, slot);
-        self.bytes = self.bytes.saturating_sub(ban.evidence.as_ref().map_or(0, |e| e.bytes));
+        self.bytes = self.bytes.saturating_sub(ban.bytes());
+        if self.table.is_empty() {
+            self.ends = Ends::default();
+        }
         Some((id, ban))
     }
 
     /// When the next ban is over: the first moment after its end.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        self.ends.first().map(|(end, ..)| *end + Span::from_micros(1))
+        self.ends.first().map(|first| first.time() + Span::from_micros(1))
     }
 
     /// Takes the ban that ended first, if its end is before `now`.
@@ -177,16 +225,28 @@ impl Bans {
     /// Source: fail2ban `server/banmanager.py`: over once the time is strictly
     /// later than the end.
     pub(super) fn pop_over(&mut self, now: Timestamp) -> Option<(FailureId, Ban)> {
-        let (_, _, slot) = *self.ends.first().filter(|(end, ..)| *end < now)?;
-        self.remove_at(slot)
+        loop {
+            self.ends.first().filter(|first| first.time() < now)?;
+            let first = self.ends.pop_first()?;
+            if self.is_of(first) {
+                return self.remove_at(first.slot);
+            }
+        }
+    }
+
+    /// Is this the end of the ban in its slot, as that is now?
+    fn is_of(&self, end: End) -> bool {
+        self.table.at(end.slot).is_some_and(|(_, ban)| end == End::new(ban.end, ban.seq, end.slot))
     }
 
     /// Takes any ban: by end, those without an end last.
     pub(super) fn pop(&mut self) -> Option<(FailureId, Ban)> {
-        let slot = match self.ends.first() {
-            Some((_, _, slot)) => *slot,
-            None => self.permanent.first()?.1,
-        };
+        while let Some(first) = self.ends.pop_first() {
+            if self.is_of(first) {
+                return self.remove_at(first.slot);
+            }
+        }
+        let slot = self.permanent.first()?.1;
         self.remove_at(slot)
     }
 
@@ -199,7 +259,7 @@ impl Bans {
         let bantime = own.unwrap_or(jail);
         let end = bantime.end(ban.start);
         ban.end = end;
-        if let Some(other) = &mut ban.other {
+        if let Some(other) = ban.rest.as_mut().and_then(|rest| rest.other.as_mut()) {
             other.bantime = bantime;
         }
         self.unindex(old, seq, slot);
@@ -210,20 +270,14 @@ impl Bans {
     /// A further decision was made on a ban.
     pub(super) fn decided(&mut self, id: &FailureId, seq: Seq) {
         if let Some(ban) = self.table.find(id).and_then(|slot| self.table.at_mut(slot)) {
-            ban.last = seq;
+            ban.later = u32::try_from(seq.0.saturating_sub(ban.seq.0)).unwrap_or(u32::MAX);
         }
-    }
-
-    /// Builds the index of ends anew, in half the memory: entries that came in
-    /// their order leave its parts half full.
-    pub(super) fn pack(&mut self) {
-        self.ends = std::mem::take(&mut self.ends).into_iter().collect();
     }
 
     /// Forgets the lines and groups of the ban that this decision made.
     pub(super) fn let_go_of_evidence(&mut self, id: &FailureId, seq: Seq) {
         let Some(ban) = self.get(id).filter(|ban| ban.seq == seq) else { return };
-        let Some(full) = &ban.evidence else { return };
+        let Some(full) = ban.evidence() else { return };
         let left = Evidence::new(full.ip, Vec::new(), Vec::new(), full.why.clone());
         self.put_evidence(id, left);
     }
@@ -231,10 +285,10 @@ impl Bans {
     /// Replaces what a ban keeps beside its numbers.
     pub(super) fn put_evidence(&mut self, id: &FailureId, evidence: Option<Box<Evidence>>) {
         let Some(ban) = self.table.find(id).and_then(|slot| self.table.at_mut(slot)) else { return };
-        let bytes = |evidence: &Option<Box<Evidence>>| evidence.as_ref().map_or(0, |e| e.bytes);
-        let (old, new) = (bytes(&ban.evidence), bytes(&evidence));
-        ban.evidence = evidence;
-        self.bytes = self.bytes.saturating_sub(old).saturating_add(new);
+        let old = ban.bytes();
+        let other = ban.rest.take().and_then(|rest| rest.other);
+        ban.rest = Rest::of(other, evidence);
+        self.bytes = self.bytes.saturating_sub(old).saturating_add(ban.bytes());
     }
 
     /// At most `limit` ids, from slot `from` on, whose end does not fit the
@@ -331,6 +385,6 @@ mod tests {
 
     #[test]
     fn a_living_ban_is_small() {
-        assert!(size_of::<Option<(FailureId, Ban)>>() <= 96, "{}", size_of::<Option<(FailureId, Ban)>>());
+        assert!(size_of::<Option<(FailureId, Ban)>>() <= 72, "{}", size_of::<Option<(FailureId, Ban)>>());
     }
 }

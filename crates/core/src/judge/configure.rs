@@ -1,6 +1,6 @@
 //! Jails come, change and go; stored bans come back.
 
-use super::bans::{Ban, History, Past};
+use super::bans::{Ban, History, Past, Rest};
 use super::desk::{Chore, Desk};
 use super::event::{CommandId, JailChange, StoredBan, StoredTime};
 use super::ignore::{Rules, Surroundings, Verdict};
@@ -97,6 +97,7 @@ impl Judge {
     }
 
     pub(super) fn restore(&mut self, rows: Vec<StoredBan>, out: &mut Outputs) {
+        out.turn.decisions.reserve(rows.len());
         for row in rows {
             match self.position(&row.jail) {
                 Some(at) => self.restore_row(at, row, out),
@@ -106,6 +107,7 @@ impl Judge {
                 }
             }
         }
+        self.jails.iter_mut().for_each(|jail| jail.bans.came_together());
     }
 
     /// Takes up one stored ban, if it still counts.
@@ -115,10 +117,12 @@ impl Judge {
     fn restore_row(&mut self, at: usize, row: StoredBan, out: &mut Outputs) {
         let Judge { jails, desk, .. } = self;
         let Some(jail) = jails.get_mut(at) else { return };
-        desk.settle(jail, &row.id, out);
-        if jail.bans.get(&row.id).is_some() {
-            give_evidence_back(jail, desk, row);
-            return;
+        if !desk.chores.is_empty() || jail.bans.get(&row.id).is_some() {
+            desk.settle(jail, &row.id, out);
+            if jail.bans.get(&row.id).is_some() {
+                give_evidence_back(jail, desk, row);
+                return;
+            }
         }
         let now = desk.now;
         let past = past_of(&row, jail.spec.bantime);
@@ -128,7 +132,7 @@ impl Judge {
         };
         let groups =
             if jail.spec.ignorecommand.is_some() { row.groups.iter().cloned().collect() } else { Groups::default() };
-        let about = About { id: row.id, ip: row.ip, time: row.start, matches: row.matches, groups };
+        let about = About { id: row.id, ip: row.ip, time: row.start, matches: row.matches.into(), groups };
         let around = Surroundings {
             own: &desk.own,
             names: &desk.names,
@@ -148,6 +152,7 @@ impl Judge {
             return;
         }
         let About { id, ip, time, matches, .. } = about;
+        let matches = matches.into_vec();
         let groups = row.groups;
         if jail.spec.guard == Guard::Refuse
             && let Some(why) = desk.protection(jail.name(), ip.or(id.net()))
@@ -175,7 +180,7 @@ impl Judge {
         let as_stored = past == Past::new(count - 1, time, bantime);
         let ban = Ban {
             seq: Seq(0),
-            last: Seq(0),
+            later: 0,
             start: time,
             end: bantime.end(time),
             count,
@@ -183,8 +188,7 @@ impl Judge {
             own: true,
             restored: true,
             as_stored,
-            other: (!as_stored).then(|| Box::new(past)),
-            evidence,
+            rest: Rest::of((!as_stored).then_some(past), evidence),
         };
         jail.put_ban(desk, id, ban, DecisionKind::Restore, Origin::Restored, None, out);
     }
@@ -193,7 +197,7 @@ impl Judge {
 /// A living ban that let go of its lines and groups gets those of its row, if its jail keeps them now.
 fn give_evidence_back(jail: &mut Jail, desk: &mut Desk, row: StoredBan) {
     let Some(ban) = jail.bans.get(&row.id).filter(|_| jail.spec.evidence) else { return };
-    let kept = ban.evidence.as_deref();
+    let kept = ban.evidence();
     // Else the row is an older ban's.
     let own = ban.start.secs_rounded() == row.start.secs_rounded();
     if !own || kept.is_some_and(|e| !e.matches.is_empty() || !e.groups.is_empty()) {

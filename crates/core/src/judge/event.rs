@@ -88,8 +88,6 @@ pub enum Event {
     /// An id that is banned already keeps its ban; where the jail's bans have come
     /// to keep their evidence, it gets its lines and groups back.
     Restore(Vec<StoredBan>),
-    /// All stored bans of these jails were handed over; each jail packs its bans.
-    Restored(Vec<JailName>),
     /// The time of [`super::Judge::next_deadline`] has come.
     Deadline,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::announce::Increased;
-use super::bans::{Ban, Bans, History, Past};
+use super::bans::{Ban, Bans, History, Past, Rest};
 use super::desk::Desk;
 use super::ignore::Rules;
 use super::increase;
@@ -176,11 +176,11 @@ impl Jail {
             _ => Box::default(),
         };
         let unstored = increased.as_ref().is_some_and(|i| !i.fresh) || bantime.end(ticket.time) < now;
-        let other = self.history.get(&ticket.id).filter(|_| unstored).map(|past| Box::new(*past));
+        let other = self.history.get(&ticket.id).filter(|_| unstored).copied();
         let evidence = desk.evidence(ticket.ip, ticket.matches, ticket.groups, why, self.spec.maxmatches);
         let ban = Ban {
             seq: Seq(0),
-            last: Seq(0),
+            later: 0,
             start: ticket.time,
             end: bantime.end(ticket.time),
             count,
@@ -188,8 +188,7 @@ impl Jail {
             own: own.is_some(),
             restored: false,
             as_stored: !unstored,
-            other,
-            evidence,
+            rest: Rest::of(other, evidence),
         };
         self.put_ban(desk, ticket.id, ban, DecisionKind::Ban, ticket.origin, increased, out);
         Banned::New
@@ -212,8 +211,10 @@ impl Jail {
         let decision = self.decision(kind, &id, &ban, origin);
         desk.announcer.ban_anew(self.name(), &id);
         ban.seq = desk.decide(decision, increased, out);
-        ban.last = ban.seq;
-        self.bans.insert(id, ban);
+        match kind {
+            DecisionKind::Restore => self.bans.take_up(id, ban),
+            _ => self.bans.insert(id, ban),
+        }
     }
 
     fn decision(&self, kind: DecisionKind, id: &FailureId, ban: &Ban, origin: Origin) -> Decision {
@@ -280,7 +281,7 @@ impl Jail {
         let evidence = desk.evidence(ticket.ip, ticket.matches, ticket.groups, why.clone(), self.spec.maxmatches);
         let ban = Ban {
             seq: Seq(0),
-            last: Seq(0),
+            later: 0,
             start: ticket.time,
             end,
             count: 0,
@@ -288,8 +289,7 @@ impl Jail {
             own: true,
             restored: false,
             as_stored: false,
-            other: None,
-            evidence,
+            rest: Rest::of(None, evidence),
         };
         let decision = self.decision(DecisionKind::Withhold, &ticket.id, &ban, ticket.origin);
         let decision = Decision { why: why.clone(), ..decision };
@@ -387,7 +387,7 @@ impl Jail {
         let mut found: Vec<_> = self
             .bans
             .iter()
-            .filter(|(id, ban)| ban.evidence.as_ref().and_then(|e| e.ip).or(id.net()).is_some_and(&wanted))
+            .filter(|(id, ban)| ban.evidence().and_then(|e| e.ip).or(id.net()).is_some_and(&wanted))
             .map(|(id, ban)| (ban.seq, id.clone()))
             .collect();
         found.sort_by_key(|(seq, _)| *seq);
@@ -404,7 +404,7 @@ pub(super) fn decision(
     ban: &Ban,
     origin: Origin,
 ) -> Decision {
-    let evidence = ban.evidence.as_deref();
+    let evidence = ban.evidence();
     Decision {
         seq: Seq(0),
         kind,

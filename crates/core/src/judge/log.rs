@@ -3,7 +3,7 @@
 //! The texts are a contract (engine.md 9): `recidive`, dashboards and monitors
 //! parse them.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use crate::id::FailureId;
@@ -100,8 +100,8 @@ pub enum IgnoreSource {
     Allowed,
 }
 
-impl std::fmt::Display for IgnoreSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for IgnoreSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             IgnoreSource::IgnoreSelf => f.write_str("ignoreself rule"),
             IgnoreSource::Ip => f.write_str("ip"),
@@ -254,11 +254,13 @@ pub enum LogText {
 impl LogLine {
     /// The message as the log shows it, with local times of `zone`.
     pub fn message(&self, zone: &jiff::tz::TimeZone) -> String {
-        let mut text = String::new();
+        let mut text = String::with_capacity(64);
         let bare =
             matches!(self.text, LogText::NotBanned { .. } | LogText::DeterminedIp { .. } | LogText::NoAddress { .. });
         if let Some(jail) = self.jail.as_ref().filter(|_| !bare) {
-            push_escaped(&mut text, &format!("[{jail}] "));
+            text.push('[');
+            push_escaped(&mut text, jail.as_str());
+            text.push_str("] ");
         }
         self.text.push(&mut text, zone);
         text
@@ -268,62 +270,75 @@ impl LogLine {
 impl LogText {
     fn push(&self, out: &mut String, zone: &jiff::tz::TimeZone) {
         let time = |t: &Timestamp| local_time(*t, zone);
-        let shown = |id: &FailureId| {
-            let mut text = String::new();
-            push_escaped(&mut text, &id.to_string());
-            text
-        };
-        let text = match self {
-            LogText::Found { id, time: t } => format!("Found {} - {}", shown(id), time(t)),
-            LogText::Attempt { id, time: t } => format!("Attempt {} - {}", shown(id), time(t)),
-            LogText::Ignore { id, source } => format!("Ignore {} by {source}", shown(id)),
-            LogText::Ban { id } => format!("Ban {}", shown(id)),
-            LogText::RestoreBan { id } => format!("Restore Ban {}", shown(id)),
-            LogText::Unban { id } => format!("Unban {}", shown(id)),
-            LogText::RepealBan { id } => format!("Repeal Ban {}", shown(id)),
-            LogText::AlreadyBanned { id } => format!("{} already banned", shown(id)),
-            LogText::ExpiredBantime { id } => format!("Ignore {}, expired bantime", shown(id)),
+        let written = match self {
+            LogText::Found { id, time: t } => write!(out, "Found {} - {}", Shown(id), time(t)),
+            LogText::Attempt { id, time: t } => write!(out, "Attempt {} - {}", Shown(id), time(t)),
+            LogText::Ignore { id, source } => write!(out, "Ignore {} by {source}", Shown(id)),
+            LogText::Ban { id } => write!(out, "Ban {}", Shown(id)),
+            LogText::RestoreBan { id } => write!(out, "Restore Ban {}", Shown(id)),
+            LogText::Unban { id } => write!(out, "Unban {}", Shown(id)),
+            LogText::RepealBan { id } => write!(out, "Repeal Ban {}", Shown(id)),
+            LogText::AlreadyBanned { id } => write!(out, "{} already banned", Shown(id)),
+            LogText::ExpiredBantime { id } => write!(out, "Ignore {}, expired bantime", Shown(id)),
             LogText::FoundBad { id, time: t, count, counts_as, capped, ban } => {
                 let counts_as = if *capped { format!("{counts_as:.0}") } else { format!("{counts_as:.1}") };
                 let ban = if *ban { ", Ban" } else { "" };
-                format!("Found {}, bad - {}, {count} # -> {counts_as}{ban}", shown(id), time(t))
+                write!(out, "Found {}, bad - {}, {count} # -> {counts_as}{ban}", Shown(id), time(t))
             }
             LogText::IsBad { id, count, last, from, to } => {
                 let (from, to) = (duration(*from), duration(*to));
-                format!("IP {} is bad: {count} # last {} - incr {from} to {to}", shown(id), time(last))
+                write!(out, "IP {} is bad: {count} # last {} - incr {from} to {to}", Shown(id), time(last))
             }
             LogText::Increase { id, count, bantime: BanTime::Permanent, .. } => {
-                format!("Increase Ban {} ({count} # permanent -> infinite)", shown(id))
+                write!(out, "Increase Ban {} ({count} # permanent -> infinite)", Shown(id))
             }
             LogText::Increase { id, count, bantime, end } => {
-                format!("Increase Ban {} ({count} # {} -> {})", shown(id), duration(*bantime), time(end))
+                write!(out, "Increase Ban {} ({count} # {} -> {})", Shown(id), duration(*bantime), time(end))
             }
-            LogText::NotBanned { id } => format!("{} is not banned", shown(id)),
+            LogText::NotBanned { id } => write!(out, "{} is not banned", Shown(id)),
             LogText::DeterminedIp { name, ips } => {
-                let mut text = String::from("Determined IP using DNS Lookup: ");
-                push_escaped(&mut text, name);
-                text.push_str(" = {");
+                out.push_str("Determined IP using DNS Lookup: ");
+                push_escaped(out, name);
+                out.push_str(" = {");
                 for (n, ip) in ips.iter().enumerate() {
-                    // Writing to a String never fails.
-                    write!(text, "{}'{ip}'", if n == 0 { "" } else { ", " }).ok();
+                    write!(out, "{}'{ip}'", if n == 0 { "" } else { ", " }).ok();
                 }
-                text + "}"
+                out.write_str("}")
             }
             LogText::NoAddress { name } => {
-                let mut text = String::from("Unable to find a corresponding IP address for ");
-                push_escaped(&mut text, name);
-                text
+                out.push_str("Unable to find a corresponding IP address for ");
+                push_escaped(out, name);
+                Ok(())
             }
-            LogText::Withheld { id, why } => format!("Withheld the ban of {}: {why}", shown(id)),
-            LogText::GuardWarning { id, why } => format!("The ban of {} hits a protected address: {why}", shown(id)),
+            LogText::Withheld { id, why } => write!(out, "Withheld the ban of {}: {why}", Shown(id)),
+            LogText::GuardWarning { id, why } => {
+                write!(out, "The ban of {} hits a protected address: {why}", Shown(id))
+            }
             LogText::Failed { id, what, why } => {
-                let mut text = format!("{what} {}: ", shown(id));
-                push_escaped(&mut text, why);
-                text
+                let written = write!(out, "{what} {}: ", Shown(id));
+                push_escaped(out, why);
+                written
             }
-            LogText::Plain(text) => text.to_string(),
+            LogText::Plain(text) => out.write_str(text),
         };
-        out.push_str(&text);
+        // Writing to a String never fails.
+        written.ok();
+    }
+}
+
+/// An id as lines show it.
+struct Shown<'a>(&'a FailureId);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            FailureId::Net(net) => net.fmt(f),
+            FailureId::Text(name) => {
+                let mut text = String::new();
+                push_escaped(&mut text, name);
+                f.write_str(&text)
+            }
+        }
     }
 }
 

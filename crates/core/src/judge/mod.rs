@@ -98,6 +98,7 @@ mod command;
 mod configure;
 mod counting;
 mod desk;
+mod ends;
 mod event;
 pub mod formula;
 mod ignore;
@@ -126,7 +127,7 @@ pub use output::{
 };
 pub use query::{BanLine, BanState, BanView, Health, JailStatus, JailWhy, TallyView, Why};
 pub use recount::{Enough, Recount};
-pub use snapshot::{SNAPSHOT_DETAIL_BYTES_MAX, SnapshotError};
+pub use snapshot::{SNAPSHOT_DETAIL_BYTES_MAX, SNAPSHOT_TALLIES_MAX, SnapshotError};
 pub use spec::{
     Bounds, Guard, IgnoreCache, IgnoreEntry, Increment, JailSpec, ProtectedAs, Protection, RELAY, ServerSpec, UseDns,
 };
@@ -222,11 +223,6 @@ impl Judge {
                 }
             }
             Event::Restore(rows) => self.restore(rows, out),
-            Event::Restored(jails) => {
-                for jail in self.jails.iter_mut().filter(|jail| jails.contains(jail.name())) {
-                    jail.bans.pack();
-                }
-            }
             Event::Deadline => {}
         }
         self.desk.announcer.advance(now, out);
@@ -314,7 +310,7 @@ impl Judge {
         let living = self.jail(&subject.jail).and_then(|jail| jail.bans.get(&subject.id));
         let matters = match announce::is_ban(subject.kind) {
             // The ban may be over, or another one by now.
-            true => living.is_some_and(|ban| (ban.seq..=ban.last).contains(&subject.seq)),
+            true => living.is_some_and(|ban| (ban.seq..=ban.last()).contains(&subject.seq)),
             // An unban that failed must not be tried against a new ban.
             false => living.is_none(),
         };

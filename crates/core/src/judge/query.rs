@@ -11,7 +11,7 @@ use super::jail::Jail;
 use super::log::IgnoreSource;
 use super::output::{About, Counters};
 use crate::decision::Seq;
-use crate::failure::{GroupValue, Groups};
+use crate::failure::{GroupValue, Groups, Matches};
 use crate::id::{FailureId, Net};
 use crate::jail::JailName;
 use crate::time::{BanTime, Timestamp};
@@ -238,7 +238,7 @@ impl Judge {
     }
 
     fn view(&self, jail: &Jail, id: &FailureId, ban: &Ban) -> BanView {
-        let evidence = ban.evidence.as_deref();
+        let evidence = ban.evidence();
         BanView {
             seq: ban.seq,
             id: id.clone(),
@@ -302,8 +302,13 @@ impl Judge {
             command: None,
             no_asking: true,
         };
-        let about =
-            About { id: id.clone(), ip: None, time: self.desk.now, matches: Vec::new(), groups: Groups::default() };
+        let about = About {
+            id: id.clone(),
+            ip: None,
+            time: self.desk.now,
+            matches: Matches::default(),
+            groups: Groups::default(),
+        };
         match jail.rules.peek(&about, &around) {
             Verdict::Ignore(source) => Some(source),
             _ => None,
@@ -345,8 +350,8 @@ impl Judge {
 /// Is anything of this ban not as it should be?
 fn state(jail: &Jail, id: &FailureId, ban: &Ban, announcer: &Announcer) -> BanState {
     BanState {
-        unsaved: ban.last > announcer.saved,
-        unapplied: ban.last > announcer.applied,
+        unsaved: ban.last() > announcer.saved,
+        unapplied: ban.last() > announcer.applied,
         failed: announcer.troubles_of(jail.name(), id),
     }
 }

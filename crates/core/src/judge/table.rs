@@ -48,18 +48,66 @@ fn halves(number: u128) -> [u64; 2] {
 /// Place of an entry; stays the same until the entry is removed.
 pub(super) type Slot = u32;
 
+/// Entries of one part of a slab.
+const PART: usize = 1024;
+
+/// Places for entries, in parts that never move: a slab that grows copies
+/// nothing and leaves no holes in memory behind.
+#[derive(Clone, Debug)]
+struct Slab<E> {
+    parts: Vec<Vec<Option<E>>>,
+    len: Slot,
+}
+
+impl<E> Slab<E> {
+    fn new() -> Self {
+        Slab { parts: Vec::new(), len: 0 }
+    }
+
+    fn get(&self, slot: Slot) -> Option<&E> {
+        let slot = slot as usize;
+        self.parts.get(slot / PART)?.get(slot % PART)?.as_ref()
+    }
+
+    fn place(&mut self, slot: Slot) -> Option<&mut Option<E>> {
+        let slot = slot as usize;
+        self.parts.get_mut(slot / PART)?.get_mut(slot % PART)
+    }
+
+    /// Adds an entry behind all others; `None` only if 4 billion slots are in use.
+    fn push(&mut self, entry: E) -> Option<Slot> {
+        let slot = self.len;
+        self.len = slot.checked_add(1)?;
+        if self.parts.last().is_none_or(|part| part.len() >= PART) {
+            // The first one grows: most tables are small.
+            let room = if self.parts.is_empty() { 0 } else { PART };
+            self.parts.push(Vec::with_capacity(room));
+        }
+        self.parts.last_mut()?.push(Some(entry));
+        Some(slot)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Slot, &E)> {
+        (0..).zip(self.parts.iter().flatten()).filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)))
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut E)> {
+        (0..).zip(self.parts.iter_mut().flatten()).filter_map(|(slot, entry)| Some((slot, entry.as_mut()?)))
+    }
+}
+
 /// Entries by id. Iteration is by slot and does not depend on the seed.
 #[derive(Clone, Debug)]
 pub(super) struct Table<T> {
     index: HashTable<Slot>,
-    slots: Vec<Option<(FailureId, T)>>,
+    slots: Slab<(FailureId, T)>,
     free: Vec<Slot>,
     seeded: Seeded,
 }
 
 impl<T> Table<T> {
     pub(super) fn new(seeded: Seeded) -> Self {
-        Table { index: HashTable::new(), slots: Vec::new(), free: Vec::new(), seeded }
+        Table { index: HashTable::new(), slots: Slab::new(), free: Vec::new(), seeded }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -72,7 +120,7 @@ impl<T> Table<T> {
 
     /// One more than the highest slot in use.
     pub(super) fn slot_count(&self) -> Slot {
-        Slot::try_from(self.slots.len()).unwrap_or(Slot::MAX)
+        self.slots.len
     }
 
     pub(super) fn find(&self, id: &FailureId) -> Option<Slot> {
@@ -87,11 +135,11 @@ impl<T> Table<T> {
     }
 
     pub(super) fn at(&self, slot: Slot) -> Option<&(FailureId, T)> {
-        self.slots.get(slot as usize)?.as_ref()
+        self.slots.get(slot)
     }
 
     pub(super) fn at_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        self.slots.get_mut(slot as usize)?.as_mut().map(|(_, entry)| entry)
+        self.slots.place(slot)?.as_mut().map(|(_, entry)| entry)
     }
 
     pub(super) fn get(&self, id: &FailureId) -> Option<&T> {
@@ -103,31 +151,28 @@ impl<T> Table<T> {
     pub(super) fn insert(&mut self, id: FailureId, entry: T) -> (Option<Slot>, Option<T>) {
         let Table { index, slots, free, seeded } = self;
         let hash = seeded.of(&id);
-        let same =
-            |slot: &Slot| slots.get(*slot as usize).is_some_and(|s| s.as_ref().is_some_and(|(there, _)| *there == id));
-        let rehash =
-            |slot: &Slot| slots.get(*slot as usize).and_then(Option::as_ref).map_or(0, |(there, _)| seeded.of(there));
+        let same = |slot: &Slot| slots.get(*slot).is_some_and(|(there, _)| *there == id);
+        let rehash = |slot: &Slot| slots.get(*slot).map_or(0, |(there, _)| seeded.of(there));
         match index.entry(hash, same, rehash) {
             Entry::Occupied(found) => {
                 let slot = *found.get();
-                let old = slots.get_mut(slot as usize).and_then(|place| place.replace((id, entry)));
+                let old = slots.place(slot).and_then(|place| place.replace((id, entry)));
                 (Some(slot), old.map(|(_, entry)| entry))
             }
             Entry::Vacant(vacant) => {
                 let slot = match free.pop() {
-                    Some(slot) => slot,
-                    None => match Slot::try_from(slots.len()) {
-                        Ok(slot) => {
-                            slots.push(None);
-                            slot
+                    Some(slot) => {
+                        if let Some(place) = slots.place(slot) {
+                            *place = Some((id, entry));
                         }
-                        Err(_) => return (None, None),
+                        slot
+                    }
+                    None => match slots.push((id, entry)) {
+                        Some(slot) => slot,
+                        None => return (None, None),
                     },
                 };
                 vacant.insert(slot);
-                if let Some(place) = slots.get_mut(slot as usize) {
-                    *place = Some((id, entry));
-                }
                 (Some(slot), None)
             }
         }
@@ -139,14 +184,14 @@ impl<T> Table<T> {
     }
 
     pub(super) fn remove_at(&mut self, slot: Slot) -> Option<(FailureId, T)> {
-        let taken = self.slots.get_mut(slot as usize)?.take()?;
+        let taken = self.slots.place(slot)?.take()?;
         if let Ok(found) = self.index.find_entry(self.seeded.of(&taken.0), |there| *there == slot) {
             found.remove();
         }
         self.free.push(slot);
         if self.index.is_empty() {
             // An attack that is over gives its memory back.
-            self.slots = Vec::new();
+            self.slots = Slab::new();
             self.free = Vec::new();
             self.index = HashTable::new();
         }
@@ -154,17 +199,11 @@ impl<T> Table<T> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, &FailureId, &T)> {
-        self.slots.iter().enumerate().filter_map(|(at, slot)| {
-            let (id, entry) = slot.as_ref()?;
-            Some((Slot::try_from(at).ok()?, id, entry))
-        })
+        self.slots.iter().map(|(slot, (id, entry))| (slot, id, entry))
     }
 
     pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = (Slot, &mut T)> {
-        self.slots.iter_mut().enumerate().filter_map(|(at, slot)| {
-            let (_, entry) = slot.as_mut()?;
-            Some((Slot::try_from(at).ok()?, entry))
-        })
+        self.slots.iter_mut().map(|(slot, (_, entry))| (slot, entry))
     }
 }
 
@@ -176,21 +215,22 @@ mod tests {
     fn entries_are_found_replaced_and_removed() {
         let mut table = Table::new(Seeded::new(7));
         let id = |n: u32| FailureId::Text(n.to_string().into());
-        for n in 0..1000 {
-            assert_eq!(table.insert(id(n), n).1, None);
+        for n in 0..3000 {
+            assert_eq!(table.insert(id(n), n), (Some(n), None));
         }
         assert_eq!(table.insert(id(5), 55).1, Some(5));
         assert_eq!(table.get(&id(5)), Some(&55));
-        for n in (0..1000).step_by(2) {
+        for n in (0..3000).step_by(2) {
             assert_eq!(table.remove(&id(n)).map(|(_, n)| n), Some(n));
         }
-        assert_eq!(table.len(), 500);
+        assert_eq!(table.len(), 1500);
         assert_eq!(table.get(&id(4)), None);
         assert!(table.iter().all(|(slot, id, _)| table.find(id) == Some(slot)));
-        for n in 0..1000 {
+        for n in 0..3000 {
             table.insert(id(n), n);
         }
-        assert_eq!(table.len(), 1000);
-        assert!(table.slots.len() == 1000, "slots are used again");
+        assert_eq!(table.len(), 3000);
+        assert!(table.slot_count() == 3000, "slots are used again");
+        assert_eq!(table.slots_mut().count(), 3000);
     }
 }

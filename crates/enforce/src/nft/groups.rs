@@ -9,6 +9,9 @@ use crate::ports::{carries_ports, protocol_name};
 /// Ranges of a port map per message: their attributes must fit 64 KiB, at most 180 bytes each.
 const MESSAGE_RANGES: usize = 250;
 
+/// A range of at most so many ports is a few single ports: they are found faster than a range.
+const SHORT_RANGE: u16 = 16;
+
 /// The sets of one group.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
@@ -126,16 +129,7 @@ pub(super) fn add_dispatch(
                 });
             }
             _ if carries_ports(protocol) => {
-                let map = format!("b{build}_{}", protocol_name(protocol));
-                b.add_port_map(&map);
-                for (i, part) in ranges.chunks(MESSAGE_RANGES).enumerate() {
-                    b.fill_port_map(&map, part, i == 0);
-                }
-                b.add_rule(&ports, |r| {
-                    r.protocol(protocol);
-                    r.port_map(&map);
-                });
-                structure.push(map);
+                add_port_maps(b, build, protocol, &ports, &ranges, structure);
             }
             _ => {}
         }
@@ -161,6 +155,46 @@ pub(super) fn add_dispatch(
         if by_port {
             b.add_rule(&chain, |r| r.jump(&ports));
         }
+    }
+}
+
+/// The maps of one protocol, from its ports to chains, and their rules in the chain `ports`.
+fn add_port_maps(
+    b: &mut Batch<'_>,
+    build: u32,
+    protocol: u8,
+    ports: &str,
+    ranges: &[(u16, u16, String)],
+    structure: &mut Vec<String>,
+) {
+    let lead = |b: &mut Batch<'_>, map: &str| {
+        b.add_rule(ports, |r| {
+            r.protocol(protocol);
+            r.port_map(map);
+        });
+    };
+    let ranges = || ranges.iter().map(|(low, high, chain)| (*low, *high, chain.as_str()));
+    let is_short = |(low, high, _): &(u16, u16, &str)| high.saturating_sub(*low) < SHORT_RANGE;
+    let single: Vec<(u16, &str)> =
+        ranges().filter(is_short).flat_map(|(low, high, chain)| (low..=high).map(move |port| (port, chain))).collect();
+    if !single.is_empty() {
+        let map = format!("b{build}_{}", protocol_name(protocol));
+        b.add_port_map(&map, single.len());
+        for part in single.chunks(MESSAGE_RANGES) {
+            b.fill_port_map(&map, part);
+        }
+        lead(b, &map);
+        structure.push(map);
+    }
+    let wide: Vec<(u16, u16, &str)> = ranges().filter(|range| !is_short(range)).collect();
+    if !wide.is_empty() {
+        let map = format!("b{build}_{}_ranges", protocol_name(protocol));
+        b.add_port_range_map(&map);
+        for (i, part) in wide.chunks(MESSAGE_RANGES).enumerate() {
+            b.fill_port_range_map(&map, part, i == 0);
+        }
+        lead(b, &map);
+        structure.push(map);
     }
 }
 

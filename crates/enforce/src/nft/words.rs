@@ -66,6 +66,8 @@ pub(crate) const SET_KEY_TYPE: u16 = 4;
 pub(crate) const SET_KEY_LEN: u16 = 5;
 pub(crate) const SET_DATA_TYPE: u16 = 6;
 pub(crate) const SET_DATA_LEN: u16 = 7;
+pub(crate) const SET_DESC: u16 = 9;
+pub(crate) const SET_DESC_SIZE: u16 = 1;
 pub(crate) const SET_ID: u16 = 10;
 pub(crate) const SET_GC_INTERVAL: u16 = 12;
 pub(crate) const SET_F_ANONYMOUS: u32 = 0x1;
@@ -93,6 +95,7 @@ pub(crate) const VERDICT_CHAIN: u16 = 2;
 pub(crate) const VERDICT_DROP: u32 = 0;
 pub(crate) const VERDICT_ACCEPT: u32 = 1;
 pub(crate) const VERDICT_JUMP: u32 = (-3i32).cast_unsigned();
+pub(crate) const VERDICT_GOTO: u32 = (-4i32).cast_unsigned();
 
 pub(crate) const REG_VERDICT: u32 = 0;
 pub(crate) const REG_1: u32 = 1;

@@ -133,24 +133,52 @@ impl<'a> Batch<'a> {
         })
     }
 
+    /// A map from single ports to chains: a hash table for exactly so many, the same for each packet however many there are.
+    pub(crate) fn add_port_map(&mut self, name: &str, ports: usize) -> u32 {
+        let size = u32::try_from(ports).unwrap_or(u32::MAX);
+        self.add_map(name, SET_F_MAP, |w| w.nest(SET_DESC, |w| w.be32(SET_DESC_SIZE, size)))
+    }
+
     /// A map from port ranges to chains.
-    pub(crate) fn add_port_map(&mut self, name: &str) -> u32 {
+    pub(crate) fn add_port_range_map(&mut self, name: &str) -> u32 {
+        self.add_map(name, SET_F_INTERVAL | SET_F_MAP, |_| {})
+    }
+
+    fn add_map(&mut self, name: &str, flags: u32, more: impl FnOnce(&mut Writer)) -> u32 {
         let table = self.table;
         let id = u32::try_from(self.messages).unwrap_or(0).wrapping_add(1);
         self.message(NEWSET, CREATE, |w| {
             w.text(SET_TABLE, table);
             w.text(SET_NAME, name);
-            w.be32(SET_FLAGS, SET_F_INTERVAL | SET_F_MAP);
+            w.be32(SET_FLAGS, flags);
             w.be32(SET_KEY_TYPE, KEY_SERVICE);
             w.be32(SET_KEY_LEN, 2);
             w.be32(SET_DATA_TYPE, DATA_TYPE_VERDICT);
             w.be32(SET_DATA_LEN, 16);
+            more(w);
             w.be32(SET_ID, id);
         })
     }
 
-    /// Fills a port map; the ranges don't overlap and are sorted. `first` is true for the first part of a map.
-    pub(crate) fn fill_port_map(&mut self, name: &str, ranges: &[(u16, u16, String)], first: bool) -> u32 {
+    /// Fills a map of single ports, each at most once.
+    pub(crate) fn fill_port_map(&mut self, name: &str, ports: &[(u16, ChainName<'_>)]) -> u32 {
+        let table = self.table;
+        self.message(NEWSETELEM, CREATE, |w| {
+            w.text(ELEMS_TABLE, table);
+            w.text(ELEMS_SET, name);
+            w.nest(ELEMS_ELEMENTS, |w| {
+                for (port, chain) in ports {
+                    w.nest(LIST_ELEM, |w| {
+                        w.nest(ELEM_KEY, |w| w.bytes(DATA_VALUE, &port.to_be_bytes()));
+                        w.nest(ELEM_DATA, |w| lead(w, VERDICT_GOTO, chain));
+                    });
+                }
+            });
+        })
+    }
+
+    /// Fills a map of ranges, which don't overlap and are sorted. `first` is true for the first part of a map.
+    pub(crate) fn fill_port_range_map(&mut self, name: &str, ranges: &[(u16, u16, ChainName<'_>)], first: bool) -> u32 {
         let table = self.table;
         self.message(NEWSETELEM, CREATE, |w| {
             w.text(ELEMS_TABLE, table);
@@ -163,7 +191,7 @@ impl<'a> Batch<'a> {
                 for (low, high, chain) in ranges {
                     w.nest(LIST_ELEM, |w| {
                         w.nest(ELEM_KEY, |w| w.bytes(DATA_VALUE, &low.to_be_bytes()));
-                        w.nest(ELEM_DATA, |w| jump(w, chain));
+                        w.nest(ELEM_DATA, |w| lead(w, VERDICT_GOTO, chain));
                     });
                     if let Some(end) = high.checked_add(1) {
                         interval_end(w, end);
@@ -255,9 +283,11 @@ fn interval_end(w: &mut Writer, port: u16) {
     });
 }
 
-fn jump(w: &mut Writer, chain: ChainName<'_>) {
+/// To a chain: `VERDICT_JUMP`, and back here behind its last rule; or `VERDICT_GOTO`, and back to where this chain was
+/// jumped to from.
+fn lead(w: &mut Writer, how: u32, chain: ChainName<'_>) {
     w.nest(DATA_VERDICT, |w| {
-        w.be32(VERDICT_CODE, VERDICT_JUMP);
+        w.be32(VERDICT_CODE, how);
         w.text(VERDICT_CHAIN, chain);
     });
 }
@@ -334,7 +364,7 @@ impl Rule<'_> {
         });
     }
 
-    /// Goes where the map sends the destination port.
+    /// Goes where the map sends the destination port, and does not come back to this chain: a port stands in one map.
     pub(crate) fn port_map(&mut self, map: &str) {
         self.payload(BASE_TRANSPORT, 2, 2);
         self.expression("lookup", |w| {
@@ -355,7 +385,7 @@ impl Rule<'_> {
     pub(crate) fn jump(&mut self, chain: ChainName<'_>) {
         self.expression("immediate", |w| {
             w.be32(IMMEDIATE_DREG, REG_VERDICT);
-            w.nest(IMMEDIATE_DATA, |w| jump(w, chain));
+            w.nest(IMMEDIATE_DATA, |w| lead(w, VERDICT_JUMP, chain));
         });
     }
 

@@ -1,16 +1,15 @@
 //! What one action should hold for one family, and how it is going.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use stockade_core::{Net, Timestamp};
 
-use crate::content::End;
+use crate::content::{Bans, End};
 
 /// The bans of one action in one family.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Account {
-    bans: HashMap<Net, (End, u32)>,
+    bans: Bans<(End, u32)>,
     /// Number of the next ban; they are put back in the order in which they came.
     next: u32,
     /// Whose state in the kernel may differ from what is wanted.
@@ -26,22 +25,19 @@ pub(super) struct Account {
 impl Account {
     /// When the ban ends, if it is wanted.
     pub(super) fn end(&self, net: Net) -> Option<End> {
-        self.bans.get(&net).map(|(end, _)| *end)
+        self.bans.get(net).map(|(end, _)| end)
     }
 
     /// Notes what is wanted from now on; returns what was.
     pub(super) fn set(&mut self, net: Net, end: Option<End>) -> Option<End> {
-        let Some(end) = end else { return self.bans.remove(&net).map(|(end, _)| end) };
+        let Some(end) = end else { return self.bans.set(net, None).map(|(end, _)| end) };
         self.used = true;
         let next = self.next;
         self.next = self.next.saturating_add(1);
-        match self.bans.entry(net) {
-            Entry::Occupied(mut there) => Some(std::mem::replace(&mut there.get_mut().0, end)),
-            Entry::Vacant(free) => {
-                free.insert((end, next));
-                None
-            }
-        }
+        let (before, number) = self.bans.set(net, Some((end, next)))?;
+        // A ban that is prolonged stays in its place.
+        self.bans.set(net, Some((end, number)));
+        Some(before)
     }
 
     /// Forgets all bans.
@@ -58,20 +54,20 @@ impl Account {
     /// All of them, the oldest first, with the seconds that are left.
     pub(super) fn in_order(&self, now: Timestamp) -> Vec<Wanted> {
         let mut all: Vec<(u32, Wanted)> =
-            self.bans.iter().map(|(net, (end, number))| (*number, (*net, secs_left(*end, now)))).collect();
+            self.bans.iter().map(|(net, (end, number))| (number, (net, secs_left(end, now)))).collect();
         all.sort_unstable_by_key(|(number, (net, _))| (*number, *net));
         all.into_iter().map(|(_, wanted)| wanted).collect()
     }
 
     /// All of them in no order, with their ends.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Net, End)> + '_ {
-        self.bans.iter().map(|(net, (end, _))| (*net, *end))
+        self.bans.iter().map(|(net, (end, _))| (net, end))
     }
 
     /// Some of them, spread over all.
     pub(super) fn sample(&self, most: usize) -> Vec<Net> {
         let step = self.bans.len().checked_div(most).unwrap_or(0).max(1);
-        self.bans.keys().step_by(step).copied().collect()
+        self.bans.iter().step_by(step).map(|(net, _)| net).collect()
     }
 }
 

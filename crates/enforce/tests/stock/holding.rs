@@ -42,8 +42,9 @@ fn with_bans(action: &StockAction, all: &[&str]) -> Stock {
     stock
 }
 
+/// Waits until the kernel tells of somebody else's change.
 #[track_caller]
-fn wait_for_news(stock: &mut Stock) {
+pub(crate) fn wait_for_news(stock: &mut Stock) {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let events = stock.events_fd().unwrap();
     let limit = Timespec { tv_sec: 10, tv_nsec: 0 };

@@ -7,6 +7,7 @@ mod common;
 mod findings;
 mod holding;
 mod original;
+mod repair;
 #[path = "../../src/stock/tests/trees.rs"]
 mod trees;
 mod trouble;

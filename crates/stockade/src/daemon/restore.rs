@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use stockade_core::Timestamp;
 use stockade_core::judge::{Event, Judge, StoredBan};
-use stockade_core::{JailName, Timestamp};
 use stockade_store::Reader;
 
 use super::judge::{JudgeControl, JudgeInbox};
@@ -18,7 +18,7 @@ use super::store::{ROWS_AT_ONCE, StoreHandle, Wanted};
 /// How many batches may be under way to the judge.
 const BATCHES_MAX: usize = 2;
 /// How many decisions may wait for the kernel before the judge gets more.
-const WAITING_MAX: usize = 65_536;
+const WAITING_MAX: usize = 16_384;
 /// How long until the judge is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
@@ -54,10 +54,8 @@ impl<'a> Way<'a> {
         Some(())
     }
 
-    /// These were all bans of these jails: waits until everything handed over has been decided about;
-    /// `None` if the judge has gone.
-    pub(super) fn end(self, jails: Vec<JailName>) -> Option<()> {
-        self.judge.control(JudgeControl::Event(Event::Restored(jails)));
+    /// Waits until everything handed over has been decided about; `None` if the judge has gone.
+    pub(super) fn end(self) -> Option<()> {
         // What a step leaves over for the next one is done when nothing is due any more.
         let busy = |judge: &Judge, now| usize::from(judge.next_deadline().is_some_and(|at| at <= now));
         while self.look(busy).recv().ok()? > 0 {}
@@ -84,7 +82,6 @@ pub(super) fn all(
     judge: &Arc<JudgeInbox>,
 ) -> Option<usize> {
     let mut way = Way::to(judge);
-    let jails = wanted.jails.keys().cloned().collect();
     let (mut rows, mut number, mut gone) = (Vec::with_capacity(ROWS_AT_ONCE), 0, false);
     let read = database.map(|path| {
         Reader::open(path)?.bans(|ban| {
@@ -109,6 +106,6 @@ pub(super) fn all(
             way.send(rows)?;
         }
     }
-    way.end(jails)?;
+    way.end()?;
     Some(number)
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use jiff::tz::TimeZone;
 use stockade_core::text::push_escaped;
 
-use super::Line;
+use super::{Level, Line};
 
 /// The form of a target's lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,13 +105,32 @@ pub(super) fn fields(format: &str) -> Result<Vec<Piece>, String> {
     Ok(pieces)
 }
 
+/// What stands before the message of the last line, and what it was made of:
+/// of many lines said at once it is the same.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    of: Option<(SystemTime, Level, &'static str)>,
+    text: String,
+}
+
 impl Form {
     /// Appends a line, without its end. Captured text is escaped.
-    pub(super) fn write(&self, line: &Line, zone: &TimeZone, text: &mut String) {
+    pub(super) fn write(&self, line: &Line, zone: &TimeZone, head: &mut Head, text: &mut String) {
         if !self.fields.is_empty() {
             self.fields.iter().for_each(|piece| piece.write(line, zone, text));
             return;
         }
+        let of = Some((line.at, line.level, line.logger));
+        if head.of != of {
+            head.of = of;
+            head.text.clear();
+            self.head(line, zone, &mut head.text);
+        }
+        text.push_str(&head.text);
+        push_escaped(text, &line.text);
+    }
+
+    fn head(&self, line: &Line, zone: &TimeZone, text: &mut String) {
         if self.time {
             push_time(text, line.at, zone);
             text.push(' ');
@@ -122,7 +141,6 @@ impl Form {
         } else {
             push(text, format_args!("{}[{pid}]: {level} ", line.logger));
         }
-        push_escaped(text, &line.text);
     }
 }
 
@@ -173,7 +191,32 @@ fn push_time(text: &mut String, at: SystemTime, zone: &TimeZone) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Level;
+
+    #[test]
+    fn lines_said_at_once_differ_where_they_should() {
+        let form = Form { time: true, padding: false, fields: Vec::new() };
+        let at = SystemTime::UNIX_EPOCH;
+        let (info, notice) = (Level::Info, Level::Notice);
+        let (mut head, mut text) = (Head::default(), String::new());
+        for (at, level, logger) in [(at, info, "a"), (at, info, "a"), (at, notice, "a"), (at, notice, "b")] {
+            form.write(&Line { at, level, logger, text: "x".into() }, &TimeZone::UTC, &mut head, &mut text);
+            text.push('\n');
+        }
+        let later = at + std::time::Duration::from_millis(7);
+        form.write(
+            &Line { at: later, level: notice, logger: "b", text: "y".into() },
+            &TimeZone::UTC,
+            &mut head,
+            &mut text,
+        );
+        let pid = std::process::id();
+        let line = |millis: u32, rest: &str| {
+            format!("1970-01-01 00:00:00,{millis:03} {}", rest.replace('P', &pid.to_string()))
+        };
+        let wanted =
+            [line(0, "a[P]: INFO x"), line(0, "a[P]: INFO x"), line(0, "a[P]: NOTICE x"), line(0, "b[P]: NOTICE x")];
+        assert_eq!(text, wanted.join("\n") + "\n" + &line(7, "b[P]: NOTICE y"));
+    }
 
     #[test]
     fn an_operator_s_own_form_is_python_s() {
@@ -182,7 +225,7 @@ mod tests {
         let form = |format: &str| {
             let form = Form { time: true, padding: true, fields: fields(format).unwrap() };
             let mut text = String::new();
-            form.write(&line, &TimeZone::UTC, &mut text);
+            form.write(&line, &TimeZone::UTC, &mut Head::default(), &mut text);
             text
         };
         assert_eq!(form("%(asctime)s|%(levelname)-8s|%(message)s"), "1970-01-01 00:00:00,000|NOTICE  |a\\x0ab");

@@ -2,7 +2,9 @@
 //!
 //! Lines are handed to a thread of their own through a bounded queue, so that a
 //! slow disk or terminal never holds up a decision. At the bound (65,536 lines)
-//! lines below WARNING are dropped; how many is said as soon as there is room.
+//! lines below WARNING that come in masses, about single bans and failures, are
+//! dropped; how many is said as soon as there is room. Of all others twice as
+//! many may wait, so that what a start or a repair says is not lost among them.
 //! Captured text is escaped before it is written: control characters and line
 //! breaks become `\xNN`, so a log line is always one line.
 //!
@@ -28,7 +30,7 @@ use sink::Sink;
 use storm::Storm;
 pub(crate) use target::{Aim, Target};
 
-/// How many lines may wait for the writer; of WARNING and above twice as many.
+/// How many lines may wait for the writer: of those that come in masses; of all others twice as many.
 const QUEUE_LINES_MAX: usize = 65_536;
 
 /// One line on its way to the writer.
@@ -56,9 +58,9 @@ struct Queue {
 }
 
 impl Queue {
-    /// Takes a line if there is room for one of its level.
-    fn push(&mut self, level: Level, job: Job) {
-        let max = if level < Level::Warning { QUEUE_LINES_MAX } else { 2 * QUEUE_LINES_MAX };
+    /// Takes a line if there is room for one of its level and kind.
+    fn push(&mut self, level: Level, one_of_many: bool, job: Job) {
+        let max = if one_of_many && level < Level::Warning { QUEUE_LINES_MAX } else { 2 * QUEUE_LINES_MAX };
         if self.jobs.len() >= max {
             self.dropped += 1;
         } else {
@@ -120,7 +122,7 @@ impl Log {
     /// fail2ban's name of the part that speaks, such as `fail2ban.actions`.
     pub(crate) fn line(&self, level: Level, logger: &'static str, text: impl Into<String>) {
         if self.wants(level) {
-            self.queue(level, Job::Line(Line { at: SystemTime::now(), level, logger, text: text.into() }));
+            self.queue(level, false, Job::Line(Line { at: SystemTime::now(), level, logger, text: text.into() }));
         }
     }
 
@@ -133,7 +135,7 @@ impl Log {
         }
         let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         for (level, logger, text) in wanted {
-            queue.push(level, Job::Line(Line { at, level, logger, text }));
+            queue.push(level, true, Job::Line(Line { at, level, logger, text }));
         }
         drop(queue);
         self.shared.wake.notify_one();
@@ -143,7 +145,7 @@ impl Log {
     pub(crate) fn found(&self, level: Level, logger: &'static str, jail: &str, text: String) {
         if self.wants(level) {
             let line = Line { at: SystemTime::now(), level, logger, text };
-            self.queue(level, Job::Found(line, jail.to_owned()));
+            self.queue(level, true, Job::Found(line, jail.to_owned()));
         }
     }
 
@@ -151,9 +153,9 @@ impl Log {
         level as u8 >= self.shared.threshold.load(Ordering::Relaxed)
     }
 
-    fn queue(&self, level: Level, job: Job) {
+    fn queue(&self, level: Level, one_of_many: bool, job: Job) {
         let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.push(level, job);
+        queue.push(level, one_of_many, job);
         drop(queue);
         self.shared.wake.notify_one();
     }
@@ -288,6 +290,19 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_come_in_masses_leave_room_for_others() {
+        let mut queue = Queue::default();
+        let line = || Job::Line(Line { at: SystemTime::now(), level: Level::Info, logger: "", text: String::new() });
+        for _ in 0..=QUEUE_LINES_MAX {
+            queue.push(Level::Notice, true, line());
+        }
+        assert_eq!((queue.jobs.len(), queue.dropped), (QUEUE_LINES_MAX, 1));
+        queue.push(Level::Info, false, line());
+        queue.push(Level::Warning, true, line());
+        assert_eq!((queue.jobs.len(), queue.dropped), (QUEUE_LINES_MAX + 2, 1));
+    }
 
     #[test]
     fn a_line_has_the_columns_that_readers_expect() {

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use jiff::tz::TimeZone;
 use stockade_core::text::push_escaped;
 
-use super::form::push;
+use super::form::{Head, push};
 use super::target::{Aim, Target};
 use super::{Level, Line};
 
@@ -21,6 +21,7 @@ const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 pub(super) struct Sink {
     pub(super) aim: Aim,
     end: End,
+    head: Head,
 }
 
 enum End {
@@ -40,7 +41,7 @@ impl Sink {
             Target::Syslog(path, _) => socket(path)?,
             Target::Journal => socket(Path::new(JOURNAL_SOCKET))?,
         };
-        Ok(Sink { aim: aim.clone(), end })
+        Ok(Sink { aim: aim.clone(), end, head: Head::default() })
     }
 
     /// Opens a file anew; the old one stays if that fails.
@@ -72,9 +73,9 @@ impl Sink {
             }
             Target::Syslog(_, facility) => {
                 push(text, format_args!("<{}>", facility * 8 + line.level.severity()));
-                self.aim.form.write(line, zone, text);
+                self.aim.form.write(line, zone, &mut self.head, text);
             }
-            _ => self.aim.form.write(line, zone, text),
+            _ => self.aim.form.write(line, zone, &mut self.head, text),
         }
         if !matches!(self.aim.target, Target::Syslog(..)) {
             text.push('\n');

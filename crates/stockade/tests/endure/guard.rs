@@ -128,13 +128,16 @@ impl Guard {
     /// Waits until it says this in its log; when, in milliseconds from its start.
     pub(crate) fn wait_for(&mut self, words: &str, patience: Duration) -> i64 {
         let until = Instant::now() + patience;
+        let mut long = 0;
         loop {
-            self.read_log();
+            if !self.is_busy_talking(&mut long) {
+                self.read_log();
+            }
             if let Some(at) = self.said(words) {
                 return at;
             }
             assert!(Instant::now() < until, "it never said '{words}': {}", self.last_words());
-            std::thread::park_timeout(Duration::from_millis(5));
+            std::thread::park_timeout(Duration::from_millis(20));
         }
     }
 
@@ -143,6 +146,13 @@ impl Guard {
         let line = self.log.lines().find(|line| line.contains(words))?;
         let time = line.get(..23)?.replace(',', ".").replace(' ', "T") + "Z";
         Some(time.parse::<jiff::Timestamp>().ok()?.as_millisecond() - self.started)
+    }
+
+    /// Is it saying so much that reading along would take time from it?
+    fn is_busy_talking(&self, before: &mut u64) -> bool {
+        let long = std::fs::metadata(self.logs.join("own.log")).map_or(0, |meta| meta.len());
+        let grown = long.saturating_sub(std::mem::replace(before, long));
+        grown > 1 << 16
     }
 
     /// Takes what is new in its log; of the many lines about single bans only the last are kept.
