@@ -5,7 +5,8 @@
 //! The filters are those of an installed fail2ban (`STOCKADE_F2B_ROOT_110`) and our own,
 //! several jails on two logs at once; the lines are that fail2ban's samples and generated
 //! ones under dates of many shapes, some of them damaged, some without a date.
-//! `STOCKADE_LONG=n` runs n times as many lines, `STOCKADE_SEED` begins elsewhere.
+//! `STOCKADE_LONG=n` runs n times as many lines, `STOCKADE_SEED` begins elsewhere. Several streams of random numbers
+//! run beside each other, always as many, so that a seed finds the same on any machine.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -23,6 +24,8 @@ use stockade_core::{Block, JailName, Position, SourceKey, Span, Timestamp};
 
 /// Lines of the short form.
 const LINES: u64 = 2_000_000;
+/// Streams of random numbers, a thread each.
+const STREAMS: u64 = 4;
 const NOW: i64 = 1_784_100_000;
 
 /// Shapes of dates, and what follows them mostly.
@@ -293,14 +296,23 @@ fn sequence(random: &mut Random, dates: &mut Dates, ground: &Ground) -> (u64, u6
 fn passing_over_lines_changes_nothing() {
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     let ground = ground();
-    let mut random = Random::new(number("STOCKADE_SEED").unwrap_or(1));
-    let mut dates = Dates::default();
-    let (mut lines, mut failures) = (0, 0);
-    let wanted = LINES * number("STOCKADE_LONG").unwrap_or(1);
-    while lines < wanted {
-        let (more, found) = sequence(&mut random, &mut dates, &ground);
-        (lines, failures) = (lines + more, failures + found);
-    }
+    let seed = number("STOCKADE_SEED").unwrap_or(1);
+    let wanted = LINES * number("STOCKADE_LONG").unwrap_or(1) / STREAMS;
+    let stream = |n: u64| {
+        let mut random = Random::new(seed.wrapping_mul(STREAMS) + n);
+        let mut dates = Dates::default();
+        let (mut lines, mut failures) = (0, 0);
+        while lines < wanted {
+            let (more, found) = sequence(&mut random, &mut dates, &ground);
+            (lines, failures) = (lines + more, failures + found);
+        }
+        (lines, failures)
+    };
+    let sums: Vec<(u64, u64)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..STREAMS).map(|n| scope.spawn(move || stream(n))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let (lines, failures) = sums.iter().fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
     println!("{} filters, {lines} lines, {failures} failures, no difference", ground.filters.len());
     assert!(failures > lines / 200, "too few failures to tell anything: {failures} of {lines} lines");
 }

@@ -118,6 +118,9 @@ impl FailureId {
 /// The mask forms of [`FailureId::parse`].
 fn parse_net(text: &str) -> Option<Net> {
     let text = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    if let Some(addr) = parse_ipv4(text.as_bytes()) {
+        return Some(Net::host(IpAddr::V4(addr)));
+    }
     let Some((addr, tail)) = text.split_once('/') else {
         return text.parse().ok().map(Net::host);
     };
@@ -131,6 +134,25 @@ fn parse_net(text: &str) -> Option<Net> {
         _ => return None,
     };
     Net::new(addr, bits)
+}
+
+/// Four numbers and three dots, spelt as usual; anything else is left to the library.
+fn parse_ipv4(text: &[u8]) -> Option<Ipv4Addr> {
+    let (mut sum, mut octet, mut digits, mut dots) = (0_u32, 0_u32, 0, 0);
+    for byte in text {
+        match byte {
+            b'0'..=b'9' if digits < 3 && (digits == 0 || octet > 0) => {
+                octet = octet * 10 + u32::from(byte - b'0');
+                digits += 1;
+            }
+            b'.' if digits > 0 && octet < 256 && dots < 3 => {
+                sum = sum << 8 | octet;
+                (octet, digits, dots) = (0, 0, dots + 1);
+            }
+            _ => return None,
+        }
+    }
+    (dots == 3 && digits > 0 && octet < 256).then(|| Ipv4Addr::from(sum << 8 | octet))
 }
 
 /// Number of leading ones, if nothing but zeros follows them.

@@ -19,7 +19,7 @@ pub mod time;
 
 pub use block::{Block, LineEnd, Position, SourceKey, Stamp};
 pub use decision::{Decision, DecisionKind, Origin, Seq, Subject, Turn, Watermark};
-pub use failure::{Batch, Failure, GroupValue, Groups, Who};
+pub use failure::{Batch, Failure, GroupValue, Groups, Matches, Who};
 pub use id::{FailureId, Net};
 pub use jail::JailName;
 pub use time::{BanTime, Span, Timestamp};

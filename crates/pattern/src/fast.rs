@@ -11,6 +11,7 @@ mod lower;
 mod memo;
 mod node;
 mod run;
+mod step;
 mod stretch;
 
 use crate::tree::Tree;

@@ -71,6 +71,12 @@ impl<'t> Whole<'t> {
         Whole { text, ascii: text.is_ascii() }
     }
 
+    /// A text that is known to be ASCII.
+    pub fn of_ascii(text: &'t str) -> Whole<'t> {
+        debug_assert!(text.is_ascii(), "{text:?} is said to be ASCII");
+        Whole { text, ascii: true }
+    }
+
     /// The text behind a place, which is the end of a character. Nothing if the place is none.
     pub fn behind(self, place: usize) -> Option<Whole<'t>> {
         let text = self.text.get(place..)?;
@@ -226,7 +232,7 @@ impl Regex {
             Engine::Plain(program) => program.search(scratch, text),
         };
         if outcome == Outcome::Match {
-            slots.fill(&scratch.slots);
+            slots.take(&mut scratch.slots);
         }
         outcome
     }

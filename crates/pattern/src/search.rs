@@ -115,6 +115,12 @@ impl Slots {
         self.ends.clear();
     }
 
+    /// Takes the places over; `slots` gets the old ones' room.
+    pub(crate) fn take(&mut self, slots: &mut Vec<u32>) {
+        std::mem::swap(&mut self.ends, slots);
+    }
+
+    #[cfg(test)]
     pub(crate) fn fill(&mut self, slots: &[u32]) {
         self.ends.clear();
         self.ends.extend_from_slice(slots);

@@ -68,6 +68,9 @@ fn risky_patterns_are_told_of() {
     };
     assert_eq!(lints("from <HOST> failed", HIT), ["unanchored"]);
     assert_eq!(lints("^.* from <HOST> failed", HIT), ["greedy"]);
+    // Nothing that is said before the address can name another when fixed words end the line.
+    assert_eq!(lints(r"^.* from <HOST> failed(?: \[\w+\])?$", HIT), [""; 0]);
+    assert_eq!(lints("^.* from <HOST> failed.*$", HIT), ["greedy"]);
     assert_eq!(lints("^.*? from <HOST>", HIT), ["open end"]);
     assert_eq!(lints(PATTERN, "no date"), ["undated"]);
     let opened = "2026-11-22 14:44:10 app: session opened for bob from 192.0.2.9";

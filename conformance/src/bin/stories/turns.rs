@@ -116,6 +116,10 @@ fn turn(machine: &Arc<Machine>, truth: &mut Truth, number: u8, program: Program,
     })?;
     within(PATIENCE, "the guard to answer", || Ok(guard.answers())).map_err(|error| error.context(guard.words()))?;
     holds(machine, &guard, truth)?;
+    match program {
+        Program::Fail2ban => not_asked(machine)?,
+        Program::Stockade => counts(machine)?,
+    }
 
     // The third failure bans: the two from before were seen.
     fails(machine, truth, "shop", between, 1)?;
@@ -195,6 +199,29 @@ fn holds(machine: &Machine, guard: &Guard, truth: &Truth) -> Result<()> {
         if address.is_some_and(|address| truth.banned.contains(&address)) && now.get(name) != Some(row) {
             anyhow::bail!("{name} was {row:?} (begin, ban time, count), and is {:?}", now.get(name));
         }
+    }
+    Ok(())
+}
+
+/// Our own client beside the original: it is not kept waiting, and says who answers there.
+fn not_asked(machine: &Machine) -> Result<()> {
+    let output = machine.run(&["timeout", "60", "stockade", "status", "-c", "/etc/fail2ban"])?;
+    ensure!(output.code == 3, "our client beside the original: exit code {}: {}", output.code, output.all());
+    Ok(())
+}
+
+/// A ban that was taken up again counts as often as the database says.
+fn counts(machine: &Machine) -> Result<()> {
+    let listed = machine.sh("stockade banned --json -c /etc/fail2ban")?;
+    let listed: serde_json::Value = serde_json::from_str(&listed).with_context(|| listed.clone())?;
+    let rows = rows(machine)?;
+    let bans = listed.get("bans").and_then(serde_json::Value::as_array).context("bans")?;
+    ensure!(!bans.is_empty(), "nobody is banned");
+    for ban in bans {
+        let text = |key: &str| ban.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+        let stored = rows.get(&format!("{} {}", text("jail"), text("id"))).map(|(_, _, count)| *count);
+        let count = ban.get("count").and_then(serde_json::Value::as_i64);
+        ensure!(count.is_some() && count == stored, "{ban} counts {count:?}, in the database {stored:?}");
     }
     Ok(())
 }

@@ -132,7 +132,7 @@ impl Judge {
         };
         let groups =
             if jail.spec.ignorecommand.is_some() { row.groups.iter().cloned().collect() } else { Groups::default() };
-        let about = About { id: row.id, ip: row.ip, time: row.start, matches: row.matches, groups };
+        let about = About { id: row.id, ip: row.ip, time: row.start, matches: row.matches.into(), groups };
         let around = Surroundings {
             own: &desk.own,
             names: &desk.names,
@@ -152,6 +152,7 @@ impl Judge {
             return;
         }
         let About { id, ip, time, matches, .. } = about;
+        let matches = matches.into_vec();
         let groups = row.groups;
         if jail.spec.guard == Guard::Refuse
             && let Some(why) = desk.protection(jail.name(), ip.or(id.net()))

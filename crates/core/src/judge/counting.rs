@@ -13,6 +13,7 @@ use super::output::{About, Ask, Outcome, Outputs, Question};
 use super::parking::{Case, Lane, Purpose, Waiting};
 use super::spec::UseDns;
 use super::tally::{Added, WEIGHTS};
+use crate::block::Position;
 use crate::decision::{Origin, Watermark};
 use crate::failure::{Batch, Failure, Groups, Who};
 use crate::id::FailureId;
@@ -36,6 +37,11 @@ impl Judge {
             }
         };
         let mark = if replay { 0 } else { self.marks.begin(jail.clone(), source.clone(), to) };
+        let at = self.position(&jail);
+        let mut purpose = match replay {
+            true => Purpose::Replay,
+            false => Purpose::Log { source: source.clone(), place: Position::Offset(0), mark },
+        };
         for failure in failures {
             let Failure { who, ip, time, place, matches, groups, .. } = failure;
             let (id, name) = match who {
@@ -46,14 +52,38 @@ impl Judge {
                     UseDns::Yes | UseDns::Warn => (FailureId::Text(name.clone()), Some(name)),
                 },
             };
-            let purpose = if replay { Purpose::Replay } else { Purpose::Log { source: source.clone(), place, mark } };
+            if let Purpose::Log { place: behind, .. } = &mut purpose {
+                *behind = place;
+            }
             let about = About { id, ip, time, matches, groups };
-            self.take(Case { jail: jail.clone(), about, name, purpose, command: None, no_asking: replay }, out);
+            if let Some(at) = at.filter(|at| name.is_none() && self.counts_at_once(*at, &about)) {
+                self.count(at, about, &purpose, out);
+                continue;
+            }
+            let (jail, purpose) = (jail.clone(), purpose.clone());
+            self.take(Case { jail, about, name, purpose, command: None, no_asking: replay }, out);
         }
         if !replay {
             let done = self.marks.close(&jail, &source, mark);
             push_watermark(done, out);
         }
+    }
+
+    /// Is there nothing to ask and nothing to wait for, and no rule that ignores the failure?
+    fn counts_at_once(&self, at: usize, about: &About) -> bool {
+        let Some(jail) = self.jails.get(at).filter(|jail| self.parking.is_idle() && jail.rules.forgets()) else {
+            return false;
+        };
+        let desk = &self.desk;
+        let around = Surroundings {
+            own: &desk.own,
+            names: &desk.names,
+            allowed: &desk.allowed,
+            now: desk.now,
+            command: None,
+            no_asking: false,
+        };
+        self.parking.len() < desk.bounds.parked && jail.rules.peek(about, &around) == Verdict::Count
     }
 
     /// Takes a new case; it may have to wait behind others of the same id.
@@ -197,7 +227,8 @@ impl Judge {
             }
             Verdict::IgnoreSilently => jail.ignored_total += 1,
             Verdict::Count => {
-                self.count(at, case, out);
+                let Case { about, purpose, .. } = case;
+                self.count(at, about, &purpose, out);
                 return Tried::Done;
             }
         }
@@ -247,21 +278,21 @@ impl Judge {
     }
 
     /// Counts a failure that nothing ignores, and bans when it is enough.
-    fn count(&mut self, at: usize, case: Case, out: &mut Outputs) {
-        let Case { jail: name, about, purpose, .. } = case;
+    fn count(&mut self, at: usize, about: About, purpose: &Purpose, out: &mut Outputs) {
         let About { id, ip, time, matches, groups } = about;
         self.make_room(at, &id);
         let Judge { jails, desk, .. } = self;
         let Some(jail) = jails.get_mut(at) else { return };
-        let line = |level, logger, text| LogLine { logger, level, jail: Some(name.clone()), text };
-        let (count, quiet) = match &purpose {
+        let name = Some(jail.name().clone());
+        let line = |jail, level, logger, text| LogLine { logger, level, jail, text };
+        let (count, quiet) = match purpose {
             Purpose::Log { .. } => {
-                out.log.push(line(Level::Info, Logger::Filter, LogText::Found { id: id.clone(), time }));
+                out.log.push(line(name, Level::Info, Logger::Filter, LogText::Found { id: id.clone(), time }));
                 (1, false)
             }
             Purpose::Replay => (1, true),
             Purpose::Attempt { count, .. } => {
-                out.log.push(line(Level::Info, Logger::Filter, LogText::Attempt { id: id.clone(), time }));
+                out.log.push(line(name, Level::Info, Logger::Filter, LogText::Attempt { id: id.clone(), time }));
                 (*count, false)
             }
         };
@@ -284,7 +315,7 @@ impl Judge {
                     let bans = counts_as >= maxretry;
                     let text =
                         LogText::FoundBad { id: id.clone(), time, count: past.count, counts_as, capped, ban: bans };
-                    out.log.push(line(Level::Info, Logger::Observer, text));
+                    out.log.push(line(Some(jail.name().clone()), Level::Info, Logger::Observer, text));
                 }
                 if !ban && let Some(more) = jail.tallies.add_bonus(&id, counts_as - 1.0, past.count) {
                     retry = more;
@@ -294,10 +325,10 @@ impl Judge {
             }
         }
         if ban {
-            self.ban_tally(at, &id, &purpose, out);
+            self.ban_tally(at, &id, purpose, out);
         }
         if let Purpose::Attempt { command, .. } = purpose {
-            self.desk.announcer.reply(command, Outcome::Attempted(true), out);
+            self.desk.announcer.reply(*command, Outcome::Attempted(true), out);
         }
     }
 
@@ -388,6 +419,6 @@ pub(super) fn attempt(
     command: super::event::CommandId,
 ) -> Case {
     let count = u32::try_from(matches.len()).unwrap_or(u32::MAX).max(1);
-    let about = About { id, ip: None, time: now, matches, groups: Groups::default() };
+    let about = About { id, ip: None, time: now, matches: matches.into(), groups: Groups::default() };
     Case { jail, about, name: None, purpose: Purpose::Attempt { command, count }, command: None, no_asking: false }
 }

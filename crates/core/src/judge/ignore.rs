@@ -122,6 +122,11 @@ impl Rules {
         verdict
     }
 
+    /// Do they remember no answers?
+    pub(super) fn forgets(&self) -> bool {
+        self.cache.is_none()
+    }
+
     /// As [`Rules::judge`] without the cache: what the rules themselves say.
     pub(super) fn peek(&self, about: &About, around: &Surroundings<'_>) -> Verdict {
         self.judge_uncached(about, around).0

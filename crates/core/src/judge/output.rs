@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::event::{AskId, CommandId};
 use super::log::LogLine;
 use crate::decision::{DecisionKind, Seq, Subject, Turn};
-use crate::failure::Groups;
+use crate::failure::{Groups, Matches};
 use crate::id::{FailureId, Net};
 use crate::jail::JailName;
 use crate::time::{BanTime, Timestamp};
@@ -95,7 +95,7 @@ pub struct About {
     /// When.
     pub time: Timestamp,
     /// The matched lines.
-    pub matches: Vec<Box<str>>,
+    pub matches: Matches,
     /// Captured groups, sorted by name.
     pub groups: Groups,
 }

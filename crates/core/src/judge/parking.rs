@@ -70,6 +70,11 @@ impl Parking {
         self.cases
     }
 
+    /// Is nothing parked?
+    pub(super) fn is_idle(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
     pub(super) fn has(&self, lane: &Lane) -> bool {
         !self.lanes.is_empty() && self.lanes.contains_key(lane)
     }

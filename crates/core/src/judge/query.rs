@@ -11,7 +11,7 @@ use super::jail::Jail;
 use super::log::IgnoreSource;
 use super::output::{About, Counters};
 use crate::decision::Seq;
-use crate::failure::{GroupValue, Groups};
+use crate::failure::{GroupValue, Groups, Matches};
 use crate::id::{FailureId, Net};
 use crate::jail::JailName;
 use crate::time::{BanTime, Timestamp};
@@ -302,8 +302,13 @@ impl Judge {
             command: None,
             no_asking: true,
         };
-        let about =
-            About { id: id.clone(), ip: None, time: self.desk.now, matches: Vec::new(), groups: Groups::default() };
+        let about = About {
+            id: id.clone(),
+            ip: None,
+            time: self.desk.now,
+            matches: Matches::default(),
+            groups: Groups::default(),
+        };
         match jail.rules.peek(&about, &around) {
             Verdict::Ignore(source) => Some(source),
             _ => None,

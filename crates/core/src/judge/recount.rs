@@ -2,7 +2,7 @@
 
 use super::table::Seeded;
 use super::tally::{Added, Limits, Tallies};
-use crate::failure::Groups;
+use crate::failure::{Groups, Matches};
 use crate::id::FailureId;
 use crate::time::{Span, Timestamp};
 
@@ -41,7 +41,7 @@ impl Recount {
     /// Counts one failure; `Some` if that is enough, and then counting begins anew.
     pub fn count(&mut self, time: Timestamp, id: &FailureId) -> Option<Enough> {
         self.tallies.sweep_all(time, self.limits.findtime);
-        let added = Added { time, ip: None, count: 1, matches: Vec::new(), groups: Groups::default() };
+        let added = Added { time, ip: None, count: 1, matches: Matches::default(), groups: Groups::default() };
         if self.tallies.count(time, id, added, self.limits) < self.maxretry {
             return None;
         }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::table::{Seeded, Slot, Table};
-use crate::failure::Groups;
+use crate::failure::{Groups, Matches};
 use crate::id::{FailureId, Net};
 use crate::time::{Span, Timestamp};
 
@@ -55,7 +55,7 @@ pub(super) struct Added {
     pub(super) ip: Option<Net>,
     /// What it counts: 1, or the number of lines of a manual attempt.
     pub(super) count: u32,
-    pub(super) matches: Vec<Box<str>>,
+    pub(super) matches: Matches,
     pub(super) groups: Groups,
 }
 
@@ -318,26 +318,22 @@ fn weight(tally: &Tally, now: Timestamp, findtime: Span) -> usize {
 }
 
 /// Appends matches and keeps the newest `maxmatches`.
-fn keep_matches(detail: &mut Option<Box<Detail>>, mut new: Vec<Box<str>>, limits: Limits) {
+fn keep_matches(detail: &mut Option<Box<Detail>>, new: Matches, limits: Limits) {
     if limits.maxmatches == 0 {
         if let Some(detail) = detail {
             detail.matches = Vec::new();
         }
         return;
     }
-    new.drain(..new.len().saturating_sub(limits.maxmatches));
-    let bytes: usize = new.iter().map(|line| line.len()).sum();
+    let skip = new.len().saturating_sub(limits.maxmatches);
+    let bytes: usize = new.iter().skip(skip).map(|line| line.len()).sum();
     if new.is_empty() || bytes > limits.bytes {
         return;
     }
     let matches = &mut detail.get_or_insert_default().matches;
-    let surplus = (matches.len() + new.len()).saturating_sub(limits.maxmatches);
+    let surplus = (matches.len() + new.len() - skip).saturating_sub(limits.maxmatches);
     matches.drain(..surplus.min(matches.len()));
-    if matches.is_empty() {
-        *matches = new;
-    } else {
-        matches.append(&mut new);
-    }
+    new.append_to(skip, matches);
 }
 
 #[cfg(test)]
@@ -364,7 +360,13 @@ mod tests {
         tallies.count(
             at(now),
             id,
-            Added { time: at(time), ip: None, count: 1, matches: vec!["line".into()], groups: Groups::default() },
+            Added {
+                time: at(time),
+                ip: None,
+                count: 1,
+                matches: vec!["line".into()].into(),
+                groups: Groups::default(),
+            },
             limits(),
         )
     }
@@ -426,7 +428,7 @@ mod tests {
             tallies.count(
                 at(n),
                 &id(1),
-                Added { time: at(n), ip: None, count: 1, matches: vec![line], groups: Groups::default() },
+                Added { time: at(n), ip: None, count: 1, matches: vec![line].into(), groups: Groups::default() },
                 limits(),
             );
         }

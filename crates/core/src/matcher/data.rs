@@ -77,8 +77,19 @@ impl<'a> LineGroups<'a> {
         }
     }
 
-    /// Sets a group.
+    /// Sets a group that has a known name, by its place, to a text.
     #[inline]
+    pub(super) fn set_known(&mut self, place: u8, text: &'a str) {
+        if self.others.is_empty() {
+            if let Some(known) = self.known.get_mut(usize::from(place)) {
+                *known = Some(text);
+            }
+        } else if let Some(name) = Name::KNOWN.get(usize::from(place)) {
+            self.set(name, Part::Text(text));
+        }
+    }
+
+    /// Sets a group.
     pub(super) fn set(&mut self, name: &'a Name, value: Part<'a>) {
         if !self.others.is_empty() {
             self.others.retain(|(known, _)| *known != name);
@@ -133,15 +144,29 @@ pub(super) trait Known {
 }
 
 impl Known for LineGroups<'_> {
+    #[inline]
     fn text(&self, name: &Name) -> Option<Cow<'_, str>> {
-        self.part(name).map(|part| part.shown())
+        match name.place().and_then(|at| *self.known.get(at)?) {
+            Some(text) => Some(Cow::Borrowed(text)),
+            None if self.others.is_empty() => None,
+            None => self.part(name).map(|part| part.shown()),
+        }
     }
 
+    #[inline]
     fn is_true(&self, name: &Name) -> bool {
-        self.part(name).is_some_and(|part| part.is_true())
+        match name.place().and_then(|at| *self.known.get(at)?) {
+            Some(text) => !text.is_empty(),
+            None if self.others.is_empty() => false,
+            None => self.part(name).is_some_and(|part| part.is_true()),
+        }
     }
 
     fn pack(&mut self, to: &mut Packer, ids: bool) -> Groups {
+        if self.others.is_empty() {
+            pack_known(self.known.iter().copied(), to, ids);
+            return to.finish();
+        }
         self.others.sort_unstable_by_key(|(name, _)| *name);
         let known = Name::KNOWN.iter().zip(&self.known).filter_map(|(name, text)| Some((name, Part::Text((*text)?))));
         let others = self.others.iter().map(|(name, value)| (*name, value.clone()));
@@ -149,6 +174,18 @@ impl Known for LineGroups<'_> {
             to.text(name.text(), &value.shown());
         }
         to.finish()
+    }
+}
+
+/// Adds the texts of known names, given by their places, to a pack.
+#[inline]
+fn pack_known<'t>(texts: impl Iterator<Item = Option<&'t str>>, to: &mut Packer, ids: bool) {
+    for (name, text) in Name::KNOWN.iter().zip(texts) {
+        if let (Some(text), Some(place)) = (text, name.packed_place())
+            && (ids || !name.is_id())
+        {
+            to.known(place, text);
+        }
     }
 }
 
@@ -204,10 +241,19 @@ impl Kept {
         if from > to { None } else { self.text.get(from as usize..to as usize) }
     }
 
+    /// The text of a known name, if it is set.
+    #[inline]
+    fn known_text(&self, name: &Name) -> Option<&str> {
+        self.text(*self.known.get(name.place()?)?)
+    }
+
     #[inline]
     fn get(&self, name: &Name) -> Option<Part<'_>> {
-        if let Some(text) = name.place().and_then(|at| self.text(*self.known.get(at)?)) {
+        if let Some(text) = self.known_text(name) {
             return Some(Part::Text(text));
+        }
+        if self.others.is_empty() {
+            return None;
         }
         self.others.iter().find(|(known, _)| known == name).map(|(_, value)| self.part(value))
     }
@@ -228,6 +274,9 @@ impl Kept {
             let (from, to) = std::mem::replace(place, NOWHERE);
             return from < to;
         }
+        if self.others.is_empty() {
+            return false;
+        }
         let Some(at) = self.others.iter().position(|(known, _)| known == name) else { return false };
         match self.others.remove(at).1 {
             Value::Text((from, to)) => from < to,
@@ -247,6 +296,9 @@ impl Kept {
 
     #[inline]
     fn set_text(&mut self, name: &Name, text: &str) {
+        if self.known_text(name) == Some(text) {
+            return;
+        }
         if self.text.len() + text.len() > 2 * GONE_BYTES_MAX {
             self.tidy(text.len());
         }
@@ -385,11 +437,11 @@ impl Data {
     }
 
     /// Notes the user of this hit.
-    pub(super) fn add_user(&mut self, user: Option<&Part<'_>>) {
-        if let Some(user) = user.filter(|user| user.is_true())
+    pub(super) fn add_user(&mut self, user: Option<Cow<'_, str>>) {
+        if let Some(user) = user.filter(|user| !user.is_empty())
             && self.users.list.len() < USERS_MAX
         {
-            self.users.add(&user.shown());
+            self.users.add(&user);
         }
     }
 
@@ -407,15 +459,31 @@ impl Data {
 }
 
 impl Known for Data {
+    #[inline]
     fn text(&self, name: &Name) -> Option<Cow<'_, str>> {
-        self.groups.get(name).map(|part| part.shown())
+        match self.groups.known_text(name) {
+            Some(text) => Some(Cow::Borrowed(text)),
+            None => self.groups.get(name).map(|part| part.shown()),
+        }
     }
 
+    #[inline]
     fn is_true(&self, name: &Name) -> bool {
-        self.groups.get(name).is_some_and(|part| part.is_true())
+        match self.groups.known_text(name) {
+            Some(text) => !text.is_empty(),
+            None => self.groups.get(name).is_some_and(|part| part.is_true()),
+        }
     }
 
     fn pack(&mut self, to: &mut Packer, ids: bool) -> Groups {
+        if self.groups.others.is_empty() {
+            // All known names come before this one.
+            pack_known(self.groups.known.iter().map(|at| self.groups.text(*at)), to, ids);
+            if !self.users.list.is_empty() {
+                to.list(Name::USERS, self.users.iter());
+            }
+            return to.finish();
+        }
         let mut users = (!self.users.list.is_empty()).then_some(&self.users);
         let mut list = |to: &mut Packer| {
             if let Some(users) = users.take() {
@@ -435,6 +503,9 @@ impl Known for Data {
 
 /// Drops the oldest texts above [`MATCHES_MAX`] and [`MATCHES_BYTES_MAX`].
 pub(super) fn bound(matches: &mut Vec<Box<str>>) {
+    if matches.len() < 2 {
+        return;
+    }
     let mut bytes = 0;
     let fits = |len: &usize| {
         bytes += len;

@@ -126,7 +126,7 @@ pub struct Filter {
     pub(super) prefregex: Option<Pattern>,
     pub(super) failregex: Vec<Pattern>,
     /// Which failregexes can match a text at all, by its first byte.
-    pub(super) by_first: ByFirst,
+    by_first: OnceLock<ByFirst>,
     pub(super) ignoreregex: Vec<Pattern>,
     /// `None`: lines bring their time with them.
     pub(super) dates: Option<Templates>,
@@ -220,7 +220,7 @@ impl Filter {
         };
         Ok(Filter {
             prefregex,
-            by_first: ByFirst::new(&failregex),
+            by_first: OnceLock::new(),
             failregex,
             ignoreregex,
             dates,
@@ -264,6 +264,11 @@ impl Filter {
         let index = if option == "datepattern" { 0 } else { index };
         let known = self.origins.iter().find(|(o, i, _)| *o == option && *i == index);
         known.map(|(.., place)| &**place)
+    }
+
+    /// Which failregexes can match a text at all; worked out at the first call.
+    pub(super) fn by_first(&self) -> &ByFirst {
+        self.by_first.get_or_init(|| ByFirst::new(&self.failregex))
     }
 
     /// Are ignoreregexes tried before all else? So if they are few.

@@ -13,7 +13,7 @@ use super::lines::{Cut, Found, LineMode, LineReport, Matcher, Seen, When};
 use super::name::Name;
 use super::notes::{Daily, Level};
 use super::pattern::Pattern;
-use crate::failure::Who;
+use crate::failure::{Matches, Who};
 use crate::id::{FailureId, Net};
 use crate::text::repr;
 use crate::time::Timestamp;
@@ -101,7 +101,7 @@ impl Matcher {
         content: &mut String,
         report: &mut LineReport,
     ) {
-        let seen = Whole::new(whole);
+        let seen = if cut.ascii { Whole::of_ascii(whole) } else { Whole::new(whole) };
         if self.is_ignored_early(filter, now, seen, mode, report) {
             return;
         }
@@ -119,23 +119,33 @@ impl Matcher {
             });
         }
         let sight = Sight { cut, when, mode, whole, common: filter.prefregex.is_some() };
-        for index in filter.by_first.of(text.text()) {
+        let these = filter.by_first().of(text.text());
+        for index in these {
             let Some(pattern) = filter.failregex.get(*index as usize) else { continue };
+            if these.len() > 1 && !pattern.may_match(text.text()) {
+                continue;
+            }
             if !self.hits(pattern, now, *index, text, report) {
                 continue;
             }
-            let hit = self.groups(filter, pattern, &sight, text.text());
+            let mut hit = self.groups(filter, pattern, &sight, text.text());
             if !filter.ignoreregex.is_empty() && self.is_ignored(filter, now, text, mode, report) {
                 if mode.all {
                     continue;
                 }
                 return;
             }
-            let lines = || vec![match_text(&[cut.before, &cut.date, cut.behind])];
-            if when.missing && self.is_undated(now, &sight, &lines()) {
+            let line = || match_text(&[cut.before, &cut.date, cut.behind]);
+            if when.missing && self.is_undated(now, &sight, &[line()]) {
                 continue;
             }
-            match self.take_hit(filter, now, *index, hit, lines, &sight, report) {
+            let add = |lines: &mut Vec<Box<str>>| {
+                if lines.capacity() == 0 {
+                    lines.reserve_exact(1);
+                }
+                lines.push(line());
+            };
+            match self.take_hit(filter, now, *index, &mut hit, add, &sight, report) {
                 Next::Line => return,
                 Next::Pattern => {}
                 // The original has taken the line out of its buffer by now.
@@ -178,7 +188,7 @@ impl Matcher {
                 continue;
             }
             let seen = text.clone();
-            let hit = self.groups(filter, pattern, &sight, &seen);
+            let mut hit = self.groups(filter, pattern, &sight, &seen);
             let whole = self.slots.get(0).unwrap_or(0..0);
             let skipped: String = pattern.skipped(&self.slots).filter_map(|at| seen.get(at)).collect();
             let divided = split(&lines, &seen, whole.start, whole.end, &skipped);
@@ -194,13 +204,14 @@ impl Matcher {
                     return;
                 }
             }
-            let matched: Vec<Box<str>> = divided.matched.iter().map(|line| match_text(&[&line.full])).collect();
+            let mut matched: Vec<Box<str>> = divided.matched.iter().map(|line| match_text(&[&line.full])).collect();
             if self.is_undated(now, &sight, &matched) {
                 continue;
             }
             self.buffer = divided.unmatched;
             join(&self.buffer, text);
-            if let Next::Line = self.take_hit(filter, now, index, hit, || matched, &sight, report) {
+            let add = |lines: &mut Vec<Box<str>>| lines.append(&mut matched);
+            if let Next::Line = self.take_hit(filter, now, index, &mut hit, add, &sight, report) {
                 return;
             }
         }
@@ -347,15 +358,15 @@ impl Matcher {
         when.time.is_none() && mode.findtime
     }
 
-    /// Makes one hit, whose lines are `matched`, a report; what is to be tried next.
+    /// Makes one hit, whose lines `matched` adds to a list, a report; what is to be tried next.
     #[expect(clippy::too_many_arguments, reason = "the state of one hit, passed once")]
     fn take_hit(
         &mut self,
         filter: &Filter,
         now: Timestamp,
         regex: u32,
-        mut hit: LineGroups<'_>,
-        matched: impl FnOnce() -> Vec<Box<str>>,
+        hit: &mut LineGroups<'_>,
+        matched: impl FnOnce(&mut Vec<Box<str>>),
         sight: &Sight<'_>,
         report: &mut LineReport,
     ) -> Next {
@@ -364,7 +375,7 @@ impl Matcher {
         let ids = !self.terse;
         let time = sight.when.time.map(|time| if mode.findtime { time.min(now) } else { time });
         let Some(id) = hit.part(&Name::MLFID).map(|id| id.shown()) else {
-            let (identity, ip) = identity(&hit, filter.usedns, false);
+            let (identity, ip) = identity(&*hit, filter.usedns, false);
             let who = match identity {
                 Identity::Known(who) => Some(who),
                 Identity::Later => None,
@@ -372,7 +383,9 @@ impl Matcher {
                 Identity::Missing => return self.no_group(regex, mode),
             };
             let groups = hit.pack(&mut self.packer, ids);
-            report.found.push(Found { regex, who, ip, time, nofail: false, groups, matches: matched() });
+            matched(&mut self.matched);
+            let matches = Matches::out_of(&mut self.matched);
+            report.found.push(Found { regex, who, ip, time, nofail: false, groups, matches });
             return next;
         };
         let session_now = if mode.ageless { Timestamp::from_secs(0) } else { now };
@@ -408,7 +421,7 @@ impl Matcher {
         let groups = data.pack(&mut self.packer, ids);
         // What follows in the session asks for these lines only if they are no failure yet.
         let kept = nofail || data.pending || data.is_true(&Name::MLFGAINED);
-        let matches = if kept { data.matches.clone() } else { std::mem::take(&mut data.matches) };
+        let matches = if kept { data.matches.clone().into() } else { Matches::out_of(&mut data.matches) };
         report.found.push(Found { regex, who, ip: data.ip.clone(), time, nofail, groups, matches });
         self.sessions.put_back(home, data);
         next

@@ -15,7 +15,7 @@ use super::notes::{Daily, Level, Note, Notes};
 use super::overruns::{Overrun, Overruns};
 use super::sessions::Sessions;
 use crate::block::{Block, LineEnd, Position, Stamp};
-use crate::failure::{Batch, Failure, GroupValue, Groups, Packer, Who};
+use crate::failure::{Batch, Failure, GroupValue, Groups, Matches, Packer, Who};
 use crate::id::FailureId;
 use crate::jail::JailName;
 use crate::text::repr;
@@ -91,13 +91,13 @@ pub(super) struct Found {
     pub(super) nofail: bool,
     /// Without those that say who failed, if [`Matcher::terse`] is set.
     pub(super) groups: Groups,
-    pub(super) matches: Vec<Box<str>>,
+    pub(super) matches: Matches,
 }
 
 impl From<Found> for Hit {
     fn from(found: Found) -> Hit {
         let Found { regex, who, ip, time, nofail, groups, matches } = found;
-        Hit { regex, who, ip, time, nofail, groups: groups.to_list(), matches }
+        Hit { regex, who, ip, time, nofail, groups: groups.to_list(), matches: matches.into_vec() }
     }
 }
 
@@ -172,6 +172,8 @@ pub(super) struct Cut<'a> {
     pub(super) behind: &'a str,
     /// `behind` with a line end, where the log has it so.
     pub(super) ended: Option<&'a str>,
+    /// The line is known to be ASCII.
+    pub(super) ascii: bool,
 }
 
 impl Cut<'_> {
@@ -211,6 +213,19 @@ impl LineReport {
 struct Text<'a> {
     line: &'a str,
     ended: Option<&'a str>,
+    /// It is known to be ASCII.
+    ascii: bool,
+}
+
+impl<'a> Text<'a> {
+    fn of(text: &'a str, ascii: bool) -> Text<'a> {
+        let line = match text.as_bytes() {
+            [.., last, b'\n'] if !matches!(last, b'\r' | b'\n') => text.get(..text.len() - 1).unwrap_or(text),
+            _ => text.trim_end_matches(['\r', '\n']),
+        };
+        let ended = text.get(..line.len() + 1).filter(|t| t.ends_with('\n'));
+        Text { line, ended, ascii }
+    }
 }
 
 /// A line's time.
@@ -251,6 +266,9 @@ pub struct Matcher {
     /// Groups that say who failed are left out of what is found.
     pub(super) terse: bool,
     pub(super) packer: Packer,
+    /// Room for what is found in the next line, and for its lines.
+    found: Vec<Found>,
+    pub(super) matched: Vec<Box<str>>,
 }
 
 impl Matcher {
@@ -276,6 +294,8 @@ impl Matcher {
             whence: None,
             terse: false,
             packer: Packer::default(),
+            found: Vec::new(),
+            matched: Vec::new(),
         }
     }
 
@@ -360,16 +380,16 @@ impl Matcher {
             }
             return LineReport::default();
         }
+        let stamp = line.stamp.map(|stamp| stamp.time);
+        if let Some((text, ascii)) = line.text {
+            return self.look(filter, now, Text::of(text, ascii), stamp, block.in_operation, mode, care);
+        }
         let (text, whole) = filter.encoding.decode(bytes);
         if !whole {
             self.counters.undecodable += 1;
             self.notes.undecodable(&block.source.path, filter.encoding, bytes, now);
         }
-        let line_text = text.trim_end_matches(['\r', '\n']);
-        let ended = text.get(..line_text.len() + 1).filter(|t| t.ends_with('\n'));
-        let stamp = line.stamp.map(|stamp| stamp.time);
-        let text = Text { line: line_text, ended };
-        self.look(filter, now, text, stamp, block.in_operation, mode, care)
+        self.look(filter, now, Text::of(&text, false), stamp, block.in_operation, mode, care)
     }
 
     /// Keeps where a line comes from, for messages about it.
@@ -390,10 +410,10 @@ impl Matcher {
         now: Timestamp,
         block: &Block,
         line: &RawLine<'_>,
-        report: LineReport,
+        mut report: LineReport,
         failures: &mut Vec<Failure>,
     ) {
-        for hit in report.found {
+        for hit in report.found.drain(..) {
             let Some(who) = hit.who else { continue };
             self.counters.failures += 1;
             failures.push(Failure {
@@ -406,6 +426,7 @@ impl Matcher {
                 groups: hit.groups,
             });
         }
+        self.found = report.found;
     }
 
     /// Looks at one line of text (without its end).
@@ -423,7 +444,8 @@ impl Matcher {
     ) -> LineReport {
         let filter = Arc::clone(&self.filter);
         self.terse = false;
-        self.look(&filter, now, Text { line: text, ended: None }, stamp, in_operation, mode, Care::Whole).shown()
+        self.look(&filter, now, Text { line: text, ended: None, ascii: false }, stamp, in_operation, mode, Care::Whole)
+            .shown()
     }
 
     /// The way of a line through date, judgement of the date, and patterns.
@@ -440,7 +462,7 @@ impl Matcher {
     ) -> LineReport {
         let line = text.line;
         self.counters.lines += 1;
-        let mut report = LineReport::default();
+        let mut report = LineReport { found: std::mem::take(&mut self.found), ..LineReport::default() };
         let lent = mode.findtime && in_operation;
         let dated = match stamp {
             Some(time) => Ok(self.stamped(filter, text, time)),
@@ -478,7 +500,7 @@ impl Matcher {
         let shown = iso(filter, time);
         self.last_text.clone_from(&shown);
         self.last_date = Some(time);
-        let cut = Cut { before: "", date: Cow::Owned(shown), behind: text.line, ended: text.ended };
+        let cut = Cut { before: "", date: Cow::Owned(shown), behind: text.line, ended: text.ended, ascii: text.ascii };
         (cut, When { time: Some(time), missing: false })
     }
 
@@ -499,7 +521,7 @@ impl Matcher {
         report: &mut LineReport,
     ) -> Result<(Cut<'a>, When), &'static str> {
         let line = text.line;
-        let mut cut = Cut { before: "", date: Cow::Borrowed(""), behind: line, ended: text.ended };
+        let mut cut = Cut { before: "", date: Cow::Borrowed(""), behind: line, ended: text.ended, ascii: text.ascii };
         let mut time = None;
         let dated = filter.dates.as_ref().and_then(|templates| {
             let mut clock = filter.clock(now);
@@ -528,6 +550,7 @@ impl Matcher {
                 date: Cow::Borrowed(date),
                 behind: line.get(dated.cut.end..).unwrap_or(""),
                 ended: text.ended.and_then(|t| t.get(dated.cut.end..)),
+                ascii: text.ascii,
             };
             if date.is_empty() {
                 // The template allows for no date, so none is missing.
@@ -563,7 +586,7 @@ impl Matcher {
 
     /// The whole line with the last date before it.
     fn lend<'a>(&self, text: Text<'a>) -> Cut<'a> {
-        Cut { before: "", date: Cow::Owned(self.last_text.clone()), behind: text.line, ended: text.ended }
+        Cut { before: "", date: Cow::Owned(self.last_text.clone()), behind: text.line, ended: text.ended, ascii: false }
     }
 
     /// A line that was just written happened now if its date is far from now.
@@ -696,6 +719,8 @@ pub(super) struct RawLine<'a> {
     /// Offset behind it in the block.
     pub(super) end: usize,
     pub(super) stamp: Option<&'a Stamp>,
+    /// As text, if that is known already, and whether it is ASCII.
+    pub(super) text: Option<(&'a str, bool)>,
 }
 
 impl<'a> Lines<'a> {
@@ -715,7 +740,7 @@ impl<'a> Iterator for Lines<'a> {
         let (bytes, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
         self.at += len;
-        Some(RawLine { bytes, end: self.at, stamp: self.stamps.next() })
+        Some(RawLine { bytes, end: self.at, stamp: self.stamps.next(), text: None })
     }
 }
 

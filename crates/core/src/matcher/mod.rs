@@ -10,6 +10,7 @@
 //! what they use, followed step by step; where we differ the code says
 //! `DIVERGENCE`.
 
+mod buckets;
 mod buffer;
 mod data;
 mod date;
@@ -35,6 +36,7 @@ pub use date::{Calendar, DateTemplate};
 pub use decode::{Encoding, LINE_BYTES_MAX};
 pub use filter::{DatePattern, Filter, FilterError, FilterSpec, MAXLINES_MAX, UseDns};
 pub use lines::{Counters, DateRank, DateSeen, Hit, LineMode, LineReport, Matcher, Seen};
+pub(crate) use name::{known_name, known_place};
 pub use notes::{Level, NOTES_MAX, Note};
 pub use overruns::Overrun;
 pub use scanner::{Needles, Scan, Scanner};

@@ -4,11 +4,13 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// How many names are known.
-pub(super) const NAMES: usize = 14;
+pub(super) const NAMES: usize = 16;
 /// Names that the matcher knows, or that many filters use; sorted.
 const KNOWN: [&str; NAMES] = [
     "alt_user",
     "cidr",
+    "cond_inv",
+    "cond_user",
     "content",
     "dns",
     "fid",
@@ -22,6 +24,16 @@ const KNOWN: [&str; NAMES] = [
     "port",
     "user",
 ];
+
+/// The known name at a place; for groups that are packed with the place instead of the name.
+pub(crate) fn known_name(place: u8) -> Option<&'static str> {
+    KNOWN.get(usize::from(place)).copied()
+}
+
+/// The place of a known name.
+pub(crate) fn known_place(name: &str) -> Option<u8> {
+    KNOWN.binary_search(&name).ok().and_then(|place| u8::try_from(place).ok())
+}
 
 /// The name of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,28 +50,25 @@ impl Name {
     pub(super) const KNOWN: [Name; NAMES] = [
         Name::Known(0), Name::Known(1), Name::Known(2), Name::Known(3), Name::Known(4), Name::Known(5), Name::Known(6),
         Name::Known(7), Name::Known(8), Name::Known(9), Name::Known(10), Name::Known(11), Name::Known(12),
-        Name::Known(13),
+        Name::Known(13), Name::Known(14), Name::Known(15),
     ];
     pub(super) const CIDR: Name = Name::Known(1);
-    pub(super) const CONTENT: Name = Name::Known(2);
-    pub(super) const DNS: Name = Name::Known(3);
-    pub(super) const FID: Name = Name::Known(4);
-    pub(super) const IP4: Name = Name::Known(6);
-    pub(super) const IP6: Name = Name::Known(7);
-    pub(super) const MLFFORGET: Name = Name::Known(8);
-    pub(super) const MLFGAINED: Name = Name::Known(9);
-    pub(super) const MLFID: Name = Name::Known(10);
-    pub(super) const NOFAIL: Name = Name::Known(11);
-    pub(super) const USER: Name = Name::Known(13);
+    pub(super) const CONTENT: Name = Name::Known(4);
+    pub(super) const DNS: Name = Name::Known(5);
+    pub(super) const FID: Name = Name::Known(6);
+    pub(super) const IP4: Name = Name::Known(8);
+    pub(super) const IP6: Name = Name::Known(9);
+    pub(super) const MLFFORGET: Name = Name::Known(10);
+    pub(super) const MLFGAINED: Name = Name::Known(11);
+    pub(super) const MLFID: Name = Name::Known(12);
+    pub(super) const NOFAIL: Name = Name::Known(13);
+    pub(super) const USER: Name = Name::Known(15);
     /// Under this name all users of a session are reported.
     pub(super) const USERS: &str = "users";
 
     /// The name that is spelt so.
     pub(super) fn of(text: &str) -> Name {
-        match KNOWN.binary_search(&text).map(u8::try_from) {
-            Ok(Ok(place)) => Name::Known(place),
-            _ => Name::Own(text.into()),
-        }
+        known_place(text).map_or_else(|| Name::Own(text.into()), Name::Known)
     }
 
     /// Its place in the list of known names.
@@ -76,7 +85,14 @@ impl Name {
         }
     }
 
+    /// Its place in the list of known names, as packs have it.
+    #[inline]
+    pub(super) fn packed_place(&self) -> Option<u8> {
+        if let Name::Known(place) = self { Some(*place) } else { None }
+    }
+
     /// Does it say who failed by itself?
+    #[inline]
     pub(super) fn is_id(&self) -> bool {
         matches!(self, &Name::FID | &Name::IP4 | &Name::IP6 | &Name::DNS)
     }

@@ -1,8 +1,9 @@
 //! One compiled failregex, ignoreregex or prefregex and its groups.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use memchr::memmem::Finder;
 use stockade_pattern::{ByteSet, Flags, Hole, LiteralSet, Outcome, Regex, Scratch, Slots, Whole};
 
 use super::data::{LineGroups, Part};
@@ -32,7 +33,12 @@ pub(super) struct Pattern {
     content: Option<usize>,
     /// What a text must begin with to match at all.
     first: Option<ByteSet>,
+    /// See [`Pattern::may_match`]; chosen when it is first asked for.
+    guard: OnceLock<Option<Finder<'static>>>,
 }
+
+/// Shorter literals are not looked for before a pattern is tried.
+const GUARD_BYTES_MIN: usize = 8;
 
 /// Why a pattern cannot be used.
 pub(super) struct Fault {
@@ -72,7 +78,17 @@ impl Pattern {
         let skips = (0..).map_while(number).collect();
         let content = names.iter().find(|(name, _)| *name == Name::CONTENT).map(|(_, group)| *group);
         let first = regex.first_bytes();
-        Ok(Pattern { text: regex.text(), regex, names: names.into(), alternates, tuples, skips, content, first })
+        Ok(Pattern {
+            text: regex.text(),
+            regex,
+            names: names.into(),
+            alternates,
+            tuples,
+            skips,
+            content,
+            first,
+            guard: OnceLock::new(),
+        })
     }
 
     /// Has it a group that says who failed?
@@ -93,6 +109,25 @@ impl Pattern {
     /// May it match a text that begins with this byte?
     pub(super) fn may_begin(&self, byte: u8) -> bool {
         self.first.is_none_or(|first| first.has(byte))
+    }
+
+    /// Has the text the longest literal that each match holds? Worth asking where several patterns
+    /// begin alike, so that most of them fail late.
+    pub(super) fn may_match(&self, text: &str) -> bool {
+        let guard = self.guard.get_or_init(|| self.choose_guard());
+        guard.as_ref().is_none_or(|guard| guard.find(text.as_bytes()).is_some())
+    }
+
+    fn choose_guard(&self) -> Option<Finder<'static>> {
+        let begin = self.text.strip_prefix('^').unwrap_or(&self.text).as_bytes();
+        let only = |set: LiteralSet| match <[Vec<u8>; 1]>::try_from(set.literals) {
+            Ok([literal]) if !set.ignorecase => Some(literal),
+            _ => None,
+        };
+        // What stands at the begin is looked at first anyway.
+        let late = |literal: &Vec<u8>| literal.len() >= GUARD_BYTES_MIN && !begin.starts_with(literal);
+        let longest = self.required(Hole::None).into_iter().filter_map(only).filter(late).max_by_key(Vec::len)?;
+        Some(Finder::new(&longest).into_owned())
     }
 
     /// What takes the place of the text for the failregexes, if it is not empty.
@@ -142,11 +177,14 @@ impl Pattern {
 
     fn add_plain<'a>(&'a self, slots: &Slots, text: &'a str, without_content: bool, to: &mut LineGroups<'a>) {
         for (name, group) in &self.names {
+            let Some(at) = slots.get(*group) else { continue };
             if without_content && self.content == Some(*group) {
                 continue;
             }
-            if let Some(value) = slots.get(*group).and_then(|at| text.get(at)) {
-                to.set(name, Part::Text(value));
+            let Some(value) = text.get(at) else { continue };
+            match name {
+                Name::Known(place) => to.set_known(*place, value),
+                Name::Own(_) => to.set(name, Part::Text(value)),
             }
         }
     }

@@ -12,6 +12,7 @@ use aho_corasick::packed::{self, Searcher};
 use aho_corasick::{AhoCorasick, Input, Span};
 use memchr::memmem::Finder;
 
+use super::buckets::arranged;
 use super::date::{Clock, Survey, Template};
 use super::filter::Filter;
 use super::literals::{self, Sample};
@@ -104,7 +105,8 @@ impl Pass {
 
 impl Plan {
     fn new(filters: &[Arc<Filter>], sample: &[u8]) -> Plan {
-        let sample = Sample::of(sample, filters.iter().filter_map(|f| f.needs()));
+        let text = sample;
+        let sample = Sample::of(text, filters.iter().filter_map(|f| f.needs()));
         let mut owners: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
         let mut every = Vec::with_capacity(filters.len());
         for (place, filter) in filters.iter().enumerate() {
@@ -119,7 +121,7 @@ impl Plan {
         let passes: Option<Vec<Pass>> = if needles.len() <= SINGLE_MAX {
             needles.iter().map(single).collect()
         } else {
-            needles.chunks(PASS_NEEDLES_MAX).map(Pass::new).collect()
+            needles.chunks(PASS_NEEDLES_MAX).map(|some| Pass::new(&arranged(some, text))).collect()
         };
         // Without a search every line may matter to everybody.
         every.iter_mut().for_each(|every| *every |= passes.is_none());
@@ -207,7 +209,8 @@ impl Scanner {
         if self.plan.is_none() || self.seen >= self.wait {
             self.learn(text);
         }
-        let broken = broken_lines(text);
+        let ascii = text.is_ascii();
+        let broken = if ascii { Vec::new() } else { broken_lines(text) };
         let every = || self.filters.iter().map(|_| Selection::Every).collect();
         let selections = match &self.plan {
             Some(plan) if self.aside == 0 && text.len() < u32::MAX as usize => {
@@ -223,7 +226,7 @@ impl Scanner {
                 every()
             }
         };
-        Scan { now, filters: Arc::clone(&self.filters), selections, broken, surveys: Mutex::default() }
+        Scan { now, filters: Arc::clone(&self.filters), selections, ascii, broken, surveys: Mutex::default() }
     }
 
     /// Chooses the needles by the beginning of a block.
@@ -260,6 +263,8 @@ pub struct Scan {
     now: Timestamp,
     filters: Arc<[Arc<Filter>]>,
     selections: Vec<Selection>,
+    /// The block is ASCII.
+    ascii: bool,
     /// Lines that are not UTF-8.
     broken: Vec<Extent>,
     surveys: Mutex<Vec<Arc<Survey>>>,
@@ -275,6 +280,11 @@ impl Scan {
     pub(super) fn selection(&self, filter: &Arc<Filter>) -> &Selection {
         let place = self.filters.iter().position(|known| Arc::ptr_eq(known, filter));
         place.and_then(|at| self.selections.get(at)).unwrap_or(&Selection::Every)
+    }
+
+    /// Is the whole block ASCII?
+    pub(super) fn is_ascii(&self) -> bool {
+        self.ascii
     }
 
     /// Lines with bytes that are no UTF-8, in order.
@@ -302,9 +312,6 @@ impl Scan {
 /// The lines of a text that are not UTF-8.
 fn broken_lines(text: &[u8]) -> Vec<Extent> {
     let mut broken = Vec::new();
-    if text.is_ascii() {
-        return broken;
-    }
     let mut from = 0;
     while let Some(rest) = text.get(from..).filter(|rest| !rest.is_empty()) {
         let Err(error) = std::str::from_utf8(rest) else { break };

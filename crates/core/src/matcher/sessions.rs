@@ -4,10 +4,8 @@
 //! sessions, each for 5 minutes from its first line, the oldest go first.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
 use super::data::{Data, Known as _, LineGroups, bound};
 use super::name::Name;
@@ -20,36 +18,25 @@ const LIFETIME: Span = Span::from_secs(5 * 60);
 /// Most bytes of one session's groups; a hit with more starts no session.
 const SESSION_BYTES_MAX: usize = 64 * 1024;
 
-/// Spreads the ids of sessions (FNV-1a). Whoever chooses ids to collide gains
+/// Spreads the ids of sessions, eight bytes at a time. Whoever chooses ids to collide gains
 /// nothing: at most [`SESSIONS_MAX`] are known.
-#[derive(Clone, Copy, Debug, Default)]
-struct Spread;
-
-impl BuildHasher for Spread {
-    type Hasher = Sum;
-
-    fn build_hasher(&self) -> Sum {
-        Sum(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-struct Sum(u64);
-
-impl Hasher for Sum {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |sum, b| (sum ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
-    }
-
-    fn finish(&self) -> u64 {
-        self.0 ^ self.0 >> 29
-    }
+fn spread(id: &str) -> u64 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |sum: u64, word: u64| {
+        let sum = (sum ^ word).wrapping_mul(ODD);
+        sum ^ sum >> 32
+    };
+    let (words, rest) = id.as_bytes().as_chunks::<8>();
+    let sum = words.iter().fold(ODD, |sum, word| mix(sum, u64::from_le_bytes(*word)));
+    let last = rest.iter().fold(1, |word, byte| word << 8 | u64::from(*byte));
+    mix(mix(sum, last), 0)
 }
 
 /// The sessions of one jail.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sessions {
     /// The room of each session, by its id.
-    known: HashMap<Arc<str>, usize, Spread>,
+    known: HashTable<usize>,
     rooms: Vec<Room>,
     /// Rooms that nobody lives in.
     free: Vec<usize>,
@@ -66,13 +53,15 @@ pub(super) struct Sessions {
 struct Room {
     /// Tells a session from an older one in the same room.
     serial: u64,
+    /// Of the session's id.
+    hash: u64,
+    id: String,
     session: Option<Session>,
 }
 
 /// One remembered session.
 #[derive(Clone, Debug)]
 pub(super) struct Session {
-    id: Arc<str>,
     /// Nothing while its latest hit is dealt with.
     data: Option<Box<Data>>,
     pub(super) until: Timestamp,
@@ -85,6 +74,8 @@ impl Session {
     }
 }
 
+/// Room for an id that a room keeps for the next one.
+const ID_BYTES_KEPT: usize = 256;
 /// Most gone sessions whose memory is kept.
 const SPARE_MAX: usize = 8;
 
@@ -98,15 +89,15 @@ pub(super) enum Home {
 }
 
 impl Sessions {
-    /// Merges a hit, whose lines are `matched`, into its session.
+    /// Merges a hit, whose lines `matched` adds to a list, into its session.
     ///
     /// The session, if there is one, is taken out; hand it back with
     /// [`Sessions::put_back`] when the hit is dealt with.
     pub(super) fn merge(
         &mut self,
         id: &str,
-        mut hit: LineGroups<'_>,
-        matched: impl FnOnce() -> Vec<Box<str>>,
+        hit: &mut LineGroups<'_>,
+        matched: impl FnOnce(&mut Vec<Box<str>>),
         now: Timestamp,
     ) -> (Box<Data>, Home) {
         let mut gained = false;
@@ -120,10 +111,11 @@ impl Sessions {
             nofail = true;
         }
         let forget = hit.take(&Name::MLFFORGET).is_some_and(|v| v.is_true());
-        let (mut data, home) = match self.find(id, now) {
+        let hash = spread(id);
+        let (mut data, home) = match self.find(id, hash, now) {
             Some(room) => {
                 let mut data = if forget { self.leave(room) } else { self.take(room) }.unwrap_or_default();
-                data.add_user(hit.part(&Name::USER).as_ref());
+                data.add_user(hit.text(&Name::USER));
                 let was_nofail = data.take(&Name::NOFAIL);
                 let was_gained = data.take(&Name::MLFGAINED);
                 if gained {
@@ -132,17 +124,17 @@ impl Sessions {
                 if !was_nofail && !was_gained && !data.pending {
                     data.matches.clear();
                 }
-                data.overwrite(&hit);
+                data.overwrite(hit);
                 (data, if forget { Home::Nowhere } else { Home::Room(room) })
             }
             None => {
                 let mut data = self.spare.pop().unwrap_or_default();
-                data.overwrite(&hit);
+                data.overwrite(hit);
                 let home = if forget {
                     Home::Nowhere
                 } else {
-                    data.add_user(hit.part(&Name::USER).as_ref());
-                    self.open(id, hit.len(), now)
+                    data.add_user(hit.text(&Name::USER));
+                    self.open(id, hash, hit.len(), now)
                 };
                 (data, home)
             }
@@ -154,23 +146,25 @@ impl Sessions {
             (gained, nofail) = (false, false);
         }
         if !nofail {
-            let mut matches = std::mem::take(&mut data.nofail_matches);
-            join(&mut matches, &mut data.matches);
-            if !gained {
-                join(&mut matches, &mut matched());
+            let data = &mut *data;
+            if !data.nofail_matches.is_empty() {
+                data.nofail_matches.append(&mut data.matches);
+                std::mem::swap(&mut data.nofail_matches, &mut data.matches);
             }
-            bound(&mut matches);
-            data.matches = matches;
+            if !gained {
+                matched(&mut data.matches);
+            }
+            bound(&mut data.matches);
         } else if !forget {
-            join(&mut data.nofail_matches, &mut matched());
+            matched(&mut data.nofail_matches);
             bound(&mut data.nofail_matches);
         }
         (data, home)
     }
 
     /// The room of a living session.
-    fn find(&mut self, id: &str, now: Timestamp) -> Option<usize> {
-        let room = *self.known.get(id)?;
+    fn find(&mut self, id: &str, hash: u64, now: Timestamp) -> Option<usize> {
+        let room = *self.known.find(hash, |room| self.rooms.get(*room).is_some_and(|room| room.id == id))?;
         if self.session(room)?.until > now {
             return Some(room);
         }
@@ -190,8 +184,11 @@ impl Sessions {
 
     /// Forgets a session; what was remembered of it.
     fn leave(&mut self, room: usize) -> Option<Box<Data>> {
-        let session = self.rooms.get_mut(room)?.session.take()?;
-        self.known.remove(&session.id);
+        let place = self.rooms.get_mut(room)?;
+        let session = place.session.take()?;
+        if let Ok(known) = self.known.find_entry(place.hash, |known| *known == room) {
+            known.remove();
+        }
         self.free.push(room);
         session.data
     }
@@ -206,7 +203,7 @@ impl Sessions {
     }
 
     /// Makes room for a new session, whose first hit has so many bytes.
-    fn open(&mut self, id: &str, bytes: usize, now: Timestamp) -> Home {
+    fn open(&mut self, id: &str, hash: u64, bytes: usize, now: Timestamp) -> Home {
         if bytes > SESSION_BYTES_MAX {
             return Home::Nowhere;
         }
@@ -231,22 +228,26 @@ impl Sessions {
                 rooms.get(*old).is_some_and(|room| room.serial == *serial && room.session.is_some())
             });
         }
-        Home::Room(self.enter(id.into(), None, now + LIFETIME))
+        Home::Room(self.enter(id, hash, None, now + LIFETIME))
     }
 
     /// Gives a new session a room.
-    fn enter(&mut self, id: Arc<str>, data: Option<Box<Data>>, until: Timestamp) -> usize {
+    fn enter(&mut self, id: &str, hash: u64, data: Option<Box<Data>>, until: Timestamp) -> usize {
         self.serial += 1;
-        let room = self.free.pop().unwrap_or_else(|| {
+        let at = self.free.pop().unwrap_or_else(|| {
             self.rooms.push(Room::default());
             self.rooms.len() - 1
         });
-        self.queue.push_back((room, self.serial));
-        self.known.insert(Arc::clone(&id), room);
-        if let Some(place) = self.rooms.get_mut(room) {
-            *place = Room { serial: self.serial, session: Some(Session { id, data, until }) };
+        self.queue.push_back((at, self.serial));
+        if let Some(room) = self.rooms.get_mut(at) {
+            (room.serial, room.hash, room.session) = (self.serial, hash, Some(Session { data, until }));
+            room.id.clear();
+            room.id.push_str(id);
+            room.id.shrink_to(ID_BYTES_KEPT);
         }
-        room
+        let rooms = &self.rooms;
+        self.known.insert_unique(hash, at, |room| rooms.get(*room).map_or(0, |room| room.hash));
+        at
     }
 
     /// Puts a session back where [`Sessions::merge`] took it from.
@@ -262,29 +263,22 @@ impl Sessions {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Session)> {
         let living = |(room, serial): &(usize, u64)| {
             let room = self.rooms.get(*room).filter(|room| room.serial == *serial)?;
-            room.session.as_ref().map(|session| (&*session.id, session))
+            room.session.as_ref().map(|session| (&*room.id, session))
         };
         self.queue.iter().filter_map(living)
     }
 
     /// Adds a session read from a snapshot; beyond [`SESSIONS_MAX`] they are left out, and so is one that is there.
-    pub(super) fn add(&mut self, id: Arc<str>, data: Data, until: Timestamp) {
-        if self.known.len() < SESSIONS_MAX && !self.known.contains_key(&id) {
-            self.enter(id, Some(Box::new(data)), until);
+    pub(super) fn add(&mut self, id: &str, data: Data, until: Timestamp) {
+        let hash = spread(id);
+        let there = self.known.find(hash, |room| self.rooms.get(*room).is_some_and(|room| room.id == id)).is_some();
+        if self.known.len() < SESSIONS_MAX && !there {
+            self.enter(id, hash, Some(Box::new(data)), until);
         }
     }
 
     /// How many are remembered.
     pub(super) fn len(&self) -> usize {
         self.known.len()
-    }
-}
-
-/// Appends texts, without a copy where there is nothing to append to.
-fn join(to: &mut Vec<Box<str>>, more: &mut Vec<Box<str>>) {
-    if to.is_empty() {
-        std::mem::swap(to, more);
-    } else {
-        to.append(more);
     }
 }

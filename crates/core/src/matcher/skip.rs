@@ -54,7 +54,12 @@ struct Walk<'w> {
     looked_at_since: u32,
     /// What the last line still has to leave behind.
     owing: Owing,
+    /// The whole block as text, if it is one and many lines are looked at; and whether it is ASCII.
+    text: Option<(&'w str, bool)>,
 }
+
+/// A block is decoded as a whole if more than one in so many of its bytes are of lines to be looked at.
+const DECODE_WHOLE: usize = 4;
 
 /// What is gathered on the way.
 enum Found {
@@ -98,6 +103,15 @@ impl<'w> Walk<'w> {
             counted: 0,
             looked_at_since: 0,
             owing: Owing::Nothing,
+            text: None,
+        }
+    }
+
+    /// Decodes the block at once if that costs less than line by line.
+    fn decode(&mut self, scan: &Scan, candidates: &[Extent]) {
+        let covered: usize = candidates.iter().map(|(from, to)| (to - from) as usize).sum();
+        if covered >= self.block.text.len() / DECODE_WHOLE {
+            self.text = std::str::from_utf8(&self.block.text).ok().map(|text| (text, scan.is_ascii()));
         }
     }
 
@@ -160,6 +174,7 @@ impl Matcher {
     }
 
     fn walk(&mut self, walk: &mut Walk<'_>, scan: &Scan, candidates: &[Extent]) {
+        walk.decode(scan, candidates);
         match walk.filter.dates {
             Some(_) => self.walk_file(walk, scan, candidates),
             None => self.walk_journal(walk, scan, candidates),
@@ -172,14 +187,14 @@ impl Matcher {
         let mut survey: Option<(Arc<Survey>, Vec<Stop>)> = None;
         let mut next = 0;
         while walk.at < text.len() {
-            let sure = walk.filter.dates.as_ref().and_then(|t| self.choice.sure(t)).cloned();
+            let sure = walk.filter.dates.as_ref().and_then(|t| self.choice.sure(t));
             let clock = walk.filter.clock(walk.now);
             let known = match (&survey, &sure) {
                 (Some((survey, _)), Some(template)) => survey.is_of(template, &clock),
                 _ => false,
             };
             if !known {
-                let made = sure.and_then(|template| scan.survey(text, &template, &clock));
+                let made = sure.and_then(|template| scan.survey(text, template, &clock));
                 survey = made.map(|made| {
                     let stops = stops(candidates, &made.odd, scan.broken());
                     (made, stops)
@@ -217,7 +232,7 @@ impl Matcher {
                 (true, true) => Care::Whole,
                 (false, _) => Care::Date,
             };
-            self.look_at(walk, from, care);
+            self.look_at_extent(walk, from, stop.line.1 as usize, care);
         }
         if let Some((survey, _)) = &survey {
             self.settle(walk, survey);
@@ -293,7 +308,8 @@ impl Matcher {
         }
         for stop in stops(candidates, &[], scan.broken()) {
             walk.at = stop.line.0 as usize;
-            self.look_at(walk, walk.at, if stop.candidate { Care::Whole } else { Care::Date });
+            let care = if stop.candidate { Care::Whole } else { Care::Date };
+            self.look_at_extent(walk, walk.at, stop.line.1 as usize, care);
         }
         walk.owing = if walk.at < block.text.len() { Owing::All } else { Owing::Nothing };
         walk.at = block.text.len();
@@ -304,11 +320,17 @@ impl Matcher {
     fn look_at(&mut self, walk: &mut Walk<'_>, from: usize, care: Care) {
         let rest = walk.block.text.get(from..).unwrap_or_default();
         let len = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
-        let end = from + len;
+        self.look_at_extent(walk, from, from + len, care);
+    }
+
+    /// Looks at the line that begins and ends here.
+    fn look_at_extent(&mut self, walk: &mut Walk<'_>, from: usize, end: usize, care: Care) {
+        let text = walk.text.and_then(|(text, ascii)| Some((text.get(from..end)?, ascii)));
         let stamps = &walk.block.stamps;
         let stamp =
             if stamps.is_empty() { None } else { stamps.get(stamps.partition_point(|s| (s.end as usize) < end)) };
-        let line = RawLine { bytes: rest.get(..len).unwrap_or_default(), end, stamp };
+        let bytes = walk.block.text.get(from..end).unwrap_or_default();
+        let line = RawLine { bytes, end, stamp, text };
         self.look_at_line(walk, &line, care);
         walk.looked_at_since += 1;
         walk.owing = if care == Care::Regular { Owing::Place } else { Owing::Nothing };
@@ -320,9 +342,7 @@ impl Matcher {
         walk.lines += 1;
         match &mut walk.found {
             Found::Failures(failures) => {
-                if !report.found.is_empty() {
-                    self.add_failures(walk.now, walk.block, line, report, failures);
-                }
+                self.add_failures(walk.now, walk.block, line, report, failures);
             }
             Found::Lines(_) => {
                 let notes = self.take_notes();

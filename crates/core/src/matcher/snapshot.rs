@@ -127,10 +127,10 @@ impl State {
         let last_text = from.text()?;
         let mut sessions = Sessions::default();
         for _ in 0..from.count()? {
-            let id = from.text()?;
+            let id: Box<str> = from.text()?;
             let until = from.time()??;
             let data = from.data()?;
-            sessions.add(id.into(), data, until);
+            sessions.add(&id, data, until);
         }
         let mut buffer = Vec::new();
         for _ in 0..from.count()? {
@@ -307,7 +307,7 @@ impl Reader<'_> {
             }
         }
         for user in self.texts()? {
-            data.add_user(Some(&Part::Text(&user)));
+            data.add_user(Some(Cow::Borrowed(&*user)));
         }
         data.matches = self.texts()?;
         data.nofail_matches = self.texts()?;

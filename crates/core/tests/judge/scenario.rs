@@ -589,7 +589,7 @@ impl World {
                     time,
                     regex: 0,
                     place: Position::Offset(self.lines_read * 100),
-                    matches: vec![line.clone().unwrap_or_else(|| format!("line {}", self.lines_read)).into()],
+                    matches: vec![line.clone().unwrap_or_else(|| format!("line {}", self.lines_read)).into()].into(),
                     groups: user.iter().map(|user| ("user", GroupValue::Text(user.as_str().into()))).collect(),
                 });
             }

@@ -206,7 +206,8 @@ impl<'t> Emit<'t> {
             Part::Literal(pieces) => {
                 let mut next = self.rest(list, known)?;
                 let size = if self.options.words { 8 } else { 1 };
-                for chunk in pieces.rchunks(size) {
+                // The first word is a long one: it is what most texts fail at.
+                for chunk in pieces.chunks(size).rev() {
                     next = self.word(chunk, next)?;
                 }
                 Ok(next)
@@ -326,7 +327,13 @@ impl<'t> Emit<'t> {
             first.bytes.add(piece.value);
             first.bytes.add(piece.value & !piece.or);
         }
-        self.push(Node::Word { word: word(pieces), next }, first)
+        let word = word(pieces);
+        match self.node(next) {
+            Node::Word { word: behind, next } if self.options.words && word.len + behind.len <= 8 => {
+                self.push(Node::Word { word: word.joined(behind), next }, first)
+            }
+            _ => self.push(Node::Word { word, next }, first),
+        }
     }
 
     fn chars(&mut self, chars: &Chars, next: u32) -> Result<u32, TooLarge> {
@@ -495,6 +502,7 @@ impl<'t> Emit<'t> {
             wide: self.wide(chars)?.unwrap_or(0),
             keep,
             at_end: follow.at_end,
+            plain: false,
             line: chars.dot && self.options.line && max == FOREVER && min <= 1 && stop == FAIL,
         };
         let mut first = First { bytes: chars.leads, at_end: false };

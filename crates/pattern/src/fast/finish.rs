@@ -6,8 +6,10 @@ use super::Options;
 use super::emit::Emitted;
 use super::lower::Lowered;
 use super::memo::Places;
-use super::node::{FAIL, Node, Program, Word};
+use super::node::{FAIL, Keep, Node, Program, Word};
+use super::step::Step;
 use crate::first::ByteSet;
+use crate::tree::FOREVER;
 
 /// Most byte classes: one bit each in a mask.
 const CLASSES_MAX: usize = 64;
@@ -57,9 +59,27 @@ pub(super) fn finish(mut emitted: Emitted, lowered: &Lowered, options: Options) 
     if emitted.nodes.len() > usize::from(u16::MAX) {
         return None;
     }
+    if options.words {
+        look_ahead(&mut emitted.nodes);
+    }
     let places = Places::new(&emitted.nodes, emitted.memo);
-    let begins = if lowered.anchored { begins(&emitted.nodes, emitted.start) } else { None };
+    let begins = if lowered.anchored { begins(&emitted.nodes, emitted.start) } else { Box::default() };
+    let start_of_text = match emitted.nodes.get(emitted.start as usize) {
+        Some(Node::Start { next }) => *next,
+        _ => emitted.start,
+    };
+    for node in &mut emitted.nodes {
+        if let Node::Run(run) = node {
+            run.plain = lowered.ascii
+                && run.keep == Keep::Most
+                && (run.wide, run.stop, run.word, run.line) == (0, FAIL, FAIL, false)
+                && run.max == FOREVER
+                && run.min <= 1;
+        }
+    }
     Some(Program {
+        steps: emitted.nodes.iter().map(Step::of).collect(),
+        start_of_text,
         begins,
         nodes: emitted.nodes,
         class_of,
@@ -79,18 +99,44 @@ pub(super) fn finish(mut emitted: Emitted, lowered: &Lowered, options: Options) 
     })
 }
 
-/// The literal that every way from a node goes through first.
-fn begins(nodes: &[Node], from: u32) -> Option<Word> {
+/// The literals that every way from a node goes through first, one behind the other.
+fn begins(nodes: &[Node], from: u32) -> Box<[Word]> {
     let mut at = from;
+    let mut words = Vec::new();
     // No more steps than stand before any literal worth the name.
     for _ in 0..16 {
-        match nodes.get(at as usize)? {
-            Node::Start { next } | Node::Save { next, .. } => at = *next,
-            Node::Word { word, .. } => return Some(*word),
-            _ => return None,
+        match nodes.get(at as usize) {
+            Some(Node::Start { next } | Node::Save { next, .. }) => at = *next,
+            Some(Node::Word { word, next }) => {
+                words.push(*word);
+                at = *next;
+            }
+            _ => break,
         }
     }
-    None
+    words.into()
+}
+
+/// Splits whose first way begins with a literal look for it before they try that way.
+fn look_ahead(nodes: &mut [Node]) {
+    for at in 0..nodes.len() {
+        let Some(&Node::Split { first, second }) = nodes.get(at) else { continue };
+        let mut way = first;
+        // Saving a place changes nothing that the literal depends on.
+        for _ in 0..4 {
+            match nodes.get(way as usize) {
+                Some(&Node::SaveUndo { next, .. }) => way = next,
+                Some(&Node::Word { word, next }) if word.len > 1 => {
+                    let (skip, first) = if way == first { (word.len, next) } else { (0, first) };
+                    if let Some(place) = nodes.get_mut(at) {
+                        *place = Node::SplitWord { word, skip, first, second };
+                    }
+                    break;
+                }
+                _ => break,
+            }
+        }
+    }
 }
 
 /// Bytes that no set tells apart share a class; with a sample byte of each class.

@@ -31,7 +31,7 @@ impl Places {
         places.of = vec![(NOWHERE, NOWHERE); nodes.len()];
         for (at, node) in nodes.iter().enumerate() {
             match node {
-                Node::Split { second, .. } => {
+                Node::Split { second, .. } | Node::SplitWord { second, .. } => {
                     places.enter(at);
                     places.resume(*second as usize);
                 }

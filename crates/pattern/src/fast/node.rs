@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::memo::Places;
+use super::step::Step;
 use crate::set::Fold;
 use crate::tree::Anchor;
 
@@ -41,6 +42,8 @@ pub(super) struct Run {
     pub(super) at_end: bool,
     /// The run is the rest of the line.
     pub(super) line: bool,
+    /// Of bytes of an ASCII text, without a longest length and with nothing more to it than the fields above say.
+    pub(super) plain: bool,
 }
 
 /// Up to eight bytes in a row.
@@ -52,12 +55,23 @@ pub(super) struct Word {
     pub(super) len: u8,
 }
 
+impl Word {
+    /// With another one behind it; both have at most eight bytes together.
+    pub(super) fn joined(self, behind: Word) -> Word {
+        let by = 8 * u32::from(self.len);
+        Word {
+            value: self.value | behind.value.unbounded_shl(by),
+            or: self.or | behind.or.unbounded_shl(by),
+            mask: self.mask | behind.mask.unbounded_shl(by),
+            len: self.len + behind.len,
+        }
+    }
+}
+
 /// One step of a program. Where a node has a `next`, that is where a success goes on.
 ///
-/// Until a program is finished, masks are indices of byte sets. One node is one cache
-/// line, and its kind is a plain byte: both make the run loop's dispatch shorter.
+/// Until a program is finished, masks are indices of byte sets.
 #[derive(Clone, Copy, Debug)]
-#[repr(u8, align(64))]
 pub(super) enum Node {
     Fail,
     Match,
@@ -110,6 +124,14 @@ pub(super) enum Node {
         end: u32,
     },
     Split {
+        first: u32,
+        second: u32,
+    },
+    /// The first way begins with a literal: without it only the second one is left.
+    SplitWord {
+        word: Word,
+        /// Behind so many bytes the first way goes on at `first`.
+        skip: u8,
         first: u32,
         second: u32,
     },
@@ -194,17 +216,21 @@ pub(super) enum Node {
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(super) nodes: Vec<Node>,
+    /// One for each node.
+    pub(super) steps: Box<[Step]>,
     pub(super) class_of: Box<[u8; 256]>,
     pub(super) tables: Vec<u16>,
     pub(super) wides: Vec<Arc<[(u32, u32)]>>,
     pub(super) needs: Vec<Vec<u8>>,
     pub(super) start: u32,
+    /// The same for the start of a text: what a start sees there it need not look for.
+    pub(super) start_of_text: u32,
     pub(super) slots: usize,
     pub(super) registers: usize,
     /// Only the start of the text can match.
     pub(super) anchored: bool,
-    /// What a match of an anchored program begins with, if that is known.
-    pub(super) begins: Option<Word>,
+    /// What a match of an anchored program begins with, as far as that is known.
+    pub(super) begins: Box<[Word]>,
     /// Made for ASCII texts only.
     pub(super) ascii: bool,
     /// Classes of the bytes a match can begin with, and whether one can be at the end.

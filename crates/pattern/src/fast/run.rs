@@ -6,6 +6,7 @@
 use memchr::{memchr, memrchr};
 
 use super::node::{Keep, Node, Program, Word};
+use super::step::{Step, is_text};
 use crate::plain::backref;
 use crate::search::{FRAMES_MAX, NONE, Outcome, Scratch, Text};
 use crate::tree::FOREVER;
@@ -22,6 +23,13 @@ const SLOT: u32 = 3 << TAG_SHIFT;
 const REGISTER: u32 = 4 << TAG_SHIFT;
 const NODE: u32 = (1 << TAG_SHIFT) - 1;
 
+/// How one node ended.
+enum Next {
+    To(u32, usize),
+    Fail,
+    Stop(Stop),
+}
+
 /// How a run of the loop ended.
 enum Stop {
     At(usize),
@@ -32,16 +40,22 @@ enum Stop {
 impl Program {
     /// Searches from every position of the window, in order.
     pub(crate) fn search(&self, scratch: &mut Scratch, text: Text<'_>) -> Outcome {
-        if self.begins.as_ref().is_some_and(|word| !is_word(text.bytes, text.start as usize, word)) {
-            return Outcome::NoMatch;
+        let mut at = text.start as usize;
+        for word in &self.begins {
+            if !is_word(text.bytes, at, word) {
+                return Outcome::NoMatch;
+            }
+            at += usize::from(word.len);
         }
         let mut search =
             Search { program: self, bytes: text.bytes, text, scratch, line: (1, 0), depth: 0, remembers: false };
         search.scratch.slots.clear();
         search.scratch.slots.resize(self.slots, NONE);
         search.scratch.frames.clear();
-        search.scratch.registers.clear();
-        search.scratch.registers.resize(self.registers, NONE);
+        if self.registers > 0 {
+            search.scratch.registers.clear();
+            search.scratch.registers.resize(self.registers, NONE);
+        }
         search.scratch.memo.reset();
         search.scratch.needs.clear();
         search.find(text.start as usize)
@@ -76,7 +90,8 @@ impl Search<'_> {
                     None => return Outcome::NoMatch,
                 }
             }
-            match self.run(program.start, start) {
+            let node = if start == 0 { program.start_of_text } else { program.start };
+            match self.run(node, start) {
                 Stop::At(end) => {
                     if let [first, second, ..] = self.scratch.slots.as_mut_slice() {
                         *first = short(start);
@@ -124,45 +139,56 @@ impl Search<'_> {
         let program = self.program;
         let bytes = self.bytes;
         // Locals, because every call could have changed what is behind a reference.
-        let nodes = program.nodes.as_slice();
+        let steps = &*program.steps;
         let tables = program.tables.as_slice();
         let class_of: &[u8; 256] = &program.class_of;
         let base = self.scratch.frames.len();
         let mut pc = node;
         let mut at = at;
         loop {
-            let ok = match *node_of(nodes, pc) {
-                Node::Fail | Node::Choice(_) => false,
-                Node::Match | Node::Done => return Stop::At(at),
-                Node::Word { ref word, next } => {
+            let ok = match *step_of(steps, pc) {
+                Step::Fail => false,
+                Step::Match => return Stop::At(at),
+                Step::Word { value, or, next, len, unused } => {
                     pc = next;
-                    let hit = is_word(bytes, at, word);
-                    at += usize::from(word.len);
+                    let hit = is_text(bytes, at, value, or, unused);
+                    at += usize::from(len);
                     hit
                 }
-                Node::Set { mask, next } => {
+                Step::Set { mask, next } => {
                     pc = next;
                     let hit = bytes.get(at).is_some_and(|&byte| is_in(class_of, byte, mask));
                     at += 1;
                     hit
                 }
-                Node::Wide { mask, wide, next } => {
+                Step::Take { mask, some, next } if !self.remembers => {
+                    let from = at;
                     pc = next;
-                    match self.wide_char(at, mask, wide) {
-                        Some(behind) => {
-                            at = behind;
-                            true
-                        }
-                        None => false,
-                    }
+                    at = span(class_of, bytes, from, mask);
+                    self.charge(at.saturating_sub(from));
+                    at > from || !some
                 }
-                Node::Run(ref run) => {
-                    if self.remembers() && run.keep != Keep::All && !self.scratch.memo.enters(&program.places, pc, at) {
+                Step::Most { mask, follow, next, some, at_end } if !self.remembers => {
+                    let low = at + usize::from(some);
+                    let high = span(class_of, bytes, at, mask);
+                    self.charge(high.saturating_sub(at));
+                    let leaves = match bytes.get(high) {
+                        Some(&byte) => is_in(class_of, byte, follow),
+                        None => at_end,
+                    };
+                    if high < low {
                         false
+                    } else if leaves {
+                        if high > low {
+                            self.scratch.frames.push((MOST | pc, short(low), short(high)));
+                        }
+                        pc = next;
+                        at = high;
+                        true
                     } else {
-                        match self.begin_run(pc, run, at) {
+                        match self.leave_run(pc, low, high) {
                             Some(to) => {
-                                pc = run.next;
+                                pc = next;
                                 at = to;
                                 true
                             }
@@ -170,192 +196,66 @@ impl Search<'_> {
                         }
                     }
                 }
-                Node::Take { mask, some, next } => {
-                    let end = if self.remembers() {
-                        let (end, tried) = self.reach(pc, None, mask, at);
-                        // It would end where it ended before, and what follows has failed there.
-                        if tried <= end { None } else { Some(end) }
-                    } else {
-                        let end = span(class_of, bytes, at, mask);
-                        self.charge(end.saturating_sub(at));
-                        Some(end)
-                    };
-                    match end {
-                        Some(end) if end > at || !some => {
-                            if self.remembers() {
-                                self.scratch.memo.tried(pc, end);
-                            }
-                            pc = next;
-                            at = end;
-                            true
-                        }
-                        _ => false,
-                    }
-                }
-                Node::TakeLine { some, next } => {
+                Step::TakeLine { some, next } => {
+                    let from = at;
                     pc = next;
-                    let end = self.line_end(at);
-                    let hit = end > at || !some;
-                    at = end;
-                    hit
+                    at = self.line_end(from);
+                    at > from || !some
                 }
-                Node::Octets { next } => {
+                Step::Octets { next } => {
                     pc = next;
-                    match octets(bytes, at) {
-                        Some(end) => {
-                            at = end;
-                            true
-                        }
-                        None => false,
-                    }
+                    let end = octets(bytes, at);
+                    at = end.unwrap_or(at);
+                    end.is_some()
                 }
-                Node::Start { next } => {
-                    pc = next;
-                    at == 0
-                }
-                Node::End { next } => {
+                Step::End { next } => {
                     pc = next;
                     at + 1 >= bytes.len() && bytes.get(at).is_none_or(|&byte| byte == b'\n')
                 }
-                Node::Table { base, end } => {
+                Step::Table { base, end } => {
                     pc = match bytes.get(at) {
                         Some(&byte) => target(tables, class_of, base, byte),
                         None => end,
                     };
                     true
                 }
-                Node::Split { first, second } => {
-                    if self.remembers() && !self.scratch.memo.enters(&program.places, pc, at) {
-                        false
-                    } else {
+                Step::Split { first, second } if !self.remembers => {
+                    self.scratch.frames.push((CHOICE | second, short(at), 0));
+                    pc = first;
+                    true
+                }
+                Step::SplitWord { value, first, second, skip, unused } if !self.remembers => {
+                    if is_text(bytes, at, value, 0, unused) {
                         self.scratch.frames.push((CHOICE | second, short(at), 0));
                         pc = first;
-                        true
+                        at += usize::from(skip);
+                    } else {
+                        pc = second;
                     }
+                    true
                 }
-                Node::Turn { next } => {
-                    match self.scratch.budget.checked_sub(1) {
-                        Some(left) if self.scratch.frames.len() < FRAMES_MAX => self.scratch.budget = left,
-                        _ => return Stop::Exhausted,
-                    }
-                    let fresh = !self.remembers() || self.scratch.memo.enters(&program.places, pc, at);
-                    pc = next;
-                    fresh
-                }
-                Node::Save { slot, next } => {
+                Step::Save { slot, next } => {
                     pc = next;
                     if let Some(place) = self.scratch.slots.get_mut(slot as usize) {
                         *place = short(at);
                     }
                     true
                 }
-                Node::SaveUndo { slot, next } => {
+                Step::SaveUndo { slot, next } => {
                     pc = next;
                     self.save(slot, at);
                     true
                 }
-                Node::At { anchor, next } => {
-                    pc = next;
-                    self.text.is_at(anchor, short(at))
-                }
-                Node::Edge { mask, negative, next } => {
-                    pc = next;
-                    let word = |byte: Option<&u8>| byte.is_some_and(|&byte| is_in(class_of, byte, mask));
-                    let before = at > 0 && word(bytes.get(at - 1));
-                    !bytes.is_empty() && (before != word(bytes.get(at))) != negative
-                }
-                Node::Behind { mask, next } => {
-                    pc = next;
-                    at > 0 && bytes.get(at - 1).is_some_and(|&byte| is_in(class_of, byte, mask))
-                }
-                Node::NotWord { ref word, next } => {
-                    pc = next;
-                    !is_word(bytes, at, word)
-                }
-                Node::Look { body, behind, negative, next } => {
-                    pc = next;
-                    match self.look(body, behind, at) {
-                        Stop::Exhausted => return Stop::Exhausted,
-                        Stop::At(height) => {
-                            if negative {
-                                self.unwind(height);
-                            } else {
-                                self.cut(height);
-                            }
-                            !negative
-                        }
-                        Stop::Fail => negative,
-                    }
-                }
-                Node::Atomic { body, next } => {
-                    pc = next;
-                    let height = self.scratch.frames.len();
-                    match self.enclosed(body, at) {
-                        Stop::Exhausted => return Stop::Exhausted,
-                        Stop::At(end) => {
-                            self.cut(height);
-                            at = end;
+                Step::Node | Step::Take { .. } | Step::Most { .. } | Step::Split { .. } | Step::SplitWord { .. } => {
+                    match self.node(pc, at) {
+                        Next::To(to, from) => {
+                            pc = to;
+                            at = from;
                             true
                         }
-                        Stop::Fail => false,
+                        Next::Fail => false,
+                        Next::Stop(stop) => return stop,
                     }
-                }
-                Node::Need { literal, next } => {
-                    pc = next;
-                    self.is_later(literal, at)
-                }
-                Node::Backref { group, fold, next } => {
-                    pc = next;
-                    match backref(self.scratch, self.text, group, fold, short(at)) {
-                        Some(end) => {
-                            self.charge(end as usize - at);
-                            at = end as usize;
-                            true
-                        }
-                        None => false,
-                    }
-                }
-                Node::Cond { group, yes, no } => {
-                    pc = if self.scratch.group(group).is_some() { yes } else { no };
-                    true
-                }
-                Node::LoopStart { register, next } => {
-                    pc = next;
-                    self.set_register(register, NONE);
-                    self.set_register(register + 1, NONE);
-                    true
-                }
-                Node::LoopTest { register, min, max, body, next, lazy } => {
-                    match self.scratch.budget.checked_sub(1) {
-                        Some(left) if self.scratch.frames.len() < FRAMES_MAX => self.scratch.budget = left,
-                        _ => return Stop::Exhausted,
-                    }
-                    let count = self.register(register).wrapping_add(1);
-                    if count < min {
-                        self.set_register(register, count);
-                        pc = body;
-                    } else if lazy {
-                        self.scratch.frames.push((CHOICE | (pc + 1), short(at), 0));
-                        pc = next;
-                    } else if (count < max || max == FOREVER) && self.register(register + 1) != short(at) {
-                        self.scratch.frames.push((CHOICE | next, short(at), 0));
-                        self.set_register(register, count);
-                        self.set_register(register + 1, short(at));
-                        pc = body;
-                    } else {
-                        pc = next;
-                    }
-                    true
-                }
-                Node::LoopMore { register, max, body } => {
-                    let count = self.register(register).wrapping_add(1);
-                    let more = (count < max || max == FOREVER) && self.register(register + 1) != short(at);
-                    if more {
-                        self.set_register(register, count);
-                        self.set_register(register + 1, short(at));
-                        pc = body;
-                    }
-                    more
                 }
             };
             if ok {
@@ -369,6 +269,269 @@ impl Search<'_> {
                 Resume::Empty => return Stop::Fail,
                 Resume::Exhausted => return Stop::Exhausted,
             }
+        }
+    }
+
+    /// Goes through one node.
+    #[inline(never)]
+    fn node(&mut self, pc: u32, at: usize) -> Next {
+        let program = self.program;
+        let bytes = self.bytes;
+        let nodes = program.nodes.as_slice();
+        let tables = program.tables.as_slice();
+        let class_of: &[u8; 256] = &program.class_of;
+        let mut pc = pc;
+        let mut at = at;
+        let ok = match *node_of(nodes, pc) {
+            Node::Fail | Node::Choice(_) => false,
+            Node::Match | Node::Done => return Next::Stop(Stop::At(at)),
+            Node::Word { ref word, next } => {
+                pc = next;
+                let hit = is_word(bytes, at, word);
+                at += usize::from(word.len);
+                hit
+            }
+            Node::Set { mask, next } => {
+                pc = next;
+                let hit = bytes.get(at).is_some_and(|&byte| is_in(class_of, byte, mask));
+                at += 1;
+                hit
+            }
+            Node::Wide { mask, wide, next } => {
+                pc = next;
+                match self.wide_char(at, mask, wide) {
+                    Some(behind) => {
+                        at = behind;
+                        true
+                    }
+                    None => false,
+                }
+            }
+            Node::Run(ref run) => {
+                if self.remembers() && run.keep != Keep::All && !self.scratch.memo.enters(&program.places, pc, at) {
+                    false
+                } else {
+                    match self.begin_run(pc, run, at) {
+                        Some(to) => {
+                            pc = run.next;
+                            at = to;
+                            true
+                        }
+                        None => false,
+                    }
+                }
+            }
+            Node::Take { mask, some, next } => {
+                let end = if self.remembers() {
+                    let (end, tried) = self.reach(pc, None, mask, at);
+                    // It would end where it ended before, and what follows has failed there.
+                    if tried <= end { None } else { Some(end) }
+                } else {
+                    let end = span(class_of, bytes, at, mask);
+                    self.charge(end.saturating_sub(at));
+                    Some(end)
+                };
+                match end {
+                    Some(end) if end > at || !some => {
+                        if self.remembers() {
+                            self.scratch.memo.tried(pc, end);
+                        }
+                        pc = next;
+                        at = end;
+                        true
+                    }
+                    _ => false,
+                }
+            }
+            Node::TakeLine { some, next } => {
+                pc = next;
+                let end = self.line_end(at);
+                let hit = end > at || !some;
+                at = end;
+                hit
+            }
+            Node::Octets { next } => {
+                pc = next;
+                match octets(bytes, at) {
+                    Some(end) => {
+                        at = end;
+                        true
+                    }
+                    None => false,
+                }
+            }
+            Node::Start { next } => {
+                pc = next;
+                at == 0
+            }
+            Node::End { next } => {
+                pc = next;
+                at + 1 >= bytes.len() && bytes.get(at).is_none_or(|&byte| byte == b'\n')
+            }
+            Node::Table { base, end } => {
+                pc = match bytes.get(at) {
+                    Some(&byte) => target(tables, class_of, base, byte),
+                    None => end,
+                };
+                true
+            }
+            Node::Split { first, second } => {
+                if self.remembers() && !self.scratch.memo.enters(&program.places, pc, at) {
+                    false
+                } else {
+                    self.scratch.frames.push((CHOICE | second, short(at), 0));
+                    pc = first;
+                    true
+                }
+            }
+            Node::SplitWord { ref word, skip, first, second } => {
+                if self.remembers() && !self.scratch.memo.enters(&program.places, pc, at) {
+                    false
+                } else {
+                    if is_word(bytes, at, word) {
+                        self.scratch.frames.push((CHOICE | second, short(at), 0));
+                        pc = first;
+                        at += usize::from(skip);
+                    } else {
+                        pc = second;
+                    }
+                    true
+                }
+            }
+            Node::Turn { next } => {
+                match self.scratch.budget.checked_sub(1) {
+                    Some(left) if self.scratch.frames.len() < FRAMES_MAX => self.scratch.budget = left,
+                    _ => return Next::Stop(Stop::Exhausted),
+                }
+                let fresh = !self.remembers() || self.scratch.memo.enters(&program.places, pc, at);
+                pc = next;
+                fresh
+            }
+            Node::Save { slot, next } => {
+                pc = next;
+                if let Some(place) = self.scratch.slots.get_mut(slot as usize) {
+                    *place = short(at);
+                }
+                true
+            }
+            Node::SaveUndo { slot, next } => {
+                pc = next;
+                self.save(slot, at);
+                true
+            }
+            Node::At { anchor, next } => {
+                pc = next;
+                self.text.is_at(anchor, short(at))
+            }
+            Node::Edge { mask, negative, next } => {
+                pc = next;
+                let word = |byte: Option<&u8>| byte.is_some_and(|&byte| is_in(class_of, byte, mask));
+                let before = at > 0 && word(bytes.get(at - 1));
+                !bytes.is_empty() && (before != word(bytes.get(at))) != negative
+            }
+            Node::Behind { mask, next } => {
+                pc = next;
+                at > 0 && bytes.get(at - 1).is_some_and(|&byte| is_in(class_of, byte, mask))
+            }
+            Node::NotWord { ref word, next } => {
+                pc = next;
+                !is_word(bytes, at, word)
+            }
+            Node::Look { body, behind, negative, next } => {
+                pc = next;
+                match self.look(body, behind, at) {
+                    Stop::Exhausted => return Next::Stop(Stop::Exhausted),
+                    Stop::At(height) => {
+                        if negative {
+                            self.unwind(height);
+                        } else {
+                            self.cut(height);
+                        }
+                        !negative
+                    }
+                    Stop::Fail => negative,
+                }
+            }
+            Node::Atomic { body, next } => {
+                pc = next;
+                let height = self.scratch.frames.len();
+                match self.enclosed(body, at) {
+                    Stop::Exhausted => return Next::Stop(Stop::Exhausted),
+                    Stop::At(end) => {
+                        self.cut(height);
+                        at = end;
+                        true
+                    }
+                    Stop::Fail => false,
+                }
+            }
+            Node::Need { literal, next } => {
+                pc = next;
+                self.is_later(literal, at)
+            }
+            Node::Backref { group, fold, next } => {
+                pc = next;
+                match backref(self.scratch, self.text, group, fold, short(at)) {
+                    Some(end) => {
+                        self.charge(end as usize - at);
+                        at = end as usize;
+                        true
+                    }
+                    None => false,
+                }
+            }
+            Node::Cond { group, yes, no } => {
+                pc = if self.scratch.group(group).is_some() { yes } else { no };
+                true
+            }
+            Node::LoopStart { register, next } => {
+                pc = next;
+                self.set_register(register, NONE);
+                self.set_register(register + 1, NONE);
+                true
+            }
+            Node::LoopTest { register, min, max, body, next, lazy } => {
+                match self.scratch.budget.checked_sub(1) {
+                    Some(left) if self.scratch.frames.len() < FRAMES_MAX => self.scratch.budget = left,
+                    _ => return Next::Stop(Stop::Exhausted),
+                }
+                let count = self.register(register).wrapping_add(1);
+                if count < min {
+                    self.set_register(register, count);
+                    pc = body;
+                } else if lazy {
+                    self.scratch.frames.push((CHOICE | (pc + 1), short(at), 0));
+                    pc = next;
+                } else if (count < max || max == FOREVER) && self.register(register + 1) != short(at) {
+                    self.scratch.frames.push((CHOICE | next, short(at), 0));
+                    self.set_register(register, count);
+                    self.set_register(register + 1, short(at));
+                    pc = body;
+                } else {
+                    pc = next;
+                }
+                true
+            }
+            Node::LoopMore { register, max, body } => {
+                let count = self.register(register).wrapping_add(1);
+                let more = (count < max || max == FOREVER) && self.register(register + 1) != short(at);
+                if more {
+                    self.set_register(register, count);
+                    self.set_register(register + 1, short(at));
+                    pc = body;
+                }
+                more
+            }
+        };
+        if ok { Next::To(pc, at) } else { Next::Fail }
+    }
+
+    /// Where a plain run is left, if not at its end.
+    #[inline(never)]
+    fn leave_run(&mut self, pc: u32, low: usize, high: usize) -> Option<usize> {
+        match self.program.node(pc) {
+            Node::Run(run) => self.backward(pc, run, low, high),
+            _ => None,
         }
     }
 
@@ -421,7 +584,9 @@ impl Search<'_> {
 
     /// Pays for bytes that were looked at; an overdraft shows at the next step.
     pub(super) fn charge(&mut self, bytes: usize) {
-        self.scratch.budget = self.scratch.budget.saturating_sub(short(bytes) >> SCAN_SHIFT);
+        if bytes >> SCAN_SHIFT > 0 {
+            self.scratch.budget = self.scratch.budget.saturating_sub(short(bytes) >> SCAN_SHIFT);
+        }
     }
 
     fn save(&mut self, slot: u32, at: usize) {
@@ -545,6 +710,12 @@ impl Program {
 }
 
 #[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "every node names nodes of its own program, each of which has a step")]
+fn step_of(steps: &[Step], at: u32) -> &Step {
+    &steps[at as usize]
+}
+
+#[inline(always)]
 #[expect(clippy::indexing_slicing, reason = "every node names nodes of its own program, see finish.rs")]
 fn node_of(nodes: &[Node], at: u32) -> &Node {
     &nodes[at as usize]
@@ -573,12 +744,12 @@ fn span(class_of: &[u8; 256], bytes: &[u8], at: usize, mask: u64) -> usize {
 fn octets(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at;
     for _ in 0..3 {
-        let rest = bytes.get(at..)?;
-        let digits = rest.iter().take(3).take_while(|byte| byte.is_ascii_digit()).count();
-        if digits == 0 || rest.get(digits) != Some(&b'.') {
-            return None;
-        }
-        at += digits + 1;
+        at += match bytes.get(at..)? {
+            [b'0'..=b'9', b'.', ..] => 2,
+            [b'0'..=b'9', b'0'..=b'9', b'.', ..] => 3,
+            [b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b'.', ..] => 4,
+            _ => return None,
+        };
     }
     Some(at)
 }

@@ -459,4 +459,4 @@ fn cut(block: &Block, from: usize, to: usize, replay: bool) -> Option<Block> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -199,7 +199,27 @@ mod tests {
     const LINES: u64 = 1400;
 
     /// A jail that looks at the last fifty lines again for each line, beside one that passes over all of them.
-    fn falls_behind_and_catches_up(name: &str, open: impl Fn(&Path) -> Reader) {
+    struct Scene {
+        folder: std::path::PathBuf,
+        judge: Arc<super::super::judge::JudgeInbox>,
+        watch: WatchHandle,
+        pool: Pool,
+        source: Arc<SourceRun>,
+        quick: Arc<Actor>,
+        slow: Arc<Actor>,
+    }
+
+    impl Drop for Scene {
+        fn drop(&mut self) {
+            self.source.close();
+            self.watch.close();
+            self.judge.close();
+            self.pool.close();
+            std::fs::remove_dir_all(&self.folder).unwrap_or_default();
+        }
+    }
+
+    fn scene(name: &str, open: impl Fn(&Path) -> Reader) -> Scene {
         let folder = std::env::temp_dir().join(format!("stockade-apart-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let judge = inbox();
@@ -230,12 +250,17 @@ mod tests {
         let source = SourceRun::with("log".into(), reader, pool.clone(), store.clone(), watch.clone(), log.clone());
         source.attach(vec![Arc::clone(&quick), Arc::clone(&slow)], &[]);
         watch.add(Arc::clone(&source));
+        Scene { folder, judge, watch, pool, source, quick, slow }
+    }
 
+    fn falls_behind_and_catches_up(name: &str, open: impl Fn(&Path) -> Reader) {
+        let scene = scene(name, open);
+        let Scene { judge, source, slow, .. } = &scene;
         let (mut at, mut lines, mut behind) = ([0_u64; 2], [0_u64; 2], 0);
         let until = Instant::now() + Duration::from_secs(120);
         while lines != [LINES; 2] {
             assert!(Instant::now() < until, "{lines:?} of {LINES} lines read, {behind} behind");
-            behind = behind.max(source.behind(&slow));
+            behind = behind.max(source.behind(slow));
             let Taken::Data(JudgeData::Batch(batch)) =
                 judge.take(Some(Instant::now() + Duration::from_millis(1)), true)
             else {
@@ -253,24 +278,52 @@ mod tests {
         }
         assert_eq!(at[0], at[1]);
         assert!(behind > 0, "the slow jail never was apart");
-        while source.behind(&slow) > 0 || !source.readers().apart.is_empty() {
+        while source.behind(slow) > 0 || !source.readers().apart.is_empty() {
             assert!(Instant::now() < until, "it has not joined again");
             std::thread::yield_now();
         }
-        source.close();
-        watch.close();
-        pool.close();
-        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    fn long_log(folder: &Path) -> Reader {
+        let path = folder.join("log");
+        let line = format!("Jan  1 00:00:00 host program: nothing to see in a line {}\n", "x".repeat(4000));
+        std::fs::write(&path, line.repeat(usize::try_from(LINES).unwrap())).unwrap();
+        Reader::File(Box::new(FileReader::open(&path, Start::Head)))
     }
 
     #[test]
     fn a_slow_jail_falls_behind_and_catches_up_alone() {
-        falls_behind_and_catches_up("file", |folder| {
-            let path = folder.join("log");
-            let line = format!("Jan  1 00:00:00 host program: nothing to see in a line {}\n", "x".repeat(4000));
-            std::fs::write(&path, line.repeat(usize::try_from(LINES).unwrap())).unwrap();
-            Reader::File(Box::new(FileReader::open(&path, Start::Head)))
-        });
+        falls_behind_and_catches_up("file", long_log);
+    }
+
+    /// A read job of its own asks where the shared reader is: who takes the jail away must not hold that reader.
+    #[test]
+    fn a_jail_that_is_taken_away_while_it_is_apart_holds_nobody_up() {
+        let scene = scene("away", long_log);
+        let patience = Duration::from_secs(60);
+        let until = Instant::now() + patience;
+        let apart = loop {
+            if let Some(apart) = scene.source.readers().apart.first() {
+                break Arc::clone(apart);
+            }
+            assert!(Instant::now() < until, "the slow jail never was apart");
+            std::thread::yield_now();
+        };
+        let own = apart.own.lock().unwrap();
+        let (source, quick) = (Arc::clone(&scene.source), Arc::clone(&scene.quick));
+        let takes_away = std::thread::spawn(move || source.attach(vec![quick], &[]));
+        while !scene.source.readers().apart.is_empty() {
+            assert!(Instant::now() < until, "it was not taken away");
+            std::thread::yield_now();
+        }
+        let (sender, place) = std::sync::mpsc::channel();
+        let source = Arc::clone(&scene.source);
+        let asks = std::thread::spawn(move || sender.send(source.place()).unwrap_or_default());
+        let answer = place.recv_timeout(patience);
+        drop(own);
+        takes_away.join().unwrap();
+        asks.join().unwrap();
+        assert!(answer.is_ok(), "both wait for each other");
     }
 
     /// A stand-in for `journalctl`, which begins at an entry if it is told so, and then waits.

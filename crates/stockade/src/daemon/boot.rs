@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -55,6 +56,9 @@ use crate::control::fail2ban::Bans;
 use crate::log::{Aim, Level, Log, Target};
 use crate::places::{LoadedTree, Places, Tree};
 use crate::settings::Settings;
+
+/// How long a start waits at most until the kernel has all stored bans; it goes on taking them after that.
+const IN_FORCE_MAX: Duration = Duration::from_secs(10);
 
 /// What makes the main thread go on.
 pub(super) enum Wake {
@@ -361,7 +365,7 @@ impl Daemon {
         if rows > 0 {
             log.info(format!("stored bans read and decided about: {rows}"));
         }
-        kernel.settle();
+        let in_force = kernel.settle();
         actions.settle();
         operator.commit_armed(stage);
         let operator_room = Room::start("operator", operator)?;
@@ -398,6 +402,8 @@ impl Daemon {
             stopping: Arc::clone(&stopping),
         };
         let judge_thread = Mutex::new(Some(judge_thread));
+        // Who waits for us (systemd, before the network comes up) goes on when nobody banned gets through any more.
+        in_force.recv_timeout(IN_FORCE_MAX).unwrap_or_default();
         Ok((Daemon { operator: operator_room, judge_thread, stopping }, desk))
     }
 

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,8 +37,9 @@ enum Job {
     TakeOver(Vec<SetOp>),
     /// All bans of this jail end.
     Flush(JailName),
-    /// All stored bans have been decided about: what stood before may go.
-    Settle,
+    /// All stored bans have been decided about: what stood before may go. The sender goes when they are in force, or
+    /// can't be brought in force now.
+    Settle(Sender<()>),
     Layout(Layout, Vec<StockAction>, Sender<Result<(), String>>),
     Verify(JailName, Net, Sender<bool>),
     Counters(Sender<Vec<GroupCount>>),
@@ -135,6 +136,7 @@ impl KernelHandle {
             log,
             layout,
             loading: Loading::Held,
+            in_force: None,
             looked: Instant::now(),
         };
         std::thread::Builder::new().name("kernel".into()).spawn(move || thread.run())?;
@@ -156,9 +158,12 @@ impl KernelHandle {
         self.push(Job::Doubt(jail, net));
     }
 
-    /// What an earlier process left may go, as soon as everything of ours is in.
-    pub(crate) fn settle(&self) {
-        self.push(Job::Settle);
+    /// What an earlier process left may go, as soon as everything of ours is in. The receiver hangs up when all bans
+    /// are in force, or can't be brought in force now.
+    pub(crate) fn settle(&self) -> Receiver<()> {
+        let (sender, in_force) = channel();
+        self.push(Job::Settle(sender));
+        in_force
     }
 
     /// Living bans of a jail that did not block so far.
@@ -184,8 +189,8 @@ impl KernelHandle {
     }
 
     /// What has been dropped so far.
-    pub(crate) fn counters(&self) -> std::sync::mpsc::Receiver<Vec<GroupCount>> {
-        let (sender, counters) = std::sync::mpsc::channel();
+    pub(crate) fn counters(&self) -> Receiver<Vec<GroupCount>> {
+        let (sender, counters) = channel();
         self.push(Job::Counters(sender));
         counters
     }
@@ -207,7 +212,7 @@ impl KernelHandle {
 
     /// Asks and waits for the answer; `None` if the thread has gone.
     fn ask<T>(&self, job: impl FnOnce(Sender<T>) -> Job) -> Option<T> {
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let (sender, receiver) = channel();
         self.push(job(sender));
         receiver.recv().ok()
     }
@@ -233,6 +238,8 @@ struct Thread {
     /// Jails without an entry only count.
     layout: Layout,
     loading: Loading,
+    /// Who waits until the bans of the start are in force.
+    in_force: Option<Sender<()>>,
     /// When we last looked whether everything stands.
     looked: Instant,
 }
@@ -274,8 +281,9 @@ impl Thread {
                             self.log.line(Level::Warning, "fail2ban.actions", format!("[{jail}] {e}"));
                         }
                     }
-                    Job::Settle => {
+                    Job::Settle(in_force) => {
                         self.loading = Loading::Going;
+                        self.in_force = Some(in_force);
                         for error in self.stock.settle(super::now()) {
                             self.log.line(Level::Error, "fail2ban.actions", error.to_string());
                         }
@@ -443,6 +451,7 @@ impl Thread {
             Ok(Progress::Left(_)) => self.trouble(None),
             Ok(Progress::Done(loaded)) => {
                 self.loading = Loading::None;
+                self.in_force = None;
                 self.trouble(None);
                 let bans = self.kernel.bans() + self.stock.bans();
                 if bans > 0 {
@@ -453,7 +462,10 @@ impl Thread {
                     self.log.line(Level::Error, "fail2ban.actions", text);
                 }
             }
-            Err(e) => self.trouble(Some(e.to_string())),
+            Err(e) => {
+                self.in_force = None;
+                self.trouble(Some(e.to_string()));
+            }
         }
     }
 

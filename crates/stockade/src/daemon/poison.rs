@@ -326,8 +326,9 @@ impl Noted {
 mod tests {
     use std::io::Read;
 
-    use stockade_core::{SourceKey, Stamp, Timestamp};
+    use stockade_core::{Stamp, Timestamp};
 
+    use super::super::actor::tests::block;
     use super::*;
     use crate::log::{Aim, Level};
 
@@ -341,18 +342,6 @@ mod tests {
     fn log(folder: &Path) -> Log {
         let aim = Aim::parse(&folder.join("own.log").to_string_lossy(), "auto").unwrap();
         Log::start(&aim, Level::Info, false).unwrap()
-    }
-
-    fn block(begin: u64, text: &str) -> Block {
-        Block {
-            source: SourceKey { path: "/log".into(), generation: 7 },
-            begin: Position::Offset(begin),
-            end: Position::Offset(begin + text.len() as u64),
-            text: text.as_bytes().into(),
-            stamps: Box::default(),
-            in_operation: true,
-            replay: false,
-        }
     }
 
     fn entry(cursor: &str, micros: i64) -> Block {

@@ -46,12 +46,18 @@ fn through(name: &str, spoil: fn(&Path, &mut Guard), mend: fn(&Path)) {
     guard.write("192.0.2.2 refused\n");
     let took = wait("the ban in the kernel", || is_held("192.0.2.2"));
     wait("told of the trouble", || !is_saved(&guard));
+    // A ban by hand is made all the same, and its answer says that a crash would undo it.
+    let answer = guard.ask("ban", &json!({ "jail": "web", "addresses": ["192.0.2.3"] }));
+    assert_eq!(answer["changed"], 1, "{answer}");
+    assert!(answer["not_saved"].as_str().is_some_and(|why| !why.is_empty()), "{answer}");
     mend(&folder);
     wait("saved again", || is_saved(&guard));
     guard.kill();
     tool("nft", &["flush", "ruleset"]);
     guard.start_until("INFO    ready");
-    wait("both in force after a crash", || is_held("192.0.2.1") && is_held("192.0.2.2"));
+    wait("all in force after a crash", || ["192.0.2.1", "192.0.2.2", "192.0.2.3"].into_iter().all(is_held));
+    let answer = guard.ask("ban", &json!({ "jail": "web", "addresses": ["192.0.2.4"] }));
+    assert_eq!(answer["not_saved"], "", "{answer}");
     println!("{name}: a ban meanwhile was in the kernel after {:.1} ms", took.as_secs_f64() * 1e3);
     guard.kill();
     tool("umount", &[&folder.to_string_lossy()]);

@@ -11,8 +11,7 @@ use std::sync::Arc;
 use stockade_pattern::{Scratch, Slots};
 
 use super::Templates;
-use super::convert::{Bad, Clock};
-use super::fast::Place;
+use super::convert::{Bad, Clock, Field};
 use super::sketch::Sketch;
 use super::template::{Exhausted, Found, Template};
 use crate::time::{Span, Timestamp};
@@ -64,13 +63,33 @@ pub(in super::super) struct Choice {
 /// A date and its time, as read at one moment with one template.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Memo {
-    /// The line's begin up to two bytes behind the date, if the date stands there, and the date's end.
+    /// From where the short way seeks a date up to two bytes behind it; empty if it was not read so.
     head: Vec<u8>,
+    /// What is cut, and where the seconds are, counted from the head's begin.
     cut: Range<usize>,
+    seconds: usize,
+    /// The time of the date's minute, if that was needed.
+    minute: Option<Timestamp>,
     template: usize,
     now: Timestamp,
     text: String,
     time: Option<Timestamp>,
+}
+
+impl Memo {
+    fn is_of(&self, template: usize, clock: &Clock<'_>) -> bool {
+        !self.head.is_empty() && (self.template, self.now) == (template, clock.now)
+    }
+
+    /// The seconds of a text that differs from the head in nothing else.
+    fn other_seconds(&self, text: &[u8]) -> Option<[u8; 2]> {
+        let (minute, rest) = text.get(..self.head.len())?.split_at_checked(self.seconds)?;
+        let (own_minute, own_rest) = self.head.split_at_checked(self.seconds)?;
+        let ([tens @ b'0'..=b'5', ones @ b'0'..=b'9', behind @ ..], [_, _, own_behind @ ..]) = (rest, own_rest) else {
+            return None;
+        };
+        (minute == own_minute && behind == own_behind).then_some([*tens, *ones])
+    }
 }
 
 /// A line's date.
@@ -235,24 +254,43 @@ impl Choice {
         let index = self.order.get(self.last?)?.template;
         let template = templates.get(index)?;
         let fast = template.fast()?;
+        let from = fast.seeks_from(line.as_bytes())?;
         // The short way looks at no byte beyond the two behind a date.
-        let memo = &self.memo;
-        if !memo.head.is_empty()
-            && (memo.template, memo.now) == (index, clock.now)
-            && line.as_bytes().starts_with(&memo.head)
-            && let Some(time) = memo.time
-        {
-            let cut = memo.cut.clone();
-            self.pass(1, clock.wall);
-            return Some(Dated { template: index, cut, time: Ok(time) });
+        let sought = line.as_bytes().get(from..).unwrap_or_default();
+        let memo = &mut self.memo;
+        let mut near = false;
+        if memo.is_of(index, clock) {
+            let cut = memo.cut.start + from..memo.cut.end + from;
+            if let (true, Some(time)) = (sought.starts_with(&memo.head), memo.time) {
+                self.pass(1, clock.wall);
+                return Some(Dated { template: index, cut, time: Ok(time) });
+            }
+            if let Some(seconds) = memo.other_seconds(sought) {
+                near = true;
+                if let (Some(minute), Some(head)) = (memo.minute, sought.get(..memo.head.len())) {
+                    let [tens, ones] = seconds.map(|digit| i64::from(digit - b'0'));
+                    let time = minute + Span::from_secs(tens * 10 + ones);
+                    memo.head.copy_from_slice(head);
+                    memo.text.clear();
+                    memo.text.push_str(line.get(cut.clone()).unwrap_or(""));
+                    memo.time = Some(time);
+                    self.pass(1, clock.wall);
+                    return Some(Dated { template: index, cut, time: Ok(time) });
+                }
+            }
         }
         let found = fast.find(line.as_bytes(), &(0..line.len()))?;
         let time = self.remembered(template, index, line, &found, clock);
-        if let (true, Ok(_), Some(head)) = (fast.place == Place::Line, &time, line.as_bytes().get(..found.cut.end + 2))
+        if let (Ok(_), Some(head), Some((seconds, _))) =
+            (&time, line.as_bytes().get(from..found.cut.end + 2), found.fields.extent(Field::Second))
         {
-            self.memo.head.clear();
-            self.memo.head.extend_from_slice(head);
-            self.memo.cut = found.cut.clone();
+            // Worth its price where a minute has more than one date.
+            let minute = if near { template.minute(line, &found, seconds, clock) } else { None };
+            let memo = &mut self.memo;
+            memo.head.clear();
+            memo.head.extend_from_slice(head);
+            memo.cut = found.cut.start - from..found.cut.end - from;
+            (memo.seconds, memo.minute) = (seconds - from, minute);
         }
         self.pass(1, clock.wall);
         Some(Dated { template: index, cut: found.cut, time })

@@ -147,6 +147,15 @@ fn is_word(b: u8) -> bool {
 }
 
 impl Fast {
+    /// From where in a line a date is sought; nothing if the line has no such place.
+    #[inline]
+    pub(super) fn seeks_from(self, line: &[u8]) -> Option<usize> {
+        match self.place {
+            Place::Bracket => Some(memchr::memchr(b'[', line)? + 1),
+            Place::Line | Place::Word => Some(0),
+        }
+    }
+
     /// The match of this shape; `None` says nothing, the regular expression decides then.
     pub(super) fn find(self, line: &[u8], window: &Range<usize>) -> Option<Found> {
         let bytes = line.get(..window.end)?;

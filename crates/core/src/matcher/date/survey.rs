@@ -163,15 +163,11 @@ impl Survey {
         };
         let date = line.get(..found.cut.end)?;
         let at = time(date)?;
-        // Within a minute times differ as their seconds do, unless the year is guessed by the second.
-        let mut text = date.to_vec();
-        let mut with = |second: &[u8; 2]| {
-            text.get_mut(seconds..seconds + 2)?.copy_from_slice(second);
-            time(&text)
-        };
-        if let (Some(minute), Some(end)) = (with(b"00"), with(b"59"))
-            && end - minute == Span::from_secs(59)
-        {
+        let minute = std::str::from_utf8(date).ok().and_then(|date| {
+            let template = self.template.as_ref()?;
+            template.minute(date, &found, seconds, clock)
+        });
+        if let Some(minute) = minute {
             *last = Last { minute, ..this };
         }
         self.note(at);

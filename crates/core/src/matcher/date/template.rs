@@ -13,7 +13,7 @@ use super::directives;
 use super::fast::{Fast, Place, Shape};
 use super::sketch::{Need, Sketch};
 use super::zones;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// How a match becomes a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -328,6 +328,18 @@ impl Template {
             return Ok(None);
         }
         Ok(Some(Found { span, cut, fields }))
+    }
+
+    /// The time of the minute of a match whose seconds are two digits at this place. Nothing where times
+    /// within a minute do not differ as their seconds do: the year may be guessed by the second.
+    pub(super) fn minute(&self, line: &str, found: &Found, seconds: usize, clock: &Clock<'_>) -> Option<Timestamp> {
+        let mut text = line.get(..found.cut.end)?.to_owned();
+        let mut with = |digits: &str| {
+            text.replace_range(text.get(seconds..seconds + 2).map(|_| seconds..seconds + 2)?, digits);
+            self.time(&text, found, clock).ok()
+        };
+        let (first, last) = (with("00")?, with("59")?);
+        (last - first == Span::from_secs(59)).then_some(first)
     }
 
     /// The time that a match of this template states.

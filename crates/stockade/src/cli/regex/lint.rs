@@ -90,6 +90,13 @@ fn is_greedy(piece: &Piece<'_>) -> bool {
         })
 }
 
+/// May a piece take any text, an address and the words around it among it?
+fn is_open(piece: &Piece<'_>) -> bool {
+    // A dot that is meant as one takes only that.
+    let text = piece.text.replace(r"\.", "");
+    [".*", ".+", ".{", "[^", r"\s\S", r"\S\s"].iter().any(|wide| text.contains(wide))
+}
+
 /// Tags that stand for who failed.
 const HOSTS: [&str; 9] = ["<HOST>", "<ADDR>", "<IP4>", "<IP6>", "<DNS>", "<SUBNET>", "<F-ID/>", "<F-IP4/>", "<F-IP6/>"];
 
@@ -102,6 +109,13 @@ fn is_host(piece: &Piece<'_>) -> bool {
 fn greedy(out: &mut Vec<Finding>, index: usize, all: &[Piece<'_>]) {
     let Some(host) = all.iter().position(is_host) else { return };
     let Some(greedy) = all.iter().take(host).rev().find(|piece| is_greedy(piece)) else { return };
+    // Where only fixed words follow the address up to the end of the line, no text before it can name another.
+    if all
+        .get(host + 1..)
+        .is_some_and(|rest| rest.last().is_some_and(|end| end.text == "$") && !rest.iter().any(is_open))
+    {
+        return;
+    }
     out.push(Finding {
         option: "failregex",
         index,

@@ -202,7 +202,7 @@ pub(super) fn about_values(
     let ticket = Ticket {
         ip: about.ip,
         failures: u32::try_from(about.matches.len()).unwrap_or(u32::MAX),
-        matches: about.matches.clone().into(),
+        matches: about.matches.to_vec().into(),
         groups: about.groups.to_list().into(),
         ..Ticket::bare(jail, &about.id, about.ip, about.time)
     };

@@ -96,7 +96,8 @@ impl Alone {
     }
 }
 
-fn block(begin: u64, text: &str) -> Block {
+/// Lines of a file, from this place on.
+pub(in crate::daemon) fn block(begin: u64, text: &str) -> Block {
     Block {
         source: SourceKey { path: "/log".into(), generation: 7 },
         begin: Position::Offset(begin),
