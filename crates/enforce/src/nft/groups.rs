@@ -9,8 +9,8 @@ use crate::ports::{carries_ports, protocol_name};
 /// Ranges of a port map per message: their attributes must fit 64 KiB, at most 180 bytes each.
 const MESSAGE_RANGES: usize = 250;
 
-/// A range of at most so many ports is a few single ports: they are found faster than a range.
-const SHORT_RANGE: u16 = 16;
+/// A range of at most so many ports is kept as single ports: they are found faster than a range.
+const SHORT_RANGE: u16 = 128;
 
 /// The sets of one group.
 #[derive(Clone, Debug)]

@@ -95,7 +95,6 @@ pub(crate) const VERDICT_CHAIN: u16 = 2;
 pub(crate) const VERDICT_DROP: u32 = 0;
 pub(crate) const VERDICT_ACCEPT: u32 = 1;
 pub(crate) const VERDICT_JUMP: u32 = (-3i32).cast_unsigned();
-pub(crate) const VERDICT_GOTO: u32 = (-4i32).cast_unsigned();
 
 pub(crate) const REG_VERDICT: u32 = 0;
 pub(crate) const REG_1: u32 = 1;

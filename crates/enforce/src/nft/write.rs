@@ -170,7 +170,7 @@ impl<'a> Batch<'a> {
                 for (port, chain) in ports {
                     w.nest(LIST_ELEM, |w| {
                         w.nest(ELEM_KEY, |w| w.bytes(DATA_VALUE, &port.to_be_bytes()));
-                        w.nest(ELEM_DATA, |w| lead(w, VERDICT_GOTO, chain));
+                        w.nest(ELEM_DATA, |w| jump(w, chain));
                     });
                 }
             });
@@ -191,7 +191,7 @@ impl<'a> Batch<'a> {
                 for (low, high, chain) in ranges {
                     w.nest(LIST_ELEM, |w| {
                         w.nest(ELEM_KEY, |w| w.bytes(DATA_VALUE, &low.to_be_bytes()));
-                        w.nest(ELEM_DATA, |w| lead(w, VERDICT_GOTO, chain));
+                        w.nest(ELEM_DATA, |w| jump(w, chain));
                     });
                     if let Some(end) = high.checked_add(1) {
                         interval_end(w, end);
@@ -283,11 +283,9 @@ fn interval_end(w: &mut Writer, port: u16) {
     });
 }
 
-/// To a chain: `VERDICT_JUMP`, and back here behind its last rule; or `VERDICT_GOTO`, and back to where this chain was
-/// jumped to from.
-fn lead(w: &mut Writer, how: u32, chain: ChainName<'_>) {
+fn jump(w: &mut Writer, chain: ChainName<'_>) {
     w.nest(DATA_VERDICT, |w| {
-        w.be32(VERDICT_CODE, how);
+        w.be32(VERDICT_CODE, VERDICT_JUMP);
         w.text(VERDICT_CHAIN, chain);
     });
 }
@@ -364,7 +362,7 @@ impl Rule<'_> {
         });
     }
 
-    /// Goes where the map sends the destination port, and does not come back to this chain: a port stands in one map.
+    /// Goes where the map sends the destination port.
     pub(crate) fn port_map(&mut self, map: &str) {
         self.payload(BASE_TRANSPORT, 2, 2);
         self.expression("lookup", |w| {
@@ -385,7 +383,7 @@ impl Rule<'_> {
     pub(crate) fn jump(&mut self, chain: ChainName<'_>) {
         self.expression("immediate", |w| {
             w.be32(IMMEDIATE_DREG, REG_VERDICT);
-            w.nest(IMMEDIATE_DATA, |w| lead(w, VERDICT_JUMP, chain));
+            w.nest(IMMEDIATE_DATA, |w| jump(w, chain));
         });
     }
 

@@ -469,10 +469,12 @@ impl Stock {
                 failed.extend(self.replace(now, at).err());
             }
         }
-        if std::mem::take(&mut self.quiet) {
-            self.watch_tables();
-            // Elements may have gone, too, while nobody listened.
+        if self.quiet {
+            // Elements may have gone, too, while nobody listened. What puts them back is not listened to either.
             failed.extend(self.check(now, true).err());
+            self.quiet = false;
+            self.watch_tables();
+            failed.extend(self.check(now, false).err());
         }
         failed
     }
