@@ -77,7 +77,7 @@ const CHECKS: &[Long] = &[
     ),
     of_a_crate(
         "hostile-lines",
-        "every stock pattern on hostile lines of 8 KiB made of all sample lines: below 1 ms each",
+        "every stock pattern on hostile lines of 8 KiB made of all sample lines: below 1 ms for each line, no steps run out",
         60,
         ["stockade-core", "hostile", ""],
         "1",

@@ -127,7 +127,7 @@ pub use output::{
 };
 pub use query::{BanLine, BanState, BanView, Health, JailStatus, JailWhy, TallyView, Why};
 pub use recount::{Enough, Recount};
-pub use snapshot::{SNAPSHOT_DETAIL_BYTES_MAX, SnapshotError};
+pub use snapshot::{SNAPSHOT_DETAIL_BYTES_MAX, SNAPSHOT_TALLIES_MAX, SnapshotError};
 pub use spec::{
     Bounds, Guard, IgnoreCache, IgnoreEntry, Increment, JailSpec, ProtectedAs, Protection, RELAY, ServerSpec, UseDns,
 };

@@ -13,6 +13,7 @@
 //! u64 FNV-1a of all before
 //! ```
 
+use std::cmp::Ordering;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Judge;
@@ -26,6 +27,13 @@ use crate::time::Timestamp;
 /// A snapshot never grows beyond this by much: from here on tallies are stored
 /// without their matches and groups.
 pub const SNAPSHOT_DETAIL_BYTES_MAX: usize = 128 << 20;
+
+/// The most tallies of one jail in a snapshot. The lowest counts are left out first, as where the table itself is
+/// full; making the snapshot must not hold up decisions.
+pub const SNAPSHOT_TALLIES_MAX: usize = 131_072;
+
+/// Counts from here on are alike when some have to be left out.
+const COUNTS: usize = 64;
 
 const MAGIC: &[u8; 5] = b"STKJ\x01";
 
@@ -117,8 +125,15 @@ fn encode(allowed: &[(Option<JailName>, Net)], kept: &[&Jail]) -> Vec<u8> {
     put_len(&mut out, kept.len());
     for jail in kept {
         put_text(&mut out, jail.name().as_str());
-        put_len(&mut out, jail.tallies.len());
+        let (least, mut equal) = worth_keeping(jail);
+        put_len(&mut out, jail.tallies.len().min(SNAPSHOT_TALLIES_MAX));
         for (id, tally) in jail.tallies.iter() {
+            match class(tally.retry).cmp(&least) {
+                Ordering::Less => continue,
+                Ordering::Equal if equal == 0 => continue,
+                Ordering::Equal => equal -= 1,
+                Ordering::Greater => {}
+            }
             put_id(&mut out, id);
             out.extend(tally.first.micros().to_le_bytes());
             out.extend(tally.last.micros().to_le_bytes());
@@ -134,6 +149,33 @@ fn encode(allowed: &[(Option<JailName>, Net)], kept: &[&Jail]) -> Vec<u8> {
     let sum = checksum(&out);
     out.extend(sum.to_le_bytes());
     out
+}
+
+/// A count as one of so many classes.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; below 64")]
+fn class(retry: f64) -> usize {
+    (retry as usize).min(COUNTS - 1)
+}
+
+/// The lowest class of counts of which tallies are kept, and of how many of that class.
+fn worth_keeping(jail: &Jail) -> (usize, usize) {
+    if jail.tallies.len() <= SNAPSHOT_TALLIES_MAX {
+        return (0, usize::MAX);
+    }
+    let mut classes = [0_usize; COUNTS];
+    for (_, tally) in jail.tallies.iter() {
+        if let Some(count) = classes.get_mut(class(tally.retry)) {
+            *count += 1;
+        }
+    }
+    let mut room = SNAPSHOT_TALLIES_MAX;
+    for (class, count) in classes.iter().enumerate().rev() {
+        if *count >= room {
+            return (class, room);
+        }
+        room -= count;
+    }
+    (0, usize::MAX)
 }
 
 /// FNV-1a, 64 bits: finds accidents, not enemies.

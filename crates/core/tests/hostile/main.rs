@@ -31,8 +31,15 @@ use stockade_pattern::{Flags, Outcome, Regex, Scratch, Slots};
 const BYTES: usize = 8 << 10;
 /// The bar: one pattern (or the search for a date) on one line of 8 KiB.
 const BAR: Duration = Duration::from_millis(1);
-/// The most steps that a search may take, for each byte of its text.
-const STEPS_PER_BYTE: usize = 10;
+/// The bar for several lines of 8 KiB that a filter with `maxlines` joins to one text, for each of them.
+const BAR_JOINED: Duration = Duration::from_millis(1);
+/// The most steps that a search may take on a line of 8 KiB: not what it is granted (60,000 and 2 for
+/// each byte), but the measured worst, 49,138, and some room.
+const STEPS: usize = 60_000;
+/// The same for each byte of joined lines; the measured worst is 1.22.
+const STEPS_PER_BYTE: usize = 2;
+/// Patterns that run out of steps on some of these lines, which is told then. No other may.
+const GIVEN_UP: [&str; 1] = ["sendmail-reject failregex 1"];
 /// Searches are timed this often; the fastest counts, as others run beside us.
 const TIMES: usize = if cfg!(debug_assertions) { 1 } else { 5 };
 /// Sample lines of one filter that are stretched, in the short form.
@@ -104,7 +111,11 @@ fn near_dates() -> Vec<String> {
     for part in parts {
         for head in ["", "x", "[", "2025-08-1 "] {
             out.push(filled(head, part, ""));
+            // One character that is not ASCII must not make it dear.
+            out.push(filled(&format!("\u{e9}{head}"), part, ""));
+            out.push(filled(head, part, "\u{e9}"));
         }
+        out.push(filled("", &format!("{part}\u{e9}"), ""));
     }
     out
 }
@@ -128,6 +139,10 @@ fn stretched(sample: &str) -> Vec<String> {
 #[derive(Default)]
 struct Worst {
     time: Duration,
+    /// Over how many joined lines.
+    lines: u32,
+    /// Was a search above the bar for its text?
+    over: bool,
     steps: u32,
     line: String,
     pattern: String,
@@ -169,7 +184,8 @@ fn check(installed: &Installed) {
     let mut reader = Reader::start(installed);
     let mut worst: BTreeMap<String, Worst> = BTreeMap::new();
     let (mut scratch, mut slots) = (Scratch::new(), Slots::new());
-    let (mut searches, mut given_up, mut most) = (0_u64, 0_u64, 0);
+    let (mut searches, mut most, mut most_per_byte) = (0_u64, 0, 0.0_f64);
+    let mut given_up: BTreeMap<String, u64> = BTreeMap::new();
     let mut names: Vec<String> = std::fs::read_dir(installed.tree().join("filter.d"))
         .unwrap()
         .filter_map(|e| e.unwrap().file_name().into_string().ok()?.strip_suffix(".conf").map(str::to_owned))
@@ -198,18 +214,28 @@ fn check(installed: &Installed) {
                 searches += 1;
                 let mut outcome = None;
                 let time = fastest(|| outcome = Some(regex.search(&mut scratch, &text, 0..text.len(), &mut slots)));
-                given_up += u64::from(outcome == Some(Outcome::Exhausted));
-                most = most.max(scratch.steps());
-                // With `maxlines` a text is several lines.
                 let steps = usize::try_from(scratch.steps()).unwrap();
-                assert!(steps <= STEPS_PER_BYTE * text.len().max(BYTES), "{name} {what}: {steps} steps");
-                // The bar is for 8 KiB; such a text may be many times that.
-                let parts = u32::try_from(text.len().div_ceil(BYTES)).unwrap().max(1);
-                let time = time / parts;
+                // With `maxlines` a text is several lines.
+                let joined = text.len() > BYTES + 1;
+                if outcome == Some(Outcome::Exhausted) {
+                    *given_up.entry(format!("{name} {what}")).or_default() += 1;
+                } else if joined {
+                    most_per_byte = most_per_byte.max(f64::from(scratch.steps()) / text.len() as f64);
+                    assert!(steps <= STEPS_PER_BYTE * text.len(), "{name} {what}: {steps} steps on {}", text.len());
+                } else {
+                    most = most.max(steps);
+                    assert!(steps <= STEPS, "{name} {what}: {steps} steps");
+                }
+                let lines = u32::try_from(text.len().div_ceil(BYTES + 1)).unwrap().max(1);
+                let over = if joined { time > BAR_JOINED * lines } else { time > BAR };
                 let entry = worst.entry(format!("{name} {what}")).or_default();
-                if time > entry.time {
+                entry.over |= over;
+                // Compared by the bar that counts.
+                if time / lines > entry.time / entry.lines.max(1) {
                     *entry = Worst {
                         time,
+                        lines,
+                        over: entry.over,
                         steps: scratch.steps(),
                         line: line.chars().take(120).collect(),
                         pattern: regex.as_str().chars().take(100).collect(),
@@ -225,18 +251,21 @@ fn check(installed: &Installed) {
         }
     }
     let mut rows: Vec<(&String, &Worst)> = worst.iter().collect();
-    rows.sort_by_key(|(_, w)| std::cmp::Reverse(w.time));
+    rows.sort_by_key(|(_, w)| std::cmp::Reverse(w.time / w.lines.max(1)));
     println!(
-        "{}: {searches} searches of {} patterns on lines of {BYTES} bytes, {given_up} given up (and told of), at most \
-         {most} steps; the worst:",
+        "{}: {searches} searches of {} patterns on lines of {BYTES} bytes; at most {most} steps on one line, \
+         {most_per_byte:.2} a byte on joined ones; given up: {given_up:?}; the worst for each line:",
         installed.version,
         rows.len()
     );
     for (what, w) in rows.iter().take(12) {
-        println!("{:>8} us {:>8} steps  {what}: {} on {}", w.time.as_micros(), w.steps, w.pattern, w.line);
+        let time = w.time.as_micros();
+        println!("{time:>8} us on {} {:>8} steps  {what}: {} on {}", w.lines, w.steps, w.pattern, w.line);
     }
-    let over: Vec<_> = rows.iter().filter(|(_, w)| w.time > BAR).map(|(what, _)| what.as_str()).collect();
-    println!("{} patterns above 1 ms", over.len());
+    let over: Vec<_> = rows.iter().filter(|(_, w)| w.over).map(|(what, _)| what.as_str()).collect();
+    println!("{} patterns above 1 ms a line", over.len());
+    let others: Vec<_> = given_up.keys().filter(|what| !GIVEN_UP.contains(&what.as_str())).collect();
+    assert!(others.is_empty(), "patterns ran out of steps: {others:?}");
     assert!(rows.len() > 200, "only {} patterns", rows.len());
     assert!(cfg!(debug_assertions) || over.is_empty(), "{over:?}");
 }

@@ -4,7 +4,9 @@
 
 use std::net::Ipv4Addr;
 
-use stockade_core::judge::{Bounds, Command, CommandId, Event, JailChange, JailSpec, Judge, Outputs, ServerSpec};
+use stockade_core::judge::{
+    Bounds, Command, CommandId, Event, JailChange, JailSpec, Judge, Outputs, SNAPSHOT_TALLIES_MAX, ServerSpec,
+};
 use stockade_core::{
     BanTime, Batch, DecisionKind, Failure, FailureId, Groups, JailName, Position, Seq, SourceKey, Span, Timestamp, Who,
 };
@@ -162,6 +164,21 @@ fn a_flood_of_addresses_stays_within_the_bound_and_heavy_offenders_are_banned() 
 }
 
 /// The same input gives the same output, whatever the seed of the tables.
+#[test]
+fn a_snapshot_of_a_flood_keeps_the_highest_counts() {
+    let new = || judge(|spec| spec.maxretry = 3, Bounds::default());
+    let (mut flooded, mut out) = (new(), Outputs::default());
+    let most = u32::try_from(SNAPSHOT_TALLIES_MAX).unwrap();
+    let heavy = || (0..100).map(|n| id(n * 1000));
+    fail(&mut flooded, 1, (0..most + 5000).map(id), &mut out);
+    fail(&mut flooded, 2, heavy(), &mut out);
+    let mut judge = new();
+    assert_eq!(judge.load(&flooded.snapshot()), Ok(SNAPSHOT_TALLIES_MAX));
+    out.clear();
+    fail(&mut judge, 3, heavy(), &mut out);
+    assert_eq!(out.turn.decisions.len(), 100);
+}
+
 #[test]
 fn decisions_do_not_depend_on_the_seed() {
     let run = |seed: u64| {

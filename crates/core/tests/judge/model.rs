@@ -82,6 +82,7 @@ fn jail(dice: &mut Dice) -> JailSpec {
         n => BanTime::For(Span::from_secs(i64::from(n) * 20)),
     };
     spec.increment.increment = dice.below(2) == 0;
+    spec.evidence = dice.below(2) == 0;
     spec.guard = if dice.below(2) == 0 { Guard::Refuse } else { Guard::Off };
     spec
 }
@@ -133,7 +134,7 @@ fn event(dice: &mut Dice, now: Timestamp, commands: &mut u64) -> Event {
                 bantime: StoredTime::Known(BanTime::For(Span::from_secs(60))),
                 count: 1,
                 failures: 0,
-                matches: Vec::new(),
+                matches: vec!["of a row".into()],
                 groups: Vec::new(),
             }]);
         }
@@ -163,7 +164,7 @@ fn the_kernel_holds_what_the_judge_decided() {
         let mut judge = Judge::new(seed, Seq(0));
         let mut model = Model::default();
         let mut now = Timestamp::from_secs(1_767_225_600);
-        let (mut commands, mut bans) = (0, 0);
+        let (mut commands, mut bans, mut kept) = (0, 0, 0);
         let mut out = Outputs::default();
         let mut step = |judge: &mut Judge, model: &mut Model, now: Timestamp, event: Event| {
             out.clear();
@@ -198,6 +199,10 @@ fn the_kernel_holds_what_the_judge_decided() {
                     .collect();
                 assert_eq!(held, model.bans, "seed {seed}");
                 assert!(held.values().all(|end| *end >= now), "nothing is overdue");
+                let views = names.iter().flat_map(|name| judge.bans(name));
+                let shown: usize = views.flat_map(|ban| ban.matches.to_vec()).map(|line| line.len() + 16).sum();
+                assert!(judge.health().matches_bytes >= shown, "seed {seed}: more is held than counted");
+                kept += shown;
             }
         }
         // Acknowledgements do a portion of what is due as well.
@@ -207,6 +212,19 @@ fn the_kernel_holds_what_the_judge_decided() {
             step(&mut judge, &mut model, now, Event::Saved(upto));
             step(&mut judge, &mut model, now, Event::Applied { upto, failed: Vec::new() });
         }
+        // With nobody banned or counted any more nothing is held.
+        commands += 1;
+        let all = Event::Command { id: CommandId(commands), command: Command::UnbanAll { jail: None } };
+        step(&mut judge, &mut model, now, all);
+        now = now + Span::from_secs(86_400);
+        while judge.outstanding() > 0 || judge.next_deadline().is_some_and(|due| due <= now) {
+            step(&mut judge, &mut model, now, Event::Deadline);
+            let upto = judge.health().last;
+            step(&mut judge, &mut model, now, Event::Saved(upto));
+            step(&mut judge, &mut model, now, Event::Applied { upto, failed: Vec::new() });
+        }
+        assert_eq!((judge.health().tallies, judge.health().matches_bytes), (0, 0), "seed {seed}");
+        assert!(kept > 0, "no ban kept its lines");
         assert_eq!(model.announced, model.bans.keys().cloned().collect(), "seed {seed}");
         assert_eq!(model.replies, commands, "every command has one reply");
         assert!(bans > 100, "{bans}");

@@ -122,6 +122,7 @@ pub(crate) fn check_all(installed: &Installed, annotations: usize) {
     }
     let seen: usize = files.values().sum();
     println!("{daemon_lines} lines through matcher and judge, {} faults", daemon_faults.len());
+    assert!(daemon_lines > 1_000, "only {daemon_lines} lines went through matcher and judge");
     faults.append(&mut daemon_faults);
     println!("{} filters, {} files, {seen} annotations", names.len(), files.len());
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));

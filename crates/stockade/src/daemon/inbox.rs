@@ -5,6 +5,12 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
+/// What a data message counts for where the lane's bound is not only one of messages.
+pub(crate) trait Weighs {
+    /// In units of the owner's choice.
+    fn weight(&self) -> usize;
+}
+
 /// Two lanes into one owner.
 ///
 /// Control messages are few (commands, answers, acknowledgements) and never
@@ -15,11 +21,14 @@ pub(crate) struct Inbox<C, D> {
     arrived: Condvar,
     room: Condvar,
     data_max: usize,
+    weight_max: usize,
 }
 
 struct Lanes<C, D> {
     control: VecDeque<C>,
     data: VecDeque<D>,
+    /// Of all data messages that wait.
+    weight: usize,
     closed: bool,
 }
 
@@ -35,11 +44,11 @@ pub(crate) enum Taken<C, D> {
     Closed,
 }
 
-impl<C, D> Inbox<C, D> {
-    /// An empty inbox that holds at most `data_max` data messages.
-    pub(crate) fn new(data_max: usize) -> Self {
-        let lanes = Lanes { control: VecDeque::new(), data: VecDeque::new(), closed: false };
-        Inbox { lanes: Mutex::new(lanes), arrived: Condvar::new(), room: Condvar::new(), data_max }
+impl<C, D: Weighs> Inbox<C, D> {
+    /// An empty inbox that holds at most `data_max` data messages, and takes no more once they weigh `weight_max`.
+    pub(crate) fn new(data_max: usize, weight_max: usize) -> Self {
+        let lanes = Lanes { control: VecDeque::new(), data: VecDeque::new(), weight: 0, closed: false };
+        Inbox { lanes: Mutex::new(lanes), arrived: Condvar::new(), room: Condvar::new(), data_max, weight_max }
     }
 
     /// Sends a control message; lost without a word if the owner has gone.
@@ -54,12 +63,13 @@ impl<C, D> Inbox<C, D> {
     /// Sends a data message, waiting for room; `false` if the owner has gone.
     pub(crate) fn data(&self, message: D) -> bool {
         let mut lanes = self.lock();
-        while lanes.data.len() >= self.data_max && !lanes.closed {
+        while (lanes.data.len() >= self.data_max || lanes.weight >= self.weight_max) && !lanes.closed {
             lanes = self.room.wait(lanes).unwrap_or_else(PoisonError::into_inner);
         }
         if lanes.closed {
             return false;
         }
+        lanes.weight += message.weight();
         lanes.data.push_back(message);
         self.arrived.notify_one();
         true
@@ -74,7 +84,9 @@ impl<C, D> Inbox<C, D> {
                 return Taken::Control(std::mem::take(&mut lanes.control));
             }
             if want_data && let Some(message) = lanes.data.pop_front() {
-                self.room.notify_one();
+                lanes.weight -= message.weight();
+                // A heavy one makes room for several.
+                self.room.notify_all();
                 return Taken::Data(message);
             }
             if lanes.closed {
@@ -112,11 +124,34 @@ impl<C, D> Inbox<C, D> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
+    impl Weighs for u8 {
+        fn weight(&self) -> usize {
+            usize::from(*self)
+        }
+    }
+
+    #[test]
+    fn heavy_messages_wait_for_each_other() {
+        let inbox: Arc<Inbox<u8, u8>> = Arc::new(Inbox::new(100, 10));
+        // The last one may go beyond the bound.
+        assert!(inbox.data(9) && inbox.data(9));
+        let other = Arc::clone(&inbox);
+        let sender = std::thread::spawn(move || other.data(1));
+        assert!(matches!(inbox.take(None, true), Taken::Data(9)));
+        assert!(sender.join().unwrap());
+        assert_eq!(inbox.data_len(), 2);
+        assert!(matches!(inbox.take(None, true), Taken::Data(9)));
+        assert!(matches!(inbox.take(None, true), Taken::Data(1)));
+        assert_eq!(inbox.lock().weight, 0);
+    }
 
     #[test]
     fn control_goes_first_and_data_waits_while_unwanted() {
-        let inbox: Inbox<u8, u8> = Inbox::new(4);
+        let inbox: Inbox<u8, u8> = Inbox::new(4, 100);
         assert!(inbox.data(1));
         inbox.control(9);
         assert!(matches!(inbox.take(None, true), Taken::Control(c) if c == [9]));

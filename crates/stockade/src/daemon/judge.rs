@@ -13,13 +13,16 @@ use stockade_store::Snapshot;
 use super::actions::ActionsHandle;
 use super::asker::Asker;
 use super::blacklists::BlacklistHandle;
-use super::inbox::{Inbox, Taken};
+use super::inbox::{Inbox, Taken, Weighs};
 use super::kernel::KernelHandle;
 use super::store::{StoreHandle, StoreJob};
 use crate::log::Log;
 
 /// How many batches may wait for the judge; then matchers wait.
 const BATCHES_MAX: usize = 1_024;
+
+/// How many failures may wait for the judge in those batches (some 500 bytes each).
+const FAILURES_MAX: usize = 32_768;
 
 /// How many decisions may be on their way to kernel and store; then no further
 /// batches are taken, while commands, deadlines and acknowledgements still are.
@@ -68,12 +71,21 @@ pub(crate) enum JudgeData {
     },
 }
 
+impl Weighs for JudgeData {
+    fn weight(&self) -> usize {
+        match self {
+            JudgeData::Batch(batch) => batch.failures.len(),
+            JudgeData::Snapshot { .. } | JudgeData::Places { .. } => 1,
+        }
+    }
+}
+
 /// The way to the judge.
 pub(crate) type JudgeInbox = Inbox<JudgeControl, JudgeData>;
 
 /// An empty inbox of the right size.
 pub(crate) fn inbox() -> Arc<JudgeInbox> {
-    Arc::new(Inbox::new(BATCHES_MAX))
+    Arc::new(Inbox::new(BATCHES_MAX, FAILURES_MAX))
 }
 
 /// Those who carry decisions out.

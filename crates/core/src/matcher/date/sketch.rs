@@ -1,12 +1,13 @@
 //! What a line has that dates need, seen in one pass, so that templates which
 //! cannot match are not tried.
 //!
-//! Most dates hold a clock, `10:11:12`. Where no clock stands behind the right
-//! character (and, for some, near a month's name) a template of that kind
-//! cannot match; where one does, the match begins and ends near it. This holds
-//! for the default templates only and for lines of ASCII only, where a digit is
-//! `0` to `9` and upper and lower case are what they seem; other lines are
-//! searched whole. The tests hold all of it to the whole search.
+//! Most dates hold a clock, `10:11:12`. What stands right before a clock says
+//! which templates can match there: a blank, a month's name so many characters
+//! before, a separator between numbers. Where no clock fits, a template cannot
+//! match; where one does, the match begins and ends near it. This holds for the
+//! default templates only. A character that is not ASCII may be a digit (`\d` is
+//! any decimal digit) or, where case does not matter, a letter: it counts as
+//! what it would have to be. The tests hold all of it to the whole search.
 
 use std::ops::Range;
 
@@ -14,44 +15,130 @@ use std::ops::Range;
 const BEFORE: usize = 32;
 /// Most characters behind that colon, blanks before a zone not counted.
 const BEHIND: usize = 40;
+/// Most bytes of one character.
+const CHAR: usize = 4;
 
-/// What stands before the hours of a clock.
+/// Kinds of templates by what stands before their clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Lead(u8);
+struct Kinds(u8);
 
-impl Lead {
-    const BLANK: Lead = Lead(1);
-    const LETTER_T: Lead = Lead(2);
-    const COLON: Lead = Lead(4);
-    /// The last digit of a year, with no character between.
-    const YEAR: Lead = Lead(8);
-    /// Anything else, or the line's begin.
-    const OTHER: Lead = Lead(16);
-    /// `8/2025:`
-    const SLASHES: Lead = Lead(32);
+impl Kinds {
+    /// `2025-08-12 `, `2025-08-12T`
+    const ISO: Kinds = Kinds(1);
+    /// `Aug 12 `
+    const SYSLOG: Kinds = Kinds(2);
+    /// `Aug 12 2025 `, `Aug 12, 2025 `, `Aug-12-25 `
+    const DATED: Kinds = Kinds(4);
+    /// `12/08/2025 `, `08-12-2025 `
+    const NUMERIC: Kinds = Kinds(8);
+    /// `12/Aug/2025:`, also with a blank or nothing in the colon's place
+    const ACCESS: Kinds = Kinds(16);
+    /// `08/12/2025:`
+    const SLASHES: Kinds = Kinds(32);
+    /// Nothing of a date's own, near the line's begin.
+    const BARE: Kinds = Kinds(64);
+    /// `250812 `
+    const SIX: Kinds = Kinds(128);
 
-    /// What stands before `at`.
-    fn before(bytes: &[u8], at: usize) -> Lead {
-        let digits = |end: usize, n: usize| {
-            let run = end.checked_sub(n).and_then(|from| bytes.get(from..end));
-            run.is_some_and(|run| run.iter().all(u8::is_ascii_digit))
-        };
-        match at.checked_sub(1).and_then(|at| bytes.get(at)) {
-            Some(b' ') => Lead::BLANK,
-            Some(b'T') => Lead::LETTER_T,
-            Some(b':') if digits(at - 1, 4) && digits(at.saturating_sub(6), 1) => Lead::COLON.or(Lead::SLASHES),
-            Some(b':') => Lead::COLON,
-            Some(b'0'..=b'9') if digits(at, 4) => Lead::YEAR,
-            _ => Lead::OTHER,
-        }
+    const fn or(self, other: Kinds) -> Kinds {
+        Kinds(self.0 | other.0)
     }
 
-    const fn or(self, other: Lead) -> Lead {
-        Lead(self.0 | other.0)
-    }
-
-    fn meets(self, other: Lead) -> bool {
+    fn meets(self, other: Kinds) -> bool {
         self.0 & other.0 != 0
+    }
+
+    /// What a date can be whose hours end before the colon at `colon`.
+    fn before(bytes: &[u8], colon: usize) -> Kinds {
+        let Some(ones) = char_before(bytes, colon).filter(|at| digit(bytes.get(*at))) else { return Kinds::default() };
+        // Months and separators stand in the same place for hours of one digit and of two.
+        let around = Around::of(bytes, colon);
+        let mut kinds = around.kinds(bytes, ones);
+        if let Some(tens) = ones.checked_sub(1).filter(|at| bytes.get(*at).is_some_and(u8::is_ascii_digit)) {
+            kinds = kinds.or(around.kinds(bytes, tens));
+        }
+        kinds
+    }
+}
+
+/// Can it be (a part of) a digit?
+fn digit(byte: Option<&u8>) -> bool {
+    byte.is_some_and(|b| b.is_ascii_digit() || !b.is_ascii())
+}
+
+/// Can all of the `n` bytes before `end` be of digits?
+fn digits(bytes: &[u8], end: usize, n: usize) -> bool {
+    let run = end.checked_sub(n).and_then(|from| bytes.get(from..end));
+    run.is_some_and(|run| run.iter().all(|b| digit(Some(b))))
+}
+
+/// Where the character before `at` begins.
+fn char_before(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut at = at.checked_sub(1)?;
+    while at > 0 && bytes.get(at).is_some_and(|b| (0x80..0xc0).contains(b)) {
+        at -= 1;
+    }
+    Some(at)
+}
+
+/// What stands some way before a clock's first colon.
+struct Around {
+    ascii: bool,
+    /// A month's name as close as in `Aug 12 10:` or `12/Aug/2025:10:`.
+    month_near: bool,
+    /// One as far as in `Aug 12, 2025 10:`.
+    month_far: bool,
+    /// A separator of numbers as close as in `12/08/2025 10:`.
+    separator: bool,
+}
+
+impl Around {
+    fn of(bytes: &[u8], colon: usize) -> Around {
+        let back = |far: usize, near: usize| {
+            bytes.get(colon.saturating_sub(far)..colon.saturating_sub(near)).unwrap_or_default()
+        };
+        let separator = |part: &[u8]| part.iter().any(|b| matches!(b, b'-' | b'/' | b'.'));
+        let ascii = back(BEFORE, 0).is_ascii();
+        if !ascii {
+            // Places are not known to the byte.
+            let month = has_month(back(BEFORE, 0));
+            return Around { ascii, month_near: month, month_far: month, separator: separator(back(BEFORE, 0)) };
+        }
+        // Its last letter is 4 to 8 characters before the colon, or 7 to 12.
+        let (month_near, month_far) = (has_month(back(11, 3)), has_month(back(15, 6)));
+        Around { ascii, month_near, month_far, separator: separator(back(10, 0)) }
+    }
+
+    /// What a date can be whose hours begin at `hours`.
+    fn kinds(&self, bytes: &[u8], hours: usize) -> Kinds {
+        let lead = hours.checked_sub(1).and_then(|at| bytes.get(at));
+        let (near, far, separator) = (self.month_near, self.month_far, self.separator);
+        let mut kinds = Kinds::default();
+        let mut may_be = |kind, yes: bool| kinds = if yes { kinds.or(kind) } else { kinds };
+        match lead {
+            Some(b' ') => {
+                let two = usize::from(hours.checked_sub(2).and_then(|at| bytes.get(at)) == Some(&b' '));
+                may_be(Kinds::BARE, true);
+                may_be(Kinds::ISO.or(Kinds::NUMERIC), separator);
+                may_be(Kinds::SYSLOG.or(Kinds::ACCESS), near);
+                may_be(Kinds::DATED, far);
+                may_be(Kinds::SIX, digits(bytes, hours - 1 - two, 6));
+            }
+            Some(b'T') => may_be(Kinds::ISO, separator),
+            Some(b':') => {
+                may_be(Kinds::BARE, true);
+                may_be(Kinds::ACCESS, near);
+                let date = digits(bytes, hours - 1, 4) && digits(bytes, hours.saturating_sub(6), 1);
+                may_be(Kinds::SLASHES, date || !self.ascii);
+            }
+            Some(b'0'..=b'9') => may_be(Kinds::ACCESS, near && digits(bytes, hours, 4)),
+            Some(b) if !b.is_ascii() => {
+                may_be(Kinds::BARE, true);
+                may_be(Kinds::ACCESS, near);
+            }
+            _ => may_be(Kinds::BARE, true),
+        }
+        kinds
     }
 }
 
@@ -59,14 +146,14 @@ impl Lead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Need {
     what: What,
-    /// Bound to the line's begin: the last place where a clock's first colon may stand.
+    /// Bound to the line's begin: the last place where a clock's first colon may stand, in characters.
     begin: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
-    /// A clock behind one of these, and a month's name shortly before it if so.
-    Clock { lead: Lead, month: bool },
+    /// A clock with one of these before it.
+    Clock(Kinds),
     /// Eight digits that begin with 20.
     Digits,
     /// An `@`.
@@ -78,14 +165,15 @@ enum What {
 impl Need {
     /// What the default pattern of this index needs.
     pub(super) fn of(index: usize, begin: bool) -> Option<Need> {
-        let clock = |lead, month| What::Clock { lead, month };
         let what = match index {
-            0 => clock(Lead::BLANK.or(Lead::LETTER_T), false),
-            1 | 2 | 11 | 12 | 14 | 15 => clock(Lead::BLANK, true),
-            3 | 6 | 10 => clock(Lead::BLANK, false),
-            4 => clock(Lead::BLANK.or(Lead::COLON).or(Lead::YEAR), true),
-            5 => clock(Lead::SLASHES, false),
-            8 | 9 => clock(Lead::OTHER.or(Lead::BLANK).or(Lead::COLON), false),
+            0 => What::Clock(Kinds::ISO),
+            1 | 14 | 15 => What::Clock(Kinds::SYSLOG),
+            2 | 11 | 12 => What::Clock(Kinds::DATED),
+            3 | 6 => What::Clock(Kinds::NUMERIC),
+            4 => What::Clock(Kinds::ACCESS),
+            5 => What::Clock(Kinds::SLASHES),
+            8 | 9 => What::Clock(Kinds::BARE),
+            10 => What::Clock(Kinds::SIX),
             13 => What::Digits,
             16 => What::At,
             7 => What::Epoch,
@@ -105,9 +193,7 @@ impl Need {
 struct Clock {
     /// Place of its first colon.
     colon: usize,
-    lead: Lead,
-    /// Is there a month's name shortly before?
-    month: bool,
+    kinds: Kinds,
 }
 
 /// Clocks that have room in place; a line with more, which is hardly a log's own, takes memory.
@@ -116,12 +202,7 @@ const CLOCKS: usize = 8;
 /// What one line has.
 #[derive(Debug)]
 pub(super) struct Sketch {
-    /// `None`: nothing is known, search the whole line.
-    facts: Option<Facts>,
-}
-
-#[derive(Debug)]
-struct Facts {
+    ascii: bool,
     clocks: [Option<Clock>; CLOCKS],
     more: Vec<Clock>,
     digits: bool,
@@ -132,98 +213,107 @@ struct Facts {
 impl Sketch {
     /// Looks at a line.
     pub(super) fn of(line: &str) -> Sketch {
-        Sketch { facts: line.is_ascii().then(|| Facts::of(line.as_bytes())) }
-    }
-
-    /// The part of `line` in which what needs `need` can match; `None` if it cannot at all.
-    pub(super) fn window(&self, line: &str, need: Need) -> Option<Range<usize>> {
-        let whole = Some(0..line.len());
-        let Some(facts) = &self.facts else { return whole };
-        match need.what {
-            What::Digits => facts.digits.then_some(0..line.len()),
-            What::At => facts.at.then_some(0..line.len()),
-            What::Epoch => facts.epoch.then_some(0..line.len()),
-            What::Clock { lead, month } => {
-                let mut clocks = facts.clocks(lead, month);
-                let first = clocks.next()?;
-                if let Some(reach) = need.begin {
-                    return if first.colon <= reach { whole } else { None };
-                }
-                let last = clocks.next_back().unwrap_or(first);
-                Some(first.colon.saturating_sub(BEFORE)..end_behind(line.as_bytes(), last.colon))
-            }
-        }
-    }
-}
-
-impl Sketch {
-    /// The first colon of the first clock that fits `need`, if clocks are known and it is not bound to the begin.
-    pub(super) fn first_clock(&self, need: Need) -> Option<usize> {
-        match (need.what, need.begin) {
-            (What::Clock { lead, month }, None) => Some(self.facts.as_ref()?.clocks(lead, month).next()?.colon),
-            _ => None,
-        }
-    }
-}
-
-/// Where a match whose clock has its first colon here has ended for sure.
-fn end_behind(bytes: &[u8], colon: usize) -> usize {
-    let mut at = colon;
-    let mut left = BEHIND;
-    while left > 0 {
-        match bytes.get(at) {
-            None => return bytes.len(),
-            Some(b'\t'..=b'\r' | 0x1c..=0x1f | b' ') => {}
-            Some(_) => left -= 1,
-        }
-        at += 1;
-    }
-    at
-}
-
-impl Facts {
-    /// The clocks behind one of `lead`, and near a month's name if so asked.
-    fn clocks(&self, lead: Lead, month: bool) -> impl DoubleEndedIterator<Item = &Clock> {
-        self.clocks
-            .iter()
-            .flatten()
-            .chain(&self.more)
-            .filter(move |clock| clock.lead.meets(lead) && (clock.month || !month))
-    }
-
-    fn of(bytes: &[u8]) -> Facts {
-        let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+        let bytes = line.as_bytes();
         let (mut clocks, mut more) = ([None; CLOCKS], Vec::new());
         let mut count = 0;
         for colon in memchr::memchr_iter(b':', bytes) {
-            let second = match (digit(colon + 1), bytes.get(colon + 2), bytes.get(colon + 3)) {
-                (true, Some(b':'), _) => colon + 2,
-                (true, Some(b'0'..=b'9'), Some(b':')) => colon + 3,
-                _ => continue,
-            };
-            let Some(ones) = colon.checked_sub(1).filter(|at| digit(*at)) else { continue };
-            if !digit(second + 1) {
+            let Some(second) = second_colon(bytes, colon) else { continue };
+            if !digit(bytes.get(second + 1)) {
                 continue;
             }
-            // The hours have one digit or two.
-            let mut lead = Lead::before(bytes, ones);
-            if let Some(tens) = ones.checked_sub(1).filter(|at| digit(*at)) {
-                lead = lead.or(Lead::before(bytes, tens));
+            let kinds = Kinds::before(bytes, colon);
+            if kinds == Kinds::default() {
+                continue;
             }
-            let near = bytes.get(colon.saturating_sub(BEFORE)..colon).unwrap_or_default();
-            let clock = Clock { colon, lead, month: has_month(near) };
+            let clock = Clock { colon, kinds };
             match clocks.get_mut(count) {
                 Some(room) => *room = Some(clock),
                 None => more.push(clock),
             }
             count += 1;
         }
-        let eight = |at: usize| bytes.get(at..at + 8).is_some_and(|run| run.iter().all(u8::is_ascii_digit));
-        let digits = memchr::memmem::find_iter(bytes, b"20").any(eight);
-        let ten = |at: usize| bytes.get(at..at + 10).is_some_and(|run| run.iter().all(u8::is_ascii_digit));
-        let epoch = (0..3).any(ten) || memchr::memmem::find(bytes, b"audit(").is_some();
-        Facts { clocks, more, digits, at: memchr::memchr(b'@', bytes).is_some(), epoch }
+        let ascii = line.is_ascii();
+        let run = |at: usize, n: usize| digits(bytes, at + n, n);
+        let digits = memchr::memmem::find_iter(bytes, b"20").any(|at| run(at, 8));
+        // Behind at most two characters.
+        let heads = if ascii { 0..3 } else { 0..2 * CHAR + 1 };
+        let epoch = heads.into_iter().any(|at| run(at, 10)) || memchr::memmem::find(bytes, b"audit(").is_some();
+        Sketch { ascii, clocks, more, digits, at: memchr::memchr(b'@', bytes).is_some(), epoch }
     }
+
+    /// The part of `line` in which what needs `need` can match; `None` if it cannot at all.
+    pub(super) fn window(&self, line: &str, need: Need) -> Option<Range<usize>> {
+        let whole = 0..line.len();
+        match need.what {
+            What::Digits => self.digits.then_some(whole),
+            What::At => self.at.then_some(whole),
+            What::Epoch => self.epoch.then_some(whole),
+            What::Clock(kinds) => {
+                let mut clocks = self.clocks(kinds);
+                let first = clocks.next()?;
+                if let Some(reach) = need.begin {
+                    let reach = if self.ascii { reach } else { reach * CHAR };
+                    return (first.colon <= reach).then_some(whole);
+                }
+                let last = clocks.next_back().unwrap_or(first);
+                Some(start_before(line, first.colon)..end_behind(line, last.colon))
+            }
+        }
+    }
+
+    /// The first colon of the first clock that fits `need`, if it is a clock and not bound to the begin.
+    pub(super) fn first_clock(&self, need: Need) -> Option<usize> {
+        match (need.what, need.begin) {
+            (What::Clock(kinds), None) => Some(self.clocks(kinds).next()?.colon),
+            _ => None,
+        }
+    }
+
+    /// The clocks that may be of one of these kinds.
+    fn clocks(&self, kinds: Kinds) -> impl DoubleEndedIterator<Item = &Clock> {
+        self.clocks.iter().flatten().chain(&self.more).filter(move |clock| clock.kinds.meets(kinds))
+    }
+}
+
+/// The colon behind one digit or two that stand behind a colon.
+fn second_colon(bytes: &[u8], colon: usize) -> Option<usize> {
+    let mut at = colon + 1;
+    for _ in 0..2 {
+        if !digit(bytes.get(at)) {
+            return None;
+        }
+        at += 1;
+        while bytes.get(at).is_some_and(|b| (0x80..0xc0).contains(b)) {
+            at += 1;
+        }
+        if bytes.get(at) == Some(&b':') {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// Where no match whose clock has its first colon here begins before.
+fn start_before(line: &str, colon: usize) -> usize {
+    let near = colon.saturating_sub(BEFORE);
+    match line.as_bytes().get(near..colon) {
+        Some(part) if part.is_ascii() => near,
+        _ => line.get(..colon).and_then(|head| head.char_indices().rev().nth(BEFORE - 1)).map_or(0, |(at, _)| at),
+    }
+}
+
+/// Where a match whose clock has its first colon here has ended for sure.
+fn end_behind(line: &str, colon: usize) -> usize {
+    let mut left = BEHIND;
+    for (at, c) in line.get(colon..).unwrap_or_default().char_indices() {
+        if left == 0 {
+            return colon + at;
+        }
+        // What a pattern's `\s` may be; some of these are no blanks any more.
+        let blank = c.is_whitespace() || matches!(c, '\x1c'..='\x1f' | '\u{180e}');
+        left -= usize::from(!blank);
+    }
+    line.len()
 }
 
 /// Is there the short name of a month, in any case?
@@ -235,8 +325,11 @@ fn has_month(bytes: &[u8]) -> bool {
             &three,
             b"jan" | b"feb" | b"mar" | b"apr" | b"may" | b"jun" | b"jul" | b"aug" | b"sep" | b"oct" | b"nov" | b"dec"
         )
-    })
+    }) || bytes.contains(&LONG_S)
 }
+
+/// The first byte of the long s, which is an s where case does not matter.
+const LONG_S: u8 = 0xc5;
 
 #[cfg(test)]
 mod tests {
@@ -290,6 +383,13 @@ mod tests {
         "[",
         "\t\t\t",
         "é",
+        "\u{661}",
+        "1\u{662}",
+        "202\u{665}",
+        "\u{17f}ep 1\u{661} ",
+        "12/\u{17f}EP/202\u{665}",
+        ":\u{661}\u{662}:\u{663}",
+        "\u{a0}\u{2003}",
         "audit(",
         ":9)",
         ": ",
