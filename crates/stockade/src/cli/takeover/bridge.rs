@@ -12,7 +12,7 @@ use crate::settings::{JailSettings, Settings};
 /// The table's name.
 pub(super) const TABLE: &str = "stockade-bridge";
 /// If nobody is left to remove the table, what is in it ends by itself.
-const LIFETIME: Span = Span::from_secs(3_600);
+const LIFETIME: Span = Span::from_secs(8 * 3_600);
 
 /// The table, in force until it is dropped.
 pub(super) struct Bridge {

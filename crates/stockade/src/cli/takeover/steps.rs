@@ -21,7 +21,7 @@ pub(super) const MISSING_SHOWN: usize = 20;
 /// The original ends bans one by one where its actions can't do it at once: 20,000 take minutes.
 const END_MAX: Duration = Duration::from_secs(1_800);
 /// And it makes them anew one by one: 20,000 take five minutes with the stock action.
-const BANS_BACK_MAX: Duration = Duration::from_secs(3_600);
+const BANS_BACK_MAX: Duration = Duration::from_secs(6 * 3_600);
 /// It lists a ban just before it carries it out, and actions may be slow.
 const LAST_BAN: Duration = Duration::from_secs(3);
 const START_MAX: Duration = Duration::from_secs(60);
