@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::Daemon;
 
+/// Lines for it hold what follows the repeats, too: a line without that is not searched.
 const FILTER: &str = "[Definition]\n\
     # Each repeat doubles the ways to match.\n\
     failregex = ^\\s*app: refused <HOST>$\n            ^\\s*app: (?:(a+)\\1?)+b <HOST>$\n";
@@ -12,7 +13,7 @@ const FILTER: &str = "[Definition]\n\
 fn a_search_that_is_given_up_is_told_with_file_line_and_pattern() {
     let Some(daemon) = Daemon::with_filter("overrun", "", FILTER) else { return };
     let filter = daemon.path("conf/filter.d/app.conf");
-    let slow = format!("app: {} 192.0.2.1", "a".repeat(60));
+    let slow = format!("app: {}- b c 192.0.2.1", "a".repeat(60));
     daemon.until_said(&slow, &format!("[app] failregex 2 ({}:4) ran out of steps on a line of ", filter.display()));
     daemon.until_said(&slow, &format!("in {}, before byte ", daemon.path("app.log").display()));
     daemon.until_said(&slow, r"silent about it for 1m now): ^\s*app: (?:(a+)\1?)+b ");
@@ -25,7 +26,7 @@ fn status_and_doctor_show_a_pattern_that_is_given_up_until_it_is_mended() {
     let filter = daemon.path("conf/filter.d/app.conf");
     daemon.until("192.0.2.2", "Ban");
     assert_eq!(daemon.ask(&["status", "app"])["overruns"], serde_json::json!([]));
-    let slow = format!("app: {} 192.0.2.1", "a".repeat(60));
+    let slow = format!("app: {}- b c 192.0.2.1", "a".repeat(60));
     let told = |place: u32| format!("[app] failregex 2 ({}:{place}) ran out of steps on a line of ", filter.display());
     daemon.until_said(&slow, &told(4));
     let status = daemon.ask(&["status"]);
