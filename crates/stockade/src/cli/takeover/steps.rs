@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use stockade_core::{FailureId, JailName};
 
-use super::bridge::{Bridge, TABLE};
+use super::bridge::{Bridge, TABLE, remove_left};
 use super::names::{self, Name};
 use super::server::{Listed, Server, Who};
 use super::units;
@@ -181,7 +181,11 @@ impl Change {
                 return Err(why.context(format!("the new guard runs, but whom it has banned can't be seen; {stays}")));
             }
         };
-        held.bridge.map_or(Ok(()), Bridge::remove)?;
+        match held.bridge {
+            Some(bridge) => bridge.remove()?,
+            // One that was killed half-way may have left its own.
+            None => remove_left(),
+        }
         let kept = held.bans.len().saturating_sub(missing.len());
         Ok(Done { bans: kept, handed_over, missing, seconds: begin.elapsed().as_secs_f64() })
     }
@@ -189,7 +193,7 @@ impl Change {
     /// Holds the bans of who runs, who goes on meanwhile.
     fn hold(&self, told: &dyn Fn(&str)) -> Result<Held> {
         if !self.running {
-            return Ok(Held { bridge: None, bans: BTreeSet::new() });
+            return Ok(Held { bridge: None, bans: self.stored().unwrap_or_default() });
         }
         let bans = self.standing()?;
         let bridge = Bridge::put(&self.settings, &bans)?;
