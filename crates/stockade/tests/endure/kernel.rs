@@ -17,7 +17,7 @@ fn set_name(blocks: Blocks) -> Option<(&'static str, String)> {
     if blocks == Blocks::Stock {
         return Some(("f2b-table", "addr-set-web".to_owned()));
     }
-    let output = Command::new("nft").args(["-t", "list", "table", "inet", "stockade"]).output().unwrap();
+    let output = Command::new("nft").args(["-t", "list", "ruleset"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let sets = text.split("\tset ").skip(1).filter(|set| set.contains("type ipv4_addr"));
     let names: Vec<&str> = sets.filter_map(|set| set.split_whitespace().next()).collect();

@@ -169,7 +169,11 @@ impl Change {
         let begin = Instant::now();
         // What can be known before anybody stops is known before.
         self.names.iter().try_for_each(Name::try_out).context("nothing is changed")?;
-        let mut held = self.hold(told).context("nothing is changed")?;
+        let mut held = match self.hold(told) {
+            // It was stopping when it was asked.
+            Err(_) if self.running && self.has_gone(told) => Held { bridge: None, bans: self.stored()? },
+            held => held.context("nothing is changed")?,
+        };
         if let Err(why) = self.change_places(&mut held, told) {
             return Err(self.back_to_before(held, why, told));
         }
@@ -188,6 +192,22 @@ impl Change {
         }
         let kept = held.bans.len().saturating_sub(missing.len());
         Ok(Done { bans: kept, handed_over, missing, seconds: begin.elapsed().as_secs_f64() })
+    }
+
+    /// Is the old guard on its way out? Then until it has gone.
+    fn has_gone(&self, told: &dyn Fn(&str)) -> bool {
+        let begin = Instant::now();
+        told("the old guard does not answer well: is it stopping?");
+        while !self.server.answers() {
+            if self.server.pid().is_none() {
+                return true;
+            }
+            if begin.elapsed() > END_MAX {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        false
     }
 
     /// Holds the bans of who runs, who goes on meanwhile.
