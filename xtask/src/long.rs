@@ -256,7 +256,10 @@ pub(crate) fn run(name: &str) -> Result<bool> {
     let good = steps::run(name, &mut command, Duration::from_secs(check.minutes * 60), |line| {
         steps::say(line);
         let chatter = line.trim() == "ok" || ["running ", "test "].iter().any(|word| line.starts_with(word));
-        if !chatter && !line.trim().is_empty() && sums.len() < SUMS_MAX {
+        if line.starts_with("==> stories") {
+            // What was built and packed before is no sum.
+            sums.clear();
+        } else if !chatter && !line.trim().is_empty() && sums.len() < SUMS_MAX {
             sums.push(line.trim().to_owned());
         }
     })?;
