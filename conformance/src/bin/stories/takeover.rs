@@ -2,13 +2,15 @@
 
 use std::{
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use conformance::{Counts, Logging, Machine, Root, Sshd, SshdOptions, Stream, Street, eventually, within};
+use conformance::{Counts, Daemon, Logging, Machine, Root, Sshd, SshdOptions, Stream, Street, eventually, within};
 
 use crate::runner::{Stage, Story, scale};
+use crate::units::imitate_systemd;
 
 /// How many addresses are banned in the short form; the long one has ten times as many.
 const BANNED: u32 = 2_000;
@@ -43,31 +45,36 @@ pub(crate) fn stories() -> Vec<Story> {
 /// How many are banned where steps fail.
 const FEW: u32 = 60;
 
-/// Starts and stops what the units of those names would, but the one that the file names.
-const SYSTEMCTL: &str = "#!/bin/sh\n\
-    echo \"$*\" >> /root/systemctl.calls\n\
-    [ \"$1\" = cat ] && exit 0\n\
-    [ \"$*\" = \"$(cat /root/systemctl.fails)\" ] && { echo refused >&2; exit 1; }\n\
-    case \"$*\" in\n\
-    *disable*fail2ban*) fail2ban-client stop || : ;;\n\
-    *enable*fail2ban*) fail2ban-client ping >/dev/null 2>&1 || /usr/bin/fail2ban-client start ;;\n\
-    *disable*takeover*) stockade stop -c /etc/fail2ban || : ;;\n\
-    *enable*takeover*) stockade fail2ban-server -c /etc/fail2ban -b start ;;\n\
-    esac >/dev/null 2>&1\n";
+/// A machine with the stock tree and those changes, whose fail2ban runs.
+struct Theirs {
+    machine: Arc<Machine>,
+    street: Street,
+    _log: Daemon,
+    _sshd: Sshd,
+}
+
+impl Theirs {
+    fn start(stage: &Stage<'_>) -> Result<Theirs> {
+        let machine = Machine::start(Root::Trixie, stage.programs)?;
+        let street = Street::build(&machine)?;
+        let log = Logging::File.start(&machine)?;
+        let sshd = Sshd::start(&machine, SshdOptions { pam: false, penalties: false })?;
+        for (path, text) in LOCAL {
+            machine.write(&format!("/etc/fail2ban/{path}"), text)?;
+        }
+        machine.sh("mkdir -p /var/log/nginx /run/fail2ban
+             touch /var/log/nginx/error.log /var/log/shop.log /var/log/fail2ban.log
+             fail2ban-client start >/dev/null 2>&1")?;
+        Ok(Theirs { machine, street, _log: log, _sshd: sshd })
+    }
+}
 
 fn a_step_that_fails(stage: &mut Stage<'_>) -> Result<()> {
-    let machine = Machine::start(Root::Trixie, stage.programs)?;
-    let street = Street::build(&machine)?;
-    let _log = Logging::File.start(&machine)?;
-    let _sshd = Sshd::start(&machine, SshdOptions { pam: false, penalties: false })?;
-    for (path, text) in LOCAL {
-        machine.write(&format!("/etc/fail2ban/{path}"), text)?;
-    }
-    machine.sh("mkdir -p /var/log/nginx /run/fail2ban /run/systemd/system && touch /var/log/nginx/error.log /var/log/shop.log /var/log/fail2ban.log")?;
-    machine.write("/usr/sbin/systemctl", SYSTEMCTL)?;
-    machine.sh("chmod 755 /usr/sbin/systemctl; fail2ban-client start >/dev/null 2>&1")?;
-    let banned = fill(&machine, FEW)?;
-    let before = bans(&machine)?;
+    let theirs = Theirs::start(stage)?;
+    let (machine, street) = (&theirs.machine, &theirs.street);
+    imitate_systemd(machine, &["fail2ban.service", "stockade-takeover.service"])?;
+    let banned = fill(machine, FEW)?;
+    let before = bans(machine)?;
     let stream = street.stream(usize::try_from(FEW)?, RATE)?;
     let start = street.counts()?;
     let steps = [
@@ -77,25 +84,25 @@ fn a_step_that_fails(stage: &mut Stage<'_>) -> Result<()> {
         ("takeover --back", "enable --now fail2ban.service", "everything is as it was before"),
         ("takeover --back", "", ""),
     ];
-    let mut theirs = true;
+    let mut original = true;
     for (words, fails, says) in steps {
         machine.write("/root/systemctl.fails", fails)?;
         let counts = street.counts()?;
         let said = machine.sh(&format!("stockade {words} 2>&1 || echo FAILED"))?;
         let what = || format!("{words} with failing `{fails}`: {said}");
         ensure!(said.contains("FAILED") != fails.is_empty() && said.contains(says), "{}", what());
-        theirs = theirs != fails.is_empty();
+        original = original != fails.is_empty();
         let ours = machine.sh("readlink /usr/bin/fail2ban-client || :")?.contains("stockade");
-        ensure!(ours != theirs, "the names are not as they should be: {}", what());
+        ensure!(ours != original, "the names are not as they should be: {}", what());
         let runs = machine.sh("fail2ban-client get sshd banip | wc -w")?;
         ensure!(runs.trim().parse::<usize>()? >= banned - 1, "it lists {} bans: {}", runs.trim(), what());
-        let now = bans(&machine)?;
+        let now = bans(machine)?;
         ensure!(before.iter().all(|ban| now.contains(ban)), "bans are lost: {}", what());
         let tables = machine.sh("nft list tables")?;
         ensure!(!tables.contains("bridge"), "the table that held the bans is still there: {}", what());
         none_through(street.counts()?.since(counts), &what())?;
     }
-    ensure!(theirs, "fail2ban guards at the end");
+    ensure!(original, "fail2ban guards at the end");
     // A name that can't be changed is found before anybody stops.
     machine.sh("mount --bind /usr/bin /usr/bin && mount -o remount,ro,bind /usr/bin")?;
     let said = machine.sh("stockade takeover 2>&1 || echo FAILED")?;
@@ -115,25 +122,18 @@ fn a_step_that_fails(stage: &mut Stage<'_>) -> Result<()> {
 
 fn over_and_back(stage: &mut Stage<'_>) -> Result<()> {
     let many = BANNED * if scale() > 1 { 10 } else { 1 };
-    let machine = Machine::start(Root::Trixie, stage.programs)?;
-    let street = Street::build(&machine)?;
-    let _log = Logging::File.start(&machine)?;
-    let _sshd = Sshd::start(&machine, SshdOptions { pam: false, penalties: false })?;
-    for (path, text) in LOCAL {
-        machine.write(&format!("/etc/fail2ban/{path}"), text)?;
-    }
-    machine.sh("mkdir -p /var/log/nginx /run/fail2ban && touch /var/log/nginx/error.log /var/log/shop.log /var/log/fail2ban.log")?;
-    machine.sh("fail2ban-client start >/dev/null 2>&1")?;
-    let banned = fill(&machine, many)?;
+    let theirs = Theirs::start(stage)?;
+    let (machine, street) = (&theirs.machine, &theirs.street);
+    let banned = fill(machine, many)?;
     // Three of four failures: what was counted must count.
     let half: IpAddr = "203.0.113.200".parse()?;
     for _ in 0..3 {
-        fails(&machine, half)?;
+        fails(machine, half)?;
     }
     eventually("the original to count", || {
         Ok(machine.sh("fail2ban-client status shop")?.contains("Total failed:\t3"))
     })?;
-    let before = bans(&machine)?;
+    let before = bans(machine)?;
     ensure!(before.len() == banned, "{} bans in the original's database instead of {banned}", before.len());
 
     let stream = street.stream(SENDING, RATE)?;
@@ -159,7 +159,7 @@ fn over_and_back(stage: &mut Stage<'_>) -> Result<()> {
             passed.delivered
         ));
         none_through(passed, &said)?;
-        let now = bans(&machine)?;
+        let now = bans(machine)?;
         let lost: Vec<&String> = before.iter().filter(|ban| !now.contains(ban)).collect();
         ensure!(
             lost.is_empty(),
@@ -171,7 +171,7 @@ fn over_and_back(stage: &mut Stage<'_>) -> Result<()> {
         ensure!(runs.trim().parse::<usize>()? >= banned - 1, "after `{words}` it lists {} bans: {said}", runs.trim());
         if number == 0 {
             // One more failure is the fourth.
-            fails(&machine, half)?;
+            fails(machine, half)?;
             eventually("the fourth failure to ban", || {
                 Ok(machine.sh("stockade banned -c /etc/fail2ban")?.contains(&half.to_string()))
             })

@@ -14,13 +14,15 @@ use crate::{
     scene::SILENCE,
 };
 
-/// What `systemctl` does here. A file in /root/units is a unit that is known.
+/// What `systemctl` does here. A file in /root/units is a unit that is known; what it is told in the words of
+/// /root/systemctl.fails it refuses.
 const SYSTEMCTL: &str = "#!/bin/sh
 echo \"$*\" >> /root/calls
 if [ \"$1\" = cat ]; then test -e \"/root/units/$2\"; exit; fi
+[ \"$*\" = \"$(cat /root/systemctl.fails 2>/dev/null)\" ] && { echo refused >&2; exit 1; }
 case \"$1 $3\" in
 'disable fail2ban.service') fail2ban-client ping >/dev/null 2>&1 && fail2ban-client stop ;;
-'enable fail2ban.service') fail2ban-client start ;;
+'enable fail2ban.service') fail2ban-client ping >/dev/null 2>&1 || fail2ban-client start ;;
 'disable stockade-takeover.service') stockade stop -c /etc/fail2ban ;;
 'enable stockade-takeover.service')
     setsid stockade run -c /etc/fail2ban > /root/ours.log 2>&1 < /dev/null &
@@ -30,6 +32,14 @@ case \"$1 $3\" in
 esac >/dev/null 2>&1
 exit 0
 ";
+
+/// Puts it where systemd's would lie, and says that systemd runs; these units are known.
+pub(crate) fn imitate_systemd(machine: &Machine, known: &[&str]) -> Result<()> {
+    machine.sh("mkdir -p /run/systemd/system /root/units; rm -f /usr/bin/systemctl")?;
+    machine.write("/usr/bin/systemctl", SYSTEMCTL)?;
+    machine.sh("chmod +x /usr/bin/systemctl")?;
+    known.iter().try_for_each(|unit| machine.write(&format!("/root/units/{unit}"), ""))
+}
 
 const BANNED: &str = "203.0.113.66";
 
@@ -87,10 +97,8 @@ fn units(stage: &mut Stage<'_>) -> Result<()> {
         "[DEFAULT]\nbanaction = nftables\nbantime = 2h\n[sshd]\nenabled = true\nbackend = polling\nlogpath = /var/log/auth.log\n",
     )?;
     machine.write("/etc/fail2ban/action.d/nftables.local", "[Init]\nblocktype = drop\n")?;
-    machine.sh("mkdir -p /run/systemd/system /root/units /run/fail2ban; rm /usr/bin/systemctl")?;
-    machine.write("/usr/bin/systemctl", SYSTEMCTL)?;
-    machine
-        .sh("chmod +x /usr/bin/systemctl; touch /root/units/fail2ban.service; fail2ban-client start >/dev/null 2>&1")?;
+    imitate_systemd(&machine, &["fail2ban.service"])?;
+    machine.sh("mkdir -p /run/fail2ban; fail2ban-client start >/dev/null 2>&1")?;
     machine.sh(&format!("fail2ban-client set sshd banip {BANNED}"))?;
     let house = House { machine, street };
     let banned: IpAddr = BANNED.parse()?;
