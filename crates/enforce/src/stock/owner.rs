@@ -587,22 +587,9 @@ impl Stock {
     ///
     /// The kernel could not be asked.
     pub fn verify(&mut self, jail: &JailName, net: Net) -> Result<Held, Error> {
-        let sides: Vec<At> = self.by_jail.get(jail).into_iter().flatten().copied().collect();
-        if sides.iter().any(|at| self.side(*at).is_some_and(|side| matches!(side.way, Way::Nft(_)))) {
-            self.nft()?;
-        }
         let mut held = Held::Missing;
-        for at in sides {
-            let Some(side) = self.sides.get(at).filter(|side| side.ipv4 == net.is_ipv4()) else { continue };
-            let there = match &side.way {
-                Way::Nft(way) => match self.nft.as_mut() {
-                    Some(hands) => hands.holds(way, net)?,
-                    None => false,
-                },
-                Way::Chain(way) => self.tables.holds(way, net),
-                Way::Set(way) => by_sets::holds(way, net),
-            };
-            if !there {
+        for at in self.sides_of(jail, net) {
+            if !self.holds(at, net)? {
                 return Ok(Held::Missing);
             }
             held = Held::Held;
@@ -610,14 +597,49 @@ impl Stock {
         Ok(held)
     }
 
-    /// Takes it as known that this jail's actions were started and have this ban, which
-    /// [`Stock::verify`] found in the kernel: for whoever lifts what an earlier process left.
-    pub fn take_over(&mut self, jail: &JailName, net: Net) {
-        for at in self.by_jail.get(jail).into_iter().flatten() {
-            if let Some(side) = self.sides.get_mut(*at).filter(|side| side.ipv4 == net.is_ipv4()) {
-                side.account.started = true;
-                side.account.set(net, Some(End::new(Timestamp::MAX)));
+    /// Asks each of this jail's actions in the kernel for a ban, and takes those that have it as started and
+    /// holding it: for whoever lifts what an earlier process left. Has one of them it?
+    ///
+    /// # Errors
+    ///
+    /// One of them could not be asked; the others were.
+    pub fn take_over(&mut self, jail: &JailName, net: Net) -> Result<bool, Error> {
+        let mut found = Ok(false);
+        for at in self.sides_of(jail, net) {
+            match self.holds(at, net) {
+                Ok(false) => {}
+                Ok(true) => {
+                    if let Some(side) = self.sides.get_mut(at) {
+                        side.account.started = true;
+                        side.account.set(net, Some(End::new(Timestamp::MAX)));
+                    }
+                    found = found.map(|_| true);
+                }
+                Err(error) => found = found.and(Err(error)),
             }
+        }
+        found
+    }
+
+    /// The sides that block this one for a jail.
+    fn sides_of(&self, jail: &JailName, net: Net) -> Vec<At> {
+        let of_jail = self.by_jail.get(jail).into_iter().flatten().copied();
+        of_jail.filter(|at| self.side(*at).is_some_and(|side| side.ipv4 == net.is_ipv4())).collect()
+    }
+
+    /// Has the kernel this one there?
+    fn holds(&mut self, at: At, net: Net) -> Result<bool, Error> {
+        let Some(side) = self.sides.get(at) else { return Ok(false) };
+        match &side.way {
+            Way::Nft(way) => {
+                let hands = match &mut self.nft {
+                    Some(hands) => hands,
+                    none => none.insert(ByNft::open()?),
+                };
+                hands.holds(way, net)
+            }
+            Way::Chain(way) => Ok(self.tables.holds(way, net)),
+            Way::Set(way) => Ok(by_sets::holds(way, net)),
         }
     }
 
