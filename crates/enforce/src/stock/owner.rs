@@ -66,6 +66,8 @@ pub struct Stock {
     watch: Option<(Vec<String>, Watch)>,
     /// A load goes on: its own notifications would only slow it down.
     quiet: bool,
+    /// The last look or the repair after it failed somewhere: what changed there is still to be seen.
+    unseen: bool,
 }
 
 impl Stock {
@@ -535,6 +537,7 @@ impl Stock {
         let started: Vec<At> =
             (0..self.sides.len()).filter(|at| self.side(*at).is_some_and(|s| s.account.started)).collect();
         let view = self.view(&started);
+        let changed = self.unseen || changed;
         let (mut repaired, mut result) = (false, Ok(()));
         for at in started {
             let Some(side) = self.side(at) else { continue };
@@ -552,23 +555,30 @@ impl Stock {
                 repaired = true;
                 self.mend_chain(now, at, &view).or_else(|_| self.repair_one(now, at))
             } else if doubtful {
-                let stand = self.elements_stand(at);
-                repaired |= !stand;
-                if stand && !replaced { Ok(()) } else { self.replace(now, at) }
+                self.elements_stand(at).and_then(|stand| {
+                    repaired |= !stand;
+                    if stand && !replaced { Ok(()) } else { self.replace(now, at) }
+                })
             } else {
                 Ok(())
             };
             result = result.and(done);
         }
+        self.unseen = result.is_err();
         result.map(|()| repaired)
     }
 
     /// Are up to [`ASKED_MAX`] elements, spread over all, there?
-    fn elements_stand(&mut self, at: At) -> bool {
-        let Some(side) = self.sides.get(at) else { return true };
-        let (Way::Nft(way), Some(hands)) = (&side.way, self.nft.as_mut()) else { return true };
+    fn elements_stand(&mut self, at: At) -> Result<bool, Error> {
+        let Some(side) = self.sides.get(at) else { return Ok(true) };
+        let (Way::Nft(way), Some(hands)) = (&side.way, self.nft.as_mut()) else { return Ok(true) };
         let asked = side.account.sample(ASKED_MAX).into_iter().filter(|net| !side.account.unsettled.contains(net));
-        asked.into_iter().all(|net| hands.holds(way, net).unwrap_or(true))
+        for net in asked {
+            if !hands.holds(way, net)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Tries again what was refused; how many are still refused.
@@ -711,9 +721,10 @@ impl Stock {
         self.watch.as_mut().map(|(_, watch)| watch.read_but(own, &children)).unwrap_or_default()
     }
 
-    /// Is there something whose loss nobody tells us of, so that [`Stock::check`] is to be called now and then?
+    /// Is there something whose loss nobody tells us of, or could the last look not see all, so that
+    /// [`Stock::check`] is to be called now and then?
     pub fn wants_looks(&self) -> bool {
-        self.sides.iter().any(|side| side.account.started && !matches!(side.way, Way::Nft(_)))
+        self.unseen || self.sides.iter().any(|side| side.account.started && !matches!(side.way, Way::Nft(_)))
     }
 
     fn watch_tables(&mut self) {
