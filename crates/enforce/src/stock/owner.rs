@@ -462,8 +462,8 @@ impl Stock {
     /// All bans from before this process have been handed over: whatever else
     /// an earlier one left in the kernel goes now. Returns what could not be done.
     pub fn settle(&mut self, now: Timestamp) -> Vec<Error> {
-        let mut failed = Vec::new();
-        for at in self.left_standing() {
+        let (left, mut failed) = self.left_standing();
+        for at in left {
             failed.extend(self.start(&[at]).into_iter().map(|(_, error)| error));
         }
         for at in 0..self.sides.len() {
@@ -473,20 +473,30 @@ impl Stock {
         }
         if self.quiet {
             // Elements may have gone, too, while nobody listened. What puts them back is not listened to either.
-            failed.extend(self.check(now, true).err());
+            let first = self.check(now, true).err();
             self.quiet = false;
             self.watch_tables();
-            failed.extend(self.check(now, false).err());
+            let second = self.check(now, false).err();
+            failed.extend(first.or(second));
         }
         failed
     }
 
-    /// Sides that nobody has started in this process and that stand nevertheless.
-    fn left_standing(&mut self) -> Vec<At> {
+    /// Sides that nobody has started in this process and that stand nevertheless, and why it can't be told of others.
+    fn left_standing(&mut self) -> (Vec<At>, Vec<Error>) {
         let idle: Vec<At> =
             (0..self.sides.len()).filter(|at| self.side(*at).is_some_and(|s| !s.account.started)).collect();
         let view = self.view(&idle);
-        idle.into_iter().filter(|at| self.side(*at).is_some_and(|side| view.stands(&side.way))).collect()
+        let (mut left, mut failed) = (Vec::new(), Vec::new());
+        for at in idle {
+            match self.side(at).map(|side| view.stands(&side.way)) {
+                Some(Ok(true)) => left.push(at),
+                // Whoever lacks the tool has nothing of it standing.
+                Some(Err(error)) if !error.lacks_feature && !failed.contains(&error) => failed.push(error),
+                _ => {}
+            }
+        }
+        (left, failed)
     }
 
     /// What stands in the kernel, as far as these sides are concerned.
@@ -767,12 +777,12 @@ struct View {
 }
 
 impl View {
-    fn stands(&self, way: &Way) -> bool {
-        match way {
-            Way::Nft(nft) => self.nft(&nft.table).is_ok_and(|seen| seen.sets.contains(&nft.set)),
-            Way::Chain(chain) => self.saved(&chain.tool).is_ok_and(|saved| has_chain(saved, &chain.chain)),
-            Way::Set(set) => self.sets().is_ok_and(|names| names.contains(&set.set)),
-        }
+    fn stands(&self, way: &Way) -> Result<bool, Error> {
+        Ok(match way {
+            Way::Nft(nft) => self.nft(&nft.table)?.sets.contains(&nft.set),
+            Way::Chain(chain) => has_chain(self.saved(&chain.tool)?, &chain.chain),
+            Way::Set(set) => self.sets()?.contains(&set.set),
+        })
     }
 
     fn nft(&self, table: &Table) -> Result<&Seen, Error> {

@@ -8,6 +8,7 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, connect, getsockname};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use stockade_core::Span;
+use stockade_enforce::stock::StockAction;
 use stockade_enforce::{Held, SetOp};
 use stockade_original::{Installed, newest};
 
@@ -28,18 +29,45 @@ fn broken_tool(folder: &Path) -> String {
     format!("{here}/iptables")
 }
 
+/// An action of iptables that calls that program.
+fn action_with(root: &Path, tool: &str) -> StockAction {
+    let mut spec = spec_of(root, "iptables-multiport[name=web, port=\"80,443\"]");
+    for (_, value) in spec.properties.iter_mut().filter(|(name, _)| name == "iptables") {
+        *value = format!("{tool} -w");
+    }
+    action_of(&spec)
+}
+
+#[test]
+fn what_cannot_be_looked_for_after_the_start_is_told() {
+    let Some(Installed { root, .. }) = newest("what_cannot_be_looked_for_after_the_start_is_told") else { return };
+    in_namespace("trouble::what_cannot_be_looked_for_after_the_start_is_told", || {
+        let folder = std::env::temp_dir().join(format!("stockade-unseen-{}", std::process::id()));
+        let action = action_with(&root, &broken_tool(&folder));
+        // A process that was killed left a ban that has ended since.
+        let mut stock = stock_with(&action);
+        apply(&mut stock, &[ban("192.0.2.1")]);
+        drop(stock);
+        std::fs::write(folder.join("fails"), "").unwrap();
+        let failed = stock_with(&action).settle(now());
+        assert!(failed.len() == 1 && failed.iter().all(|error| error.why.contains("no memory")), "{failed:?}");
+        assert!(run("iptables-save", &["-t", "filter"]).contains("192.0.2.1"));
+        std::fs::remove_file(folder.join("fails")).unwrap();
+        assert_eq!(stock_with(&action).settle(now()), []);
+        assert!(!run("iptables-save", &["-t", "filter"]).contains("192.0.2.1"));
+        std::fs::remove_dir_all(&folder).unwrap();
+        // Where there is no such tool nothing of it stands.
+        assert_eq!(stock_with(&action).settle(now()), []);
+    });
+}
+
 #[test]
 fn a_failed_look_changes_nothing() {
     let Some(Installed { root, .. }) = newest("a_failed_look_changes_nothing") else { return };
     in_namespace("trouble::a_failed_look_changes_nothing", || {
         let folder = std::env::temp_dir().join(format!("stockade-broken-{}", std::process::id()));
         let tool = broken_tool(&folder);
-        let mut spec = spec_of(&root, "iptables-multiport[name=web, port=\"80,443\"]");
-        for (_, value) in spec.properties.iter_mut().filter(|(name, _)| name == "iptables") {
-            *value = format!("{tool} -w");
-        }
-        let action = action_of(&spec);
-        let mut stock = stock_with(&action);
+        let mut stock = stock_with(&action_with(&root, &tool));
         apply(&mut stock, &[ban("192.0.2.1"), ban("192.0.2.2")]);
         let before = run("iptables-save", &["-t", "filter"]);
         assert_eq!(before.matches("-j f2b-web").count(), 1, "{before}");
