@@ -12,7 +12,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use stockade_config::{LoadOptions, Loaded, TreeSource, load};
+use stockade_config::{CompileCheck, LoadOptions, Loaded, TreeSource, load};
+use stockade_core::matcher::Calendar;
+use stockade_wire::Value;
 
 /// Address space of this process: what asks for more is ended at once, and the test with it.
 const ROOM: u64 = 1 << 30;
@@ -137,6 +139,21 @@ fn another_user_reads_what_it_may() {
         assert!(good);
     }
     fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_bad_pattern_of_success_takes_no_other_with_it() {
+    let folder = folder("success");
+    let patterns = "stockade.success = ^good <HOST>$\n    ^bad (<HOST>$\n    ^also good <HOST>$\n";
+    fs::write(folder.join("filter.d/f.local"), format!("[Definition]\n{patterns}")).unwrap();
+    let check = CompileCheck::new(Calendar::new(jiff::tz::TimeZone::UTC, 2026));
+    let options = LoadOptions { checker: Some(&check), ..LoadOptions::default() };
+    let loaded = load(&TreeSource::Disk(folder.clone()), &options);
+    fs::remove_dir_all(&folder).unwrap();
+    says(&loaded, "it is without effect: ^bad (<HOST>$");
+    let name = |command: &&Vec<Value>| command.get(2).and_then(Value::as_str) == Some("stockade.success");
+    let patterns: Vec<_> = loaded.stream.iter().find(name).unwrap().iter().skip(3).filter_map(Value::as_str).collect();
+    assert_eq!(patterns, ["^good <HOST>$", "^also good <HOST>$"]);
 }
 
 #[test]
