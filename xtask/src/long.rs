@@ -141,7 +141,8 @@ const CHECKS: &[Long] = &[
     ),
     of_a_crate(
         "packets",
-        "what a packet pays with 50 jails beside one: at most a tenth more",
+        "what a packet pays with 50 jails beside one: at most a tenth more, unless many of different port lists hold the \
+         same port",
         20,
         ["stockade-enforce", "figures", "fifty_jails"],
         "10",
