@@ -148,6 +148,13 @@ const CHECKS: &[Long] = &[
         "10",
     ),
     of_a_crate(
+        "guard",
+        "400 looks at who may not be banned: half of them within 2 ms",
+        10,
+        ["stockade-enforce", "figures", "the_guard_looks"],
+        "20",
+    ),
+    of_a_crate(
         "repair",
         "our own table removed: 10,000 bans in force again within 100 ms, a million within twice the raw load",
         20,
