@@ -133,55 +133,58 @@ fn lift_from_stock(settings: &Settings, places: &Places, target: Option<Net>) ->
     for (jail, action, e) in stock.set_actions(now, actions, |_| Vec::new()) {
         term::note(format!("stockade: action '{action}' of jail {jail}: {e}"));
     }
-    let mut found: Vec<(JailName, Net)> = Vec::new();
-    let mut look = |jail: &JailName, net: Net| {
-        if matches!(stock.verify(jail, net), Ok(Held::Held)) {
-            stock.take_over(jail, net);
-            found.push((jail.clone(), net));
-            return true;
-        }
-        false
-    };
+    let mut found: BTreeSet<(JailName, bool)> = BTreeSet::new();
+    let mut failed = None;
     match (target, &places.database) {
         (Some(net), _) => {
             for jail in &jails {
-                look(jail, net);
+                // A rule may stand there several times.
+                for _ in 0..COPIES_MAX {
+                    let there = stock.take_over(jail, net);
+                    if there == Ok(false) {
+                        break;
+                    }
+                    if there == Ok(true) {
+                        found.insert((jail.clone(), net.is_ipv4()));
+                    }
+                    let refused = stock.apply(now, &[SetOp::Unban { jail: jail.clone(), net }]).failed;
+                    let error = there.err().or(refused.into_iter().next().map(|(_, e)| e));
+                    if error.is_some() {
+                        failed = failed.or(error);
+                        break;
+                    }
+                }
             }
         }
         (None, Some(database)) if database.exists() => {
             // One ban that stands is enough to know that an action was started.
-            let mut seen: BTreeSet<(JailName, bool)> = BTreeSet::new();
+            let mut known: BTreeSet<(JailName, bool)> = BTreeSet::new();
             Reader::open(database)?.bans(|ban| {
                 let Some(net) = ban.id.net().filter(|_| ban.stands(now) && jails.contains(&ban.jail)) else { return };
                 let side = (ban.jail.clone(), net.is_ipv4());
-                if !seen.contains(&side) && look(&ban.jail, net) {
-                    seen.insert(side);
+                if known.contains(&side) {
+                    return;
+                }
+                match stock.take_over(&ban.jail, net) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        if stock.verify(&ban.jail, net) == Ok(Held::Held) {
+                            known.insert(side.clone());
+                        }
+                        found.insert(side);
+                    }
+                    Err(e) => failed = failed.take().or(Some(e)),
                 }
             })?;
         }
         (None, _) => {}
     }
-    let close = match target {
-        Some(_) => {
-            for (jail, net) in &found {
-                // A rule may stand there several times.
-                for _ in 0..COPIES_MAX {
-                    let failed = stock.apply(now, &[SetOp::Unban { jail: jail.clone(), net: *net }]).failed;
-                    if let Some((_, e)) = failed.into_iter().next() {
-                        return Err(anyhow!("{e}"));
-                    }
-                    if !matches!(stock.verify(jail, *net), Ok(Held::Held)) {
-                        break;
-                    }
-                    stock.take_over(jail, *net);
-                }
-            }
-            OnClose::Keep
-        }
-        None => OnClose::Lift,
-    };
+    let close = if target.is_some() { OnClose::Keep } else { OnClose::Lift };
     stock.close(close).map_err(|e| anyhow!("{e}"))?;
-    Ok(found.len() as u64)
+    match failed {
+        Some(e) => Err(anyhow!("{e}")),
+        None => Ok(found.len() as u64),
+    }
 }
 
 /// Tells the database, so that the next start does not ban again.
