@@ -9,7 +9,6 @@ use super::memo::Places;
 use super::node::{FAIL, Keep, Node, Program, Word};
 use super::step::Step;
 use crate::first::ByteSet;
-use crate::tree::FOREVER;
 
 /// Most byte classes: one bit each in a mask.
 const CLASSES_MAX: usize = 64;
@@ -71,14 +70,12 @@ pub(super) fn finish(mut emitted: Emitted, lowered: &Lowered, options: Options) 
     for node in &mut emitted.nodes {
         if let Node::Run(run) = node {
             run.plain = lowered.ascii
-                && run.keep == Keep::Most
-                && (run.wide, run.stop, run.word, run.line) == (0, FAIL, FAIL, false)
-                && run.max == FOREVER
-                && run.min <= 1;
+                && run.keep != Keep::Least
+                && (run.wide, run.stop, run.word, run.line) == (0, FAIL, FAIL, false);
         }
     }
     Some(Program {
-        steps: emitted.nodes.iter().map(Step::of).collect(),
+        steps: emitted.nodes.iter().map(|node| Step::of(node, &emitted.nodes)).collect(),
         start_of_text,
         begins,
         nodes: emitted.nodes,

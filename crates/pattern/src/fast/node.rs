@@ -42,7 +42,7 @@ pub(super) struct Run {
     pub(super) at_end: bool,
     /// The run is the rest of the line.
     pub(super) line: bool,
-    /// Of bytes of an ASCII text, without a longest length and with nothing more to it than the fields above say.
+    /// Of bytes of an ASCII text, with nothing more to it than a set, its limits and what can follow.
     pub(super) plain: bool,
 }
 

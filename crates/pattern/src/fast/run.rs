@@ -146,83 +146,110 @@ impl Search<'_> {
         let mut pc = node;
         let mut at = at;
         loop {
-            let ok = match *step_of(steps, pc) {
-                Step::Fail => false,
+            // Whatever succeeds goes on with the loop; all others end up behind the match.
+            match *step_of(steps, pc) {
+                Step::Fail => {}
                 Step::Match => return Stop::At(at),
                 Step::Word { value, or, next, len, unused } => {
-                    pc = next;
-                    let hit = is_text(bytes, at, value, or, unused);
-                    at += usize::from(len);
-                    hit
+                    if is_text(bytes, at, value, or, unused) {
+                        pc = next;
+                        at += usize::from(len);
+                        continue;
+                    }
+                }
+                Step::WordTable { value, base, end, len, unused } => {
+                    if is_text(bytes, at, value, 0, unused) {
+                        at += usize::from(len);
+                        pc = target(tables, class_of, (base, end), bytes.get(at));
+                        continue;
+                    }
                 }
                 Step::Set { mask, next } => {
-                    pc = next;
-                    let hit = bytes.get(at).is_some_and(|&byte| is_in(class_of, byte, mask));
-                    at += 1;
-                    hit
+                    if bytes.get(at).is_some_and(|&byte| is_in(class_of, byte, mask)) {
+                        pc = next;
+                        at += 1;
+                        continue;
+                    }
                 }
                 Step::Take { mask, some, next } if !self.remembers => {
-                    let from = at;
-                    pc = next;
-                    at = span(class_of, bytes, from, mask);
-                    self.charge(at.saturating_sub(from));
-                    at > from || !some
+                    let many = members(class_of, bytes, at, mask);
+                    self.charge(many);
+                    if many > 0 || !some {
+                        pc = next;
+                        at += many;
+                        continue;
+                    }
                 }
-                Step::Most { mask, follow, next, some, at_end } if !self.remembers => {
-                    let low = at + usize::from(some);
-                    let high = span(class_of, bytes, at, mask);
-                    self.charge(high.saturating_sub(at));
+                Step::TakeTable { mask, some, base, end } if !self.remembers => {
+                    let many = members(class_of, bytes, at, mask);
+                    self.charge(many);
+                    if many > 0 || !some {
+                        at += many;
+                        pc = target(tables, class_of, (base, end), bytes.get(at));
+                        continue;
+                    }
+                }
+                Step::Few { mask, next, min, max } => {
+                    let many = few_members(class_of, bytes, at, mask, max);
+                    if many >= usize::from(min) {
+                        self.charge(many);
+                        pc = next;
+                        at += many;
+                        continue;
+                    }
+                }
+                Step::Most { mask, follow, next, min, max, at_end } if !self.remembers => {
+                    let many = match max {
+                        0 => members(class_of, bytes, at, mask),
+                        max => few_members(class_of, bytes, at, mask, max),
+                    };
+                    self.charge(many);
+                    let (low, high) = (at + usize::from(min), at + many);
                     let leaves = match bytes.get(high) {
                         Some(&byte) => is_in(class_of, byte, follow),
                         None => at_end,
                     };
-                    if high < low {
-                        false
-                    } else if leaves {
-                        if high > low {
+                    if high >= low {
+                        if leaves && high > low {
                             self.scratch.frames.push((MOST | pc, short(low), short(high)));
                         }
-                        pc = next;
-                        at = high;
-                        true
-                    } else {
-                        match self.leave_run(pc, low, high) {
-                            Some(to) => {
-                                pc = next;
-                                at = to;
-                                true
-                            }
-                            None => false,
+                        let to = if leaves { Some(high) } else { self.leave_run(pc, low, high) };
+                        if let Some(to) = to {
+                            pc = next;
+                            at = to;
+                            continue;
                         }
                     }
                 }
                 Step::TakeLine { some, next } => {
-                    let from = at;
-                    pc = next;
-                    at = self.line_end(from);
-                    at > from || !some
+                    let end = self.line_end(at);
+                    if end > at || !some {
+                        pc = next;
+                        at = end;
+                        continue;
+                    }
                 }
                 Step::Octets { next } => {
-                    pc = next;
-                    let end = octets(bytes, at);
-                    at = end.unwrap_or(at);
-                    end.is_some()
+                    if let Some(end) = octets(bytes, at) {
+                        pc = next;
+                        at = end;
+                        continue;
+                    }
                 }
                 Step::End { next } => {
-                    pc = next;
-                    at + 1 >= bytes.len() && bytes.get(at).is_none_or(|&byte| byte == b'\n')
+                    if at + 1 >= bytes.len() && bytes.get(at).is_none_or(|&byte| byte == b'\n') {
+                        pc = next;
+                        continue;
+                    }
                 }
                 Step::Table { base, end } => {
-                    pc = match bytes.get(at) {
-                        Some(&byte) => target(tables, class_of, base, byte),
-                        None => end,
-                    };
-                    true
+                    pc = target(tables, class_of, (base, end), bytes.get(at));
+                    continue;
                 }
                 Step::Split { first, second } if !self.remembers => {
                     self.scratch.frames.push((CHOICE | second, short(at), 0));
                     pc = first;
-                    true
+                    continue;
                 }
                 Step::SplitWord { value, first, second, skip, unused } if !self.remembers => {
                     if is_text(bytes, at, value, 0, unused) {
@@ -232,34 +259,42 @@ impl Search<'_> {
                     } else {
                         pc = second;
                     }
-                    true
+                    continue;
                 }
                 Step::Save { slot, next } => {
                     pc = next;
-                    if let Some(place) = self.scratch.slots.get_mut(slot as usize) {
-                        *place = short(at);
-                    }
-                    true
+                    self.save_for_good(slot, at);
+                    continue;
+                }
+                Step::SaveTable { slot, base, end } => {
+                    pc = target(tables, class_of, (base, end), bytes.get(at));
+                    self.save_for_good(slot, at);
+                    continue;
                 }
                 Step::SaveUndo { slot, next } => {
                     pc = next;
                     self.save(slot, at);
-                    true
+                    continue;
                 }
-                Step::Node | Step::Take { .. } | Step::Most { .. } | Step::Split { .. } | Step::SplitWord { .. } => {
-                    match self.node(pc, at) {
-                        Next::To(to, from) => {
-                            pc = to;
-                            at = from;
-                            true
-                        }
-                        Next::Fail => false,
-                        Next::Stop(stop) => return stop,
+                Step::SaveUndoTable { slot, base, end } => {
+                    pc = target(tables, class_of, (base, end), bytes.get(at));
+                    self.save(slot, at);
+                    continue;
+                }
+                Step::Node
+                | Step::Take { .. }
+                | Step::TakeTable { .. }
+                | Step::Most { .. }
+                | Step::Split { .. }
+                | Step::SplitWord { .. } => match self.node(pc, at) {
+                    Next::To(to, from) => {
+                        pc = to;
+                        at = from;
+                        continue;
                     }
-                }
-            };
-            if ok {
-                continue;
+                    Next::Fail => {}
+                    Next::Stop(stop) => return stop,
+                },
             }
             match self.resume(base) {
                 Resume::At(to, from) => {
@@ -552,6 +587,13 @@ impl Search<'_> {
         }
     }
 
+    #[inline(always)]
+    fn save_for_good(&mut self, slot: u32, at: usize) {
+        if let Some(place) = self.scratch.slots.get_mut(slot as usize) {
+            *place = short(at);
+        }
+    }
+
     fn save(&mut self, slot: u32, at: usize) {
         if let Some(place) = self.scratch.slots.get_mut(slot as usize) {
             let old = std::mem::replace(place, short(at));
@@ -690,17 +732,35 @@ pub(super) fn is_in(class_of: &[u8; 256], byte: u8, mask: u64) -> bool {
     mask >> (class_of[usize::from(byte)] & 63) & 1 == 1
 }
 
+/// Where a table (its place and its end's target) leads with the next byte.
 #[inline(always)]
 #[expect(clippy::indexing_slicing, reason = "a table has an entry for each class, see finish.rs")]
-fn target(tables: &[u16], class_of: &[u8; 256], base: u32, byte: u8) -> u32 {
-    u32::from(tables[base as usize + usize::from(class_of[usize::from(byte)])])
+fn target(tables: &[u16], class_of: &[u8; 256], (base, end): (u32, u32), byte: Option<&u8>) -> u32 {
+    match byte {
+        Some(&byte) => u32::from(tables[base as usize + usize::from(class_of[usize::from(byte)])]),
+        None => end,
+    }
 }
 
 /// The end of a run of whole bytes.
 #[inline(always)]
 fn span(class_of: &[u8; 256], bytes: &[u8], at: usize, mask: u64) -> usize {
-    let rest = bytes.get(at..).unwrap_or_default();
-    at + rest.iter().position(|&byte| !is_in(class_of, byte, mask)).unwrap_or(rest.len())
+    at + members(class_of, bytes, at, mask)
+}
+
+/// How many bytes in a row belong to a set.
+#[inline(always)]
+fn members(class_of: &[u8; 256], bytes: &[u8], at: usize, mask: u64) -> usize {
+    let Some(rest) = bytes.get(at..) else { return 0 };
+    rest.iter().position(|&byte| !is_in(class_of, byte, mask)).unwrap_or(rest.len())
+}
+
+/// The same, but no more than so many.
+#[inline(always)]
+fn few_members(class_of: &[u8; 256], bytes: &[u8], at: usize, mask: u64, max: u8) -> usize {
+    let Some(rest) = bytes.get(at..) else { return 0 };
+    let rest = rest.get(..usize::from(max)).unwrap_or(rest);
+    rest.iter().position(|&byte| !is_in(class_of, byte, mask)).unwrap_or(rest.len())
 }
 
 /// The end of three times one to three digits and a dot.

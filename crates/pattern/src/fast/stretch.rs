@@ -1,6 +1,6 @@
 //! Runs of single characters: how far they reach, and where they can be left.
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 
 use super::memo::Stretch;
 use super::node::{FAIL, Keep, Node, Run};
@@ -123,6 +123,22 @@ impl Search<'_> {
     pub(super) fn backward(&mut self, pc: u32, run: &Run, low: usize, high: usize) -> Option<usize> {
         let mut x = high;
         let mut above = high + 1;
+        if !self.remembers()
+            && let Some(first) = self.first_of_word(run.word)
+        {
+            // Only where the literal's first byte stands.
+            let within = |from: usize| self.bytes.get(low..from);
+            x = within(high.saturating_add(1)).or_else(|| within(high)).map_or(low, |within| {
+                let mut end = within.len();
+                while let Some(at) = within.get(..end).and_then(|within| memrchr(first, within)) {
+                    if self.can_leave(run, low + at) {
+                        return low + at;
+                    }
+                    end = at;
+                }
+                low
+            });
+        }
         while !self.can_leave(run, x) {
             if x <= low {
                 self.charge(WALK * (high - x));
@@ -220,6 +236,16 @@ impl Search<'_> {
         match self.program.node(node) {
             Node::Word { word, .. } | Node::NotWord { word, .. } => is_word(self.bytes, x, word),
             _ => true,
+        }
+    }
+
+    /// The byte that a literal begins with, if that is but one.
+    fn first_of_word(&self, node: u32) -> Option<u8> {
+        match self.program.node(node) {
+            Node::Word { word, .. } if word.len > 0 && word.or & 0xff == 0 => {
+                word.value.to_le_bytes().first().copied().filter(|byte| byte & 0xc0 != 0x80)
+            }
+            _ => None,
         }
     }
 
