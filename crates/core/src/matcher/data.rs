@@ -60,18 +60,82 @@ fn shown<'a>(parts: impl Iterator<Item = Option<&'a str>>) -> String {
 /// The groups of one line, which lie in its text; each name once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LineGroups<'a> {
-    /// Texts of known names, by their places.
-    known: [Option<&'a str>; NAMES],
+    /// Places of the known names that are set to a text.
+    set: Places,
+    /// These texts, by their places.
+    known: [&'a str; NAMES],
     /// All others.
     others: Vec<(&'a Name, Part<'a>)>,
 }
 
+/// A set of places of known names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Places(u16);
+
+impl Places {
+    #[inline]
+    fn has(self, place: usize) -> bool {
+        place < NAMES && self.0 >> place & 1 == 1
+    }
+
+    #[inline]
+    fn add(&mut self, place: usize) {
+        if place < NAMES {
+            self.0 |= 1 << place;
+        }
+    }
+
+    /// Removes a place; whether it was there.
+    #[inline]
+    fn take(&mut self, place: usize) -> bool {
+        let had = self.has(place);
+        if had {
+            self.0 &= !(1 << place);
+        }
+        had
+    }
+
+    /// In order.
+    #[inline]
+    fn iter(self) -> impl Iterator<Item = usize> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            if rest == 0 {
+                return None;
+            }
+            let place = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            Some(place)
+        })
+    }
+}
+
 impl<'a> LineGroups<'a> {
+    /// The text of a known name, by its place, if it is set to one.
+    #[inline]
+    fn known_text(&self, place: usize) -> Option<&'a str> {
+        if self.set.has(place) { self.known.get(place).copied() } else { None }
+    }
+
+    /// All known names that are set to a text, by their places, in order.
+    #[inline]
+    fn known_texts(&self) -> impl Iterator<Item = (usize, &'a str)> {
+        self.set.iter().filter_map(|place| Some((place, *self.known.get(place)?)))
+    }
+
+    #[inline]
+    fn put_known(&mut self, place: usize, text: &'a str) {
+        if let Some(known) = self.known.get_mut(place) {
+            *known = text;
+            self.set.add(place);
+        }
+    }
+
     /// The value of a group, if it is set.
     #[inline]
     pub(super) fn part(&self, name: &Name) -> Option<Part<'a>> {
-        match name.place().and_then(|at| self.known.get(at)) {
-            Some(Some(text)) => Some(Part::Text(text)),
+        match name.place().and_then(|at| self.known_text(at)) {
+            Some(text) => Some(Part::Text(text)),
             _ if self.others.is_empty() => None,
             _ => self.others.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()),
         }
@@ -81,9 +145,7 @@ impl<'a> LineGroups<'a> {
     #[inline]
     pub(super) fn set_known(&mut self, place: u8, text: &'a str) {
         if self.others.is_empty() {
-            if let Some(known) = self.known.get_mut(usize::from(place)) {
-                *known = Some(text);
-            }
+            self.put_known(usize::from(place), text);
         } else if let Some(name) = Name::KNOWN.get(usize::from(place)) {
             self.set(name, Part::Text(text));
         }
@@ -94,11 +156,11 @@ impl<'a> LineGroups<'a> {
         if !self.others.is_empty() {
             self.others.retain(|(known, _)| *known != name);
         }
-        match (name.place().and_then(|at| self.known.get_mut(at)), value) {
-            (Some(place), Part::Text(text)) => *place = Some(text),
+        match (name.place(), value) {
+            (Some(place), Part::Text(text)) => self.put_known(place, text),
             (place, value) => {
                 if let Some(place) = place {
-                    *place = None;
+                    self.set.take(place);
                 }
                 self.others.push((name, value));
             }
@@ -107,8 +169,14 @@ impl<'a> LineGroups<'a> {
 
     /// Removes a group; its value, if it was set.
     pub(super) fn take(&mut self, name: &Name) -> Option<Part<'a>> {
-        if let Some(text) = name.place().and_then(|at| self.known.get_mut(at)).and_then(Option::take) {
+        if let Some(place) = name.place()
+            && let Some(text) = self.known_text(place)
+        {
+            self.set.take(place);
             return Some(Part::Text(text));
+        }
+        if self.others.is_empty() {
+            return None;
         }
         let at = self.others.iter().position(|(known, _)| *known == name)?;
         Some(self.others.swap_remove(at).1)
@@ -116,8 +184,8 @@ impl<'a> LineGroups<'a> {
 
     /// Takes over all groups of another.
     pub(super) fn overwrite(&mut self, other: LineGroups<'a>) {
-        for (place, text) in other.known.into_iter().enumerate() {
-            if let (Some(text), Some(name)) = (text, Name::KNOWN.get(place)) {
+        for (place, text) in other.known_texts() {
+            if let Some(name) = Name::KNOWN.get(place) {
                 self.set(name, Part::Text(text));
             }
         }
@@ -128,7 +196,7 @@ impl<'a> LineGroups<'a> {
 
     /// The length of all values in bytes, roughly.
     pub(super) fn len(&self) -> usize {
-        let known: usize = self.known.iter().flatten().map(|text| text.len()).sum();
+        let known: usize = self.known_texts().map(|(_, text)| text.len()).sum();
         known + self.others.iter().map(|(_, value)| value.len()).sum::<usize>()
     }
 }
@@ -146,7 +214,7 @@ pub(super) trait Known {
 impl Known for LineGroups<'_> {
     #[inline]
     fn text(&self, name: &Name) -> Option<Cow<'_, str>> {
-        match name.place().and_then(|at| *self.known.get(at)?) {
+        match name.place().and_then(|at| self.known_text(at)) {
             Some(text) => Some(Cow::Borrowed(text)),
             None if self.others.is_empty() => None,
             None => self.part(name).map(|part| part.shown()),
@@ -155,7 +223,7 @@ impl Known for LineGroups<'_> {
 
     #[inline]
     fn is_true(&self, name: &Name) -> bool {
-        match name.place().and_then(|at| *self.known.get(at)?) {
+        match name.place().and_then(|at| self.known_text(at)) {
             Some(text) => !text.is_empty(),
             None if self.others.is_empty() => false,
             None => self.part(name).is_some_and(|part| part.is_true()),
@@ -164,11 +232,11 @@ impl Known for LineGroups<'_> {
 
     fn pack(&mut self, to: &mut Packer, ids: bool) -> Groups {
         if self.others.is_empty() {
-            pack_known(self.known.iter().copied(), to, ids);
+            pack_known(self.known_texts(), to, ids);
             return to.finish();
         }
         self.others.sort_unstable_by_key(|(name, _)| *name);
-        let known = Name::KNOWN.iter().zip(&self.known).filter_map(|(name, text)| Some((name, Part::Text((*text)?))));
+        let known = self.known_texts().filter_map(|(at, text)| Some((Name::KNOWN.get(at)?, Part::Text(text))));
         let others = self.others.iter().map(|(name, value)| (*name, value.clone()));
         for (name, value) in by_name(known, others).filter(|(name, _)| ids || !name.is_id()) {
             to.text(name.text(), &value.shown());
@@ -179,9 +247,10 @@ impl Known for LineGroups<'_> {
 
 /// Adds the texts of known names, given by their places, to a pack.
 #[inline]
-fn pack_known<'t>(texts: impl Iterator<Item = Option<&'t str>>, to: &mut Packer, ids: bool) {
-    for (name, text) in Name::KNOWN.iter().zip(texts) {
-        if let (Some(text), Some(place)) = (text, name.packed_place())
+fn pack_known<'t>(texts: impl Iterator<Item = (usize, &'t str)>, to: &mut Packer, ids: bool) {
+    for (at, text) in texts {
+        if let Some(name) = Name::KNOWN.get(at)
+            && let Some(place) = name.packed_place()
             && (ids || !name.is_id())
         {
             to.known(place, text);
@@ -218,7 +287,9 @@ enum Value {
 /// The groups of a session; each name once.
 #[derive(Clone, Debug)]
 struct Kept {
-    /// Texts of known names, by their places.
+    /// Places of the known names that are set to a text.
+    set: Places,
+    /// These texts, by their places.
     known: [Extent; NAMES],
     /// All others, sorted by name.
     others: Vec<(Name, Value)>,
@@ -228,7 +299,7 @@ struct Kept {
 
 impl Default for Kept {
     fn default() -> Kept {
-        Kept { known: [NOWHERE; NAMES], others: Vec::new(), text: String::new() }
+        Kept { set: Places::default(), known: [NOWHERE; NAMES], others: Vec::new(), text: String::new() }
     }
 }
 
@@ -237,14 +308,26 @@ const GONE_BYTES_MAX: usize = 512;
 
 impl Kept {
     #[inline]
-    fn text(&self, (from, to): Extent) -> Option<&str> {
-        if from > to { None } else { self.text.get(from as usize..to as usize) }
+    fn text(&self, (from, to): Extent) -> &str {
+        self.text.get(from as usize..to as usize).unwrap_or("")
+    }
+
+    /// The text of a known name, by its place, if it is set.
+    #[inline]
+    fn text_at(&self, place: usize) -> Option<&str> {
+        if self.set.has(place) { self.known.get(place).map(|at| self.text(*at)) } else { None }
     }
 
     /// The text of a known name, if it is set.
     #[inline]
     fn known_text(&self, name: &Name) -> Option<&str> {
-        self.text(*self.known.get(name.place()?)?)
+        self.text_at(name.place()?)
+    }
+
+    /// All known names that are set to a text, by their places, in order.
+    #[inline]
+    fn known_texts(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.set.iter().filter_map(|place| Some((place, self.text(*self.known.get(place)?))))
     }
 
     #[inline]
@@ -260,7 +343,7 @@ impl Kept {
 
     fn part<'s>(&'s self, value: &'s Value) -> Part<'s> {
         match value {
-            Value::Text(at) => Part::Text(self.text(*at).unwrap_or("")),
+            Value::Text(at) => Part::Text(self.text(*at)),
             Value::Tuple(parts) => Part::Tuple(parts.iter().map(|part| part.as_deref().map(Cow::Borrowed)).collect()),
         }
     }
@@ -268,11 +351,10 @@ impl Kept {
     /// Removes a group; whether it was set to something.
     #[inline]
     fn take(&mut self, name: &Name) -> bool {
-        if let Some(place) = name.place().and_then(|at| self.known.get_mut(at))
-            && place.0 <= place.1
+        if let Some(place) = name.place()
+            && self.set.take(place)
         {
-            let (from, to) = std::mem::replace(place, NOWHERE);
-            return from < to;
+            return self.known.get(place).is_some_and(|(from, to)| from < to);
         }
         if self.others.is_empty() {
             return false;
@@ -294,27 +376,42 @@ impl Kept {
         }
     }
 
-    #[inline]
     fn set_text(&mut self, name: &Name, text: &str) {
-        if self.known_text(name) == Some(text) {
+        match name.place() {
+            Some(place) => self.set_known(place, text),
+            None => {
+                let at = self.keep(text);
+                self.put(name, Value::Text(at));
+            }
+        }
+    }
+
+    /// Sets a known name, by its place, to a text.
+    #[inline]
+    fn set_known(&mut self, place: usize, text: &str) {
+        if self.text_at(place) == Some(text) {
             return;
         }
+        let at = self.keep(text);
+        if let Some(known) = self.known.get_mut(place) {
+            *known = at;
+            self.set.add(place);
+        }
+        if !self.others.is_empty() {
+            self.others.retain(|(known, _)| known.place() != Some(place));
+        }
+    }
+
+    /// Adds a text to those that are kept.
+    #[inline]
+    fn keep(&mut self, text: &str) -> Extent {
         if self.text.len() + text.len() > 2 * GONE_BYTES_MAX {
             self.tidy(text.len());
         }
         let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         let from = place(self.text.len());
         self.text.push_str(text);
-        let at = (from, place(self.text.len()));
-        match name.place().and_then(|at| self.known.get_mut(at)) {
-            Some(known) => {
-                *known = at;
-                if !self.others.is_empty() {
-                    self.others.retain(|(known, _)| known != name);
-                }
-            }
-            None => self.put(name, Value::Text(at)),
-        }
+        (from, place(self.text.len()))
     }
 
     /// Sets what is no text of a known name.
@@ -328,6 +425,11 @@ impl Kept {
     #[cold]
     fn tidy(&mut self, more: usize) {
         let other = |(_, value): &(Name, Value)| if let Value::Text(at) = value { *at } else { NOWHERE };
+        for (place, at) in self.known.iter_mut().enumerate() {
+            if !self.set.has(place) {
+                *at = NOWHERE;
+            }
+        }
         let all = self.known.iter().copied().chain(self.others.iter().map(other));
         let living: usize = all.map(|(from, to)| to.saturating_sub(from) as usize).sum();
         if self.text.len() <= 2 * living + GONE_BYTES_MAX {
@@ -346,15 +448,14 @@ impl Kept {
     }
 
     fn clear(&mut self) {
-        self.known = [NOWHERE; NAMES];
+        self.set = Places::default();
         self.others.clear();
         self.text.clear();
     }
 
     /// All that are set, sorted by name.
     fn iter(&self) -> impl Iterator<Item = (&Name, Part<'_>)> {
-        let known =
-            Name::KNOWN.iter().zip(&self.known).filter_map(|(name, at)| Some((name, Part::Text(self.text(*at)?))));
+        let known = self.known_texts().filter_map(|(at, text)| Some((Name::KNOWN.get(at)?, Part::Text(text))));
         by_name(known, self.others.iter().map(|(name, value)| (name, self.part(value))))
     }
 }
@@ -426,10 +527,8 @@ impl Data {
 
     /// Takes over all groups of a line.
     pub(super) fn overwrite(&mut self, line: &LineGroups<'_>) {
-        for (name, text) in Name::KNOWN.iter().zip(&line.known) {
-            if let Some(text) = text {
-                self.groups.set_text(name, text);
-            }
+        for (place, text) in line.known_texts() {
+            self.groups.set_known(place, text);
         }
         for (name, value) in &line.others {
             self.groups.set(name, value);
@@ -478,7 +577,7 @@ impl Known for Data {
     fn pack(&mut self, to: &mut Packer, ids: bool) -> Groups {
         if self.groups.others.is_empty() {
             // All known names come before this one.
-            pack_known(self.groups.known.iter().map(|at| self.groups.text(*at)), to, ids);
+            pack_known(self.groups.known_texts(), to, ids);
             if !self.users.list.is_empty() {
                 to.list(Name::USERS, self.users.iter());
             }

@@ -128,7 +128,8 @@ impl Matcher {
             if !self.hits(pattern, now, *index, text, report) {
                 continue;
             }
-            let mut hit = self.groups(filter, pattern, &sight, text.text());
+            let mut hit = LineGroups::default();
+            self.add_groups(filter, pattern, &sight, text.text(), &mut hit);
             if !filter.ignoreregex.is_empty() && self.is_ignored(filter, now, text, mode, report) {
                 if mode.all {
                     continue;
@@ -188,7 +189,8 @@ impl Matcher {
                 continue;
             }
             let seen = text.clone();
-            let mut hit = self.groups(filter, pattern, &sight, &seen);
+            let mut hit = LineGroups::default();
+            self.add_groups(filter, pattern, &sight, &seen, &mut hit);
             let whole = self.slots.get(0).unwrap_or(0..0);
             let skipped: String = pattern.skipped(&self.slots).filter_map(|at| seen.get(at)).collect();
             let divided = split(&lines, &seen, whole.start, whole.end, &skipped);
@@ -279,14 +281,19 @@ impl Matcher {
         }
     }
 
-    /// The groups of the prefregex, overwritten by those of the failregex that are set.
-    fn groups<'a>(&self, filter: &'a Filter, pattern: &'a Pattern, sight: &Sight<'a>, text: &'a str) -> LineGroups<'a> {
-        let mut groups = LineGroups::default();
+    /// Adds the groups of the prefregex, overwritten by those of the failregex that are set.
+    fn add_groups<'a>(
+        &self,
+        filter: &'a Filter,
+        pattern: &'a Pattern,
+        sight: &Sight<'a>,
+        text: &'a str,
+        groups: &mut LineGroups<'a>,
+    ) {
         if let (true, Some(prefregex)) = (sight.common, &filter.prefregex) {
-            prefregex.add_groups(&self.common, sight.whole, true, &mut groups);
+            prefregex.add_groups(&self.common, sight.whole, true, groups);
         }
-        pattern.add_groups(&self.slots, text, false, &mut groups);
-        groups
+        pattern.add_groups(&self.slots, text, false, groups);
     }
 
     /// Few ignoreregexes are tried before all else.
