@@ -104,10 +104,11 @@ impl Slots {
     }
 
     /// Where a group matched, or nothing if it took no part in the match.
+    #[inline]
     pub fn get(&self, group: usize) -> Option<Range<usize>> {
-        let from = *self.ends.get(2 * group)?;
-        let to = *self.ends.get(2 * group + 1)?;
-        (from != NONE && from <= to && to != NONE).then_some(from as usize..to as usize)
+        let [from, to] = *self.ends.as_chunks().0.get(group)?;
+        // Nothing is greater than no place.
+        (from <= to && to != NONE).then_some(from as usize..to as usize)
     }
 
     /// Forgets the groups.

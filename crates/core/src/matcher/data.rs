@@ -562,6 +562,7 @@ impl Known for Data {
     fn text(&self, name: &Name) -> Option<Cow<'_, str>> {
         match self.groups.known_text(name) {
             Some(text) => Some(Cow::Borrowed(text)),
+            None if self.groups.others.is_empty() => None,
             None => self.groups.get(name).map(|part| part.shown()),
         }
     }
@@ -570,6 +571,7 @@ impl Known for Data {
     fn is_true(&self, name: &Name) -> bool {
         match self.groups.known_text(name) {
             Some(text) => !text.is_empty(),
+            None if self.groups.others.is_empty() => false,
             None => self.groups.get(name).is_some_and(|part| part.is_true()),
         }
     }

@@ -177,10 +177,10 @@ impl Pattern {
 
     fn add_plain<'a>(&'a self, slots: &Slots, text: &'a str, without_content: bool, to: &mut LineGroups<'a>) {
         for (name, group) in &self.names {
-            let Some(at) = slots.get(*group) else { continue };
             if without_content && self.content == Some(*group) {
                 continue;
             }
+            let Some(at) = slots.get(*group) else { continue };
             let Some(value) = text.get(at) else { continue };
             match name {
                 Name::Known(place) => to.set_known(*place, value),

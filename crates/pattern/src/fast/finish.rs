@@ -6,7 +6,7 @@ use super::Options;
 use super::emit::Emitted;
 use super::lower::Lowered;
 use super::memo::Places;
-use super::node::{FAIL, Keep, Node, Program, Word};
+use super::node::{Begins, FAIL, Keep, Node, Program};
 use super::step::Step;
 use crate::first::ByteSet;
 
@@ -62,11 +62,7 @@ pub(super) fn finish(mut emitted: Emitted, lowered: &Lowered, options: Options) 
         look_ahead(&mut emitted.nodes);
     }
     let places = Places::new(&emitted.nodes, emitted.memo);
-    let begins = if lowered.anchored { begins(&emitted.nodes, emitted.start) } else { Box::default() };
-    let start_of_text = match emitted.nodes.get(emitted.start as usize) {
-        Some(Node::Start { next }) => *next,
-        _ => emitted.start,
-    };
+    let begins = begins(&emitted.nodes, emitted.start, lowered.anchored);
     for node in &mut emitted.nodes {
         if let Node::Run(run) = node {
             run.plain = lowered.ascii
@@ -76,7 +72,6 @@ pub(super) fn finish(mut emitted: Emitted, lowered: &Lowered, options: Options) 
     }
     Some(Program {
         steps: emitted.nodes.iter().map(|node| Step::of(node, &emitted.nodes)).collect(),
-        start_of_text,
         begins,
         nodes: emitted.nodes,
         class_of,
@@ -96,22 +91,27 @@ pub(super) fn finish(mut emitted: Emitted, lowered: &Lowered, options: Options) 
     })
 }
 
-/// The literals that every way from a node goes through first, one behind the other.
-fn begins(nodes: &[Node], from: u32) -> Box<[Word]> {
+/// What every way from a node goes through first; for a program that is not anchored, just the start of the text.
+fn begins(nodes: &[Node], from: u32, anchored: bool) -> Begins {
     let mut at = from;
-    let mut words = Vec::new();
+    let (mut words, mut saves, mut bytes) = (Vec::new(), Vec::new(), 0);
     // No more steps than stand before any literal worth the name.
     for _ in 0..16 {
         match nodes.get(at as usize) {
-            Some(Node::Start { next } | Node::Save { next, .. }) => at = *next,
-            Some(Node::Word { word, next }) => {
+            Some(Node::Start { next }) => at = *next,
+            Some(Node::Save { slot, next }) if anchored => {
+                saves.push((*slot, bytes));
+                at = *next;
+            }
+            Some(Node::Word { word, next }) if anchored => {
                 words.push(*word);
+                bytes += u32::from(word.len);
                 at = *next;
             }
             _ => break,
         }
     }
-    words.into()
+    Begins { words: words.into(), saves: saves.into(), bytes, next: at }
 }
 
 /// Splits whose first way begins with a literal look for it before they try that way.

@@ -212,6 +212,19 @@ pub(super) enum Node {
     },
 }
 
+/// What a match at the start of a text begins with, as far as that is known.
+#[derive(Debug)]
+pub(super) struct Begins {
+    /// Only for anchored programs, as are places to save.
+    pub(super) words: Box<[Word]>,
+    /// Slots, and how far from the start their places are.
+    pub(super) saves: Box<[(u32, u32)]>,
+    /// The length of the words.
+    pub(super) bytes: u32,
+    /// The node behind all that.
+    pub(super) next: u32,
+}
+
 /// A finished program.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -223,14 +236,11 @@ pub(crate) struct Program {
     pub(super) wides: Vec<Arc<[(u32, u32)]>>,
     pub(super) needs: Vec<Vec<u8>>,
     pub(super) start: u32,
-    /// The same for the start of a text: what a start sees there it need not look for.
-    pub(super) start_of_text: u32,
     pub(super) slots: usize,
     pub(super) registers: usize,
     /// Only the start of the text can match.
     pub(super) anchored: bool,
-    /// What a match of an anchored program begins with, as far as that is known.
-    pub(super) begins: Box<[Word]>,
+    pub(super) begins: Begins,
     /// Made for ASCII texts only.
     pub(super) ascii: bool,
     /// Classes of the bytes a match can begin with, and whether one can be at the end.

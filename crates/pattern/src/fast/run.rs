@@ -41,7 +41,7 @@ impl Program {
     /// Searches from every position of the window, in order.
     pub(crate) fn search(&self, scratch: &mut Scratch, text: Text<'_>) -> Outcome {
         let mut at = text.start as usize;
-        for word in &self.begins {
+        for word in &self.begins.words {
             if !is_word(text.bytes, at, word) {
                 return Outcome::NoMatch;
             }
@@ -90,8 +90,8 @@ impl Search<'_> {
                     None => return Outcome::NoMatch,
                 }
             }
-            let node = if start == 0 { program.start_of_text } else { program.start };
-            match self.run(node, start) {
+            let (node, at) = if start == 0 { self.begin() } else { (program.start, start) };
+            match self.run(node, at) {
                 Stop::At(end) => {
                     if let [first, second, ..] = self.scratch.slots.as_mut_slice() {
                         *first = short(start);
@@ -114,6 +114,17 @@ impl Search<'_> {
             self.scratch.slots.fill(NONE);
             self.scratch.frames.clear();
         }
+    }
+
+    /// Where a match at the start of the text goes on behind what was looked at before the search.
+    fn begin(&mut self) -> (u32, usize) {
+        let begins = &self.program.begins;
+        for (slot, at) in &begins.saves {
+            if let Some(place) = self.scratch.slots.get_mut(*slot as usize) {
+                *place = *at;
+            }
+        }
+        (begins.next, begins.bytes as usize)
     }
 
     /// The next position where a match can begin.
