@@ -63,24 +63,33 @@ struct Inner {
 pub struct Whole<'t> {
     text: &'t str,
     ascii: bool,
+    one_line: bool,
 }
 
 impl<'t> Whole<'t> {
     /// Looks at a text.
     pub fn new(text: &'t str) -> Whole<'t> {
-        Whole { text, ascii: text.is_ascii() }
+        Whole { text, ascii: text.is_ascii(), one_line: false }
     }
 
     /// A text that is known to be ASCII.
     pub fn of_ascii(text: &'t str) -> Whole<'t> {
         debug_assert!(text.is_ascii(), "{text:?} is said to be ASCII");
-        Whole { text, ascii: true }
+        Whole { text, ascii: true, one_line: false }
+    }
+
+    /// The same text, whose only line end is known to be its last byte.
+    #[must_use]
+    pub fn of_one_line(self) -> Whole<'t> {
+        debug_assert_eq!(self.text.find('\n').map(|at| at + 1), Some(self.text.len()), "{:?} is one line", self.text);
+        Whole { one_line: true, ..self }
     }
 
     /// The text behind a place, which is the end of a character. Nothing if the place is none.
     pub fn behind(self, place: usize) -> Option<Whole<'t>> {
         let text = self.text.get(place..)?;
-        Some(if self.ascii { Whole { text, ascii: true } } else { Whole::new(text) })
+        let ascii = self.ascii || text.is_ascii();
+        Some(Whole { text, ascii, one_line: self.one_line })
     }
 
     /// Its text.
@@ -211,7 +220,7 @@ impl Regex {
         let Some(start) = u32::try_from(start).ok().filter(|_| bytes.len() < NONE as usize) else {
             return Outcome::Exhausted;
         };
-        self.search_bytes(scratch, Text { bytes, start }, bytes.is_ascii(), slots)
+        self.search_bytes(scratch, Text { bytes, start, one_line: false }, bytes.is_ascii(), slots)
     }
 
     /// As [`Regex::search`] over the whole of a text.
@@ -221,7 +230,8 @@ impl Regex {
         if text.text.len() >= NONE as usize {
             return Outcome::Exhausted;
         }
-        self.search_bytes(scratch, Text { bytes: text.text.as_bytes(), start: 0 }, text.ascii, slots)
+        let bytes = text.text.as_bytes();
+        self.search_bytes(scratch, Text { bytes, start: 0, one_line: text.one_line }, text.ascii, slots)
     }
 
     fn search_bytes(&self, scratch: &mut Scratch, text: Text<'_>, ascii: bool, slots: &mut Slots) -> Outcome {

@@ -133,6 +133,8 @@ impl Slots {
 pub(crate) struct Text<'t> {
     pub(crate) bytes: &'t [u8],
     pub(crate) start: u32,
+    /// Its only line end is its last byte.
+    pub(crate) one_line: bool,
 }
 
 impl Text<'_> {

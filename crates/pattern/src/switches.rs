@@ -78,7 +78,7 @@ fn passes_do_not_change_answers() {
                     continue;
                 };
                 for text in case.texts.iter().filter(|text| !ascii || text.is_ascii()) {
-                    let text = Text { bytes: text.as_bytes(), start: 0 };
+                    let text = Text { bytes: text.as_bytes(), start: 0, one_line: false };
                     scratch.begin(0);
                     let ours = program.search(&mut scratch, text);
                     other.begin(0);
@@ -122,7 +122,7 @@ fn more_budget_never_changes_an_answer() {
         let Ok(tree) = parse(&case.pattern, Flags::default()) else { continue };
         let Some(program) = compile(&tree, false, Options::ALL) else { continue };
         for text in &case.texts {
-            let text = Text { bytes: text.as_bytes(), start: 0 };
+            let text = Text { bytes: text.as_bytes(), start: 0, one_line: false };
             let mut full = Scratch::with_limit(100_000);
             full.begin(0);
             let answer = program.search(&mut full, text);

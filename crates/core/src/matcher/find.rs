@@ -69,7 +69,9 @@ impl Matcher {
         if filter.maxlines > 1 {
             self.keep(filter, cut);
             join(&self.buffer, &mut text);
-            report.show(mode, cut, &text);
+            if mode.show {
+                report.show(cut, &text);
+            }
             self.find_in_lines(filter, now, cut, when, mode, &text, &mut content, report);
         } else {
             let whole = match cut.ended {
@@ -82,7 +84,9 @@ impl Matcher {
                     &text
                 }
             };
-            report.show(mode, cut, whole);
+            if mode.show {
+                report.show(cut, whole);
+            }
             self.find_in_line(filter, now, cut, when, mode, whole, &mut content, report);
         }
         (self.text, self.content) = (text, content);
@@ -101,7 +105,7 @@ impl Matcher {
         content: &mut String,
         report: &mut LineReport,
     ) {
-        let seen = if cut.ascii { Whole::of_ascii(whole) } else { Whole::new(whole) };
+        let seen = if cut.ascii { Whole::of_ascii(whole).of_one_line() } else { Whole::new(whole) };
         if self.is_ignored_early(filter, now, seen, mode, report) {
             return;
         }
@@ -444,12 +448,11 @@ impl Matcher {
 }
 
 impl LineReport {
-    /// Keeps what the patterns see, if wanted.
-    fn show(&mut self, mode: LineMode, cut: &Cut<'_>, text: &str) {
-        if mode.show {
-            let parts = [cut.before.into(), (&*cut.date).into(), cut.behind.into()];
-            self.seen = Some(Box::new(Seen { parts, text: text.into() }));
-        }
+    /// Keeps what the patterns see.
+    #[cold]
+    fn show(&mut self, cut: &Cut<'_>, text: &str) {
+        let parts = [cut.before.into(), (&*cut.date).into(), cut.behind.into()];
+        self.seen = Some(Box::new(Seen { parts, text: text.into() }));
     }
 }
 

@@ -47,8 +47,8 @@ impl Program {
             }
             at += usize::from(word.len);
         }
-        let mut search =
-            Search { program: self, bytes: text.bytes, text, scratch, line: (1, 0), depth: 0, remembers: false };
+        let line = if text.one_line { (0, text.bytes.len().saturating_sub(1)) } else { (1, 0) };
+        let mut search = Search { program: self, bytes: text.bytes, text, scratch, line, depth: 0, remembers: false };
         search.scratch.slots.clear();
         search.scratch.slots.resize(self.slots, NONE);
         search.scratch.frames.clear();
