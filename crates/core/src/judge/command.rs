@@ -12,6 +12,7 @@ use super::output::{Ask, Flush, Imported, Outcome, Outputs, Question};
 use super::parking::WaitingUnban;
 use super::{Change, Judge};
 use crate::decision::{DecisionKind, Origin};
+use crate::failure::Groups;
 use crate::id::{FailureId, Net};
 use crate::jail::JailName;
 use crate::time::BanTime;
@@ -72,7 +73,7 @@ impl Judge {
                 failures: 0,
                 earlier: 0,
                 matches: Vec::new(),
-                groups: Vec::new(),
+                groups: Groups::default(),
                 origin: origin.clone(),
                 force,
             };
@@ -118,7 +119,7 @@ impl Judge {
                 failures: ban.failures,
                 earlier: ban.count.saturating_sub(1),
                 matches: ban.matches,
-                groups: ban.groups,
+                groups: ban.groups.into_iter().collect(),
                 origin: Origin::Manual,
                 force: false,
             };

@@ -177,7 +177,7 @@ impl Judge {
                 failures: row.failures,
                 earlier: 0,
                 matches,
-                groups,
+                groups: groups.into_iter().collect(),
                 origin,
                 force: false,
             };

@@ -354,7 +354,7 @@ impl Judge {
             failures: tally.failures,
             earlier: tally.earlier,
             matches: detail.matches,
-            groups: detail.groups.to_list(),
+            groups: detail.groups,
             origin,
             force: false,
         };

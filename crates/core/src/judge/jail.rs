@@ -1,7 +1,6 @@
 //! One jail's state, and what a ban in it takes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::announce::Increased;
 use super::bans::{Ban, Bans, History, Past, Rest};
@@ -13,7 +12,7 @@ use super::output::{Counters, Doubt, Outputs};
 use super::spec::{Guard, JailSpec, Protection};
 use super::tally::{Limits, Tallies};
 use crate::decision::{Decision, DecisionKind, Origin, Seq};
-use crate::failure::GroupValue;
+use crate::failure::Groups;
 use crate::id::{FailureId, Net};
 use crate::jail::JailName;
 use crate::time::{BanTime, Span, Timestamp};
@@ -64,7 +63,7 @@ pub(super) struct Ticket {
     /// Earlier bans, see [`super::tally::Tally`].
     pub(super) earlier: u32,
     pub(super) matches: Vec<Box<str>>,
-    pub(super) groups: Vec<(Arc<str>, GroupValue)>,
+    pub(super) groups: Groups,
     pub(super) origin: Origin,
     pub(super) force: bool,
 }
@@ -177,7 +176,7 @@ impl Jail {
         };
         let unstored = increased.as_ref().is_some_and(|i| !i.fresh) || bantime.end(ticket.time) < now;
         let other = self.history.get(&ticket.id).filter(|_| unstored).copied();
-        let evidence = desk.evidence(ticket.ip, ticket.matches, ticket.groups, why, self.spec.maxmatches);
+        let evidence = desk.evidence(ticket.ip, ticket.matches, ticket.groups.to_list(), why, self.spec.maxmatches);
         let ban = Ban {
             seq: Seq(0),
             later: 0,
@@ -278,7 +277,8 @@ impl Jail {
             return Banned::Withheld(why);
         }
         let end = bantime.end(ticket.time);
-        let evidence = desk.evidence(ticket.ip, ticket.matches, ticket.groups, why.clone(), self.spec.maxmatches);
+        let evidence =
+            desk.evidence(ticket.ip, ticket.matches, ticket.groups.to_list(), why.clone(), self.spec.maxmatches);
         let ban = Ban {
             seq: Seq(0),
             later: 0,
