@@ -86,6 +86,7 @@ impl<'t> Whole<'t> {
     }
 
     /// The text behind a place, which is the end of a character. Nothing if the place is none.
+    #[inline]
     pub fn behind(self, place: usize) -> Option<Whole<'t>> {
         let text = self.text.get(place..)?;
         let ascii = self.ascii || text.is_ascii();

@@ -145,8 +145,9 @@ impl Matcher {
                 continue;
             }
             let add = |lines: &mut Vec<Box<str>>| {
+                // Two lines of a connection make most failures of more than one.
                 if lines.capacity() == 0 {
-                    lines.reserve_exact(1);
+                    lines.reserve_exact(2);
                 }
                 lines.push(line());
             };

@@ -240,6 +240,13 @@ impl Search<'_> {
                         continue;
                     }
                 }
+                Step::Rest { slot } => {
+                    let end = self.line_end(at);
+                    if end > at && is_end(bytes, end) {
+                        self.save_for_good(slot, end);
+                        return Stop::At(end);
+                    }
+                }
                 Step::Octets { next } => {
                     if let Some(end) = octets(bytes, at) {
                         pc = next;
@@ -248,9 +255,14 @@ impl Search<'_> {
                     }
                 }
                 Step::End { next } => {
-                    if at + 1 >= bytes.len() && bytes.get(at).is_none_or(|&byte| byte == b'\n') {
+                    if is_end(bytes, at) {
                         pc = next;
                         continue;
+                    }
+                }
+                Step::Last => {
+                    if is_end(bytes, at) {
+                        return Stop::At(at);
                     }
                 }
                 Step::Table { base, end } => {
@@ -723,6 +735,12 @@ impl Program {
     pub(super) fn span(&self, bytes: &[u8], at: usize, mask: u64) -> usize {
         span(&self.class_of, bytes, at, mask)
     }
+}
+
+/// Is this what `$` means?
+#[inline(always)]
+fn is_end(bytes: &[u8], at: usize) -> bool {
+    at + 1 >= bytes.len() && bytes.get(at).is_none_or(|&byte| byte == b'\n')
 }
 
 #[inline(always)]

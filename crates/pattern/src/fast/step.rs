@@ -65,12 +65,18 @@ pub(super) enum Step {
         some: bool,
         next: u32,
     },
+    /// At least one byte, up to the line's end, to be saved, and the text's end behind it: `(.+)$`
+    Rest {
+        slot: u32,
+    },
     Octets {
         next: u32,
     },
     End {
         next: u32,
     },
+    /// An end with nothing behind it.
+    Last,
     Table {
         base: u32,
         end: u32,
@@ -114,6 +120,10 @@ impl Step {
             Some(&Node::Table { base, end }) => Some((base, end)),
             _ => None,
         };
+        let is_last = |at: u32| match nodes.get(at as usize) {
+            Some(&Node::End { next }) => matches!(nodes.get(next as usize), Some(Node::Match)),
+            _ => false,
+        };
         match *node {
             Node::Fail => Step::Fail,
             Node::Match | Node::Done => Step::Match,
@@ -137,8 +147,12 @@ impl Step {
                     _ => Step::Node,
                 }
             }
-            Node::TakeLine { some, next } => Step::TakeLine { some, next },
+            Node::TakeLine { some, next } => match nodes.get(next as usize) {
+                Some(&Node::Save { slot, next }) if some && is_last(next) => Step::Rest { slot },
+                _ => Step::TakeLine { some, next },
+            },
             Node::Octets { next } => Step::Octets { next },
+            Node::End { next } if matches!(nodes.get(next as usize), Some(Node::Match)) => Step::Last,
             Node::End { next } => Step::End { next },
             Node::Table { base, end } => Step::Table { base, end },
             Node::Split { first, second } => Step::Split { first, second },
