@@ -49,6 +49,25 @@ fn dollar_is_the_end_or_before_one_newline() {
 }
 
 #[test]
+fn a_start_behind_something_never_is() {
+    miss("^<W>^a", "<W>a");
+    miss("^()<W>^(a)", "<W>a");
+    hit("^^(a)b", "ab", &[Some((0, 2)), Some((0, 1))]);
+    hit("^()<W>(a)", "<W>a", &[Some((0, 4)), Some((0, 0)), Some((3, 4))]);
+}
+
+#[test]
+fn runs_up_to_a_literal_give_back_to_its_last_place() {
+    hit("^(.+) from (.+)$", "a from b from c", &[Some((0, 15)), Some((0, 8)), Some((14, 15))]);
+    hit("^([^:]+) from x", "a from x from b", &[Some((0, 8)), Some((0, 1))]);
+    hit("^(.*)from", "from", &[Some((0, 4)), Some((0, 0))]);
+    miss("^(.+)from", "from");
+    hit(r"^(\d{1,3})(\d{2,3}?)x", "12345x", &[Some((0, 6)), Some((0, 3)), Some((3, 5))]);
+    hit("^(a{2,3})a*b", "aab\n", &[Some((0, 3)), Some((0, 2))]);
+    miss("^(a{2,3})b", "ab");
+}
+
+#[test]
 fn braces_and_brackets_stand_for_themselves_as_in_python() {
     hit("a{,2}", "aaa", &[Some((0, 2))]);
     hit("a{x", "a{x", &[Some((0, 3))]);

@@ -98,7 +98,8 @@ fn begins(nodes: &[Node], from: u32, anchored: bool) -> Begins {
     // No more steps than stand before any literal worth the name.
     for _ in 0..16 {
         match nodes.get(at as usize) {
-            Some(Node::Start { next }) => at = *next,
+            // Behind a literal it fails.
+            Some(Node::Start { next }) if bytes == 0 => at = *next,
             Some(Node::Save { slot, next }) if anchored => {
                 saves.push((*slot, bytes));
                 at = *next;
