@@ -13,6 +13,11 @@
 //! Then it changes nothing but counts, which are made up for, and what the next
 //! regular line sets anew. In front of any other line, and at the block's end,
 //! the last line that was passed over is looked at after all.
+//!
+//! A filter that sees several lines at once keeps the last ones. So in front of a line that is
+//! looked at, and at the block's end, as many lines as it keeps are kept without a search; and behind
+//! a line with a needle all are looked at for as long as it is kept. What is kept then is just what it would be, and the
+//! lines that were passed over were never together with one that holds a needle.
 
 use std::sync::Arc;
 
@@ -174,6 +179,9 @@ impl Matcher {
     }
 
     fn walk(&mut self, walk: &mut Walk<'_>, scan: &Scan, candidates: &[Extent]) {
+        if walk.filter.maxlines > 1 {
+            self.seek(scan);
+        }
         walk.decode(scan, candidates);
         match walk.filter.dates {
             Some(_) => self.walk_file(walk, scan, candidates),
@@ -212,18 +220,12 @@ impl Matcher {
                 next = stops.partition_point(|stop| (stop.line.0 as usize) < here);
             }
             let Some(stop) = stops.get(next) else {
-                if here < text.len() {
-                    walk.owing = Owing::All;
-                }
-                walk.at = text.len();
+                self.pass(walk, text.len());
                 break;
             };
             next += 1;
             let from = stop.line.0 as usize;
-            if from > here {
-                walk.owing = Owing::All;
-                walk.at = from;
-            }
+            self.pass(walk, from);
             if stop.odd {
                 self.settle(walk, survey);
             }
@@ -236,6 +238,39 @@ impl Matcher {
         }
         if let Some((survey, _)) = &survey {
             self.settle(walk, survey);
+        }
+    }
+
+    /// Passes over the lines up to a place, of which none holds a needle, but for those that have to be kept.
+    fn pass(&mut self, walk: &mut Walk<'_>, to: usize) {
+        let several = walk.filter.maxlines > 1;
+        while several && walk.at < to && self.awaits() {
+            self.look_at(walk, walk.at, Care::Date);
+        }
+        let kept = if several { last_lines(&walk.block.text, walk.at, to, walk.filter.maxlines) } else { to };
+        if kept > walk.at {
+            walk.owing = Owing::All;
+            walk.at = kept;
+        }
+        while walk.at < to {
+            self.look_at(walk, walk.at, Care::Date);
+        }
+    }
+
+    /// Is a line kept that may hold a needle, so that the next one may be found together with it?
+    pub(super) fn awaits(&self) -> bool {
+        self.buffer.iter().any(|line| line.matters)
+    }
+
+    /// Lines that were kept when others were looked for may hold one of these needles.
+    fn seek(&mut self, scan: &Scan) {
+        let same = match (&self.sought, scan.sought()) {
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            _ => false,
+        };
+        if !same {
+            self.buffer.iter_mut().for_each(|line| line.matters = true);
+            self.sought = scan.sought().cloned();
         }
     }
 
@@ -307,12 +342,11 @@ impl Matcher {
             return;
         }
         for stop in stops(candidates, &[], scan.broken()) {
-            walk.at = stop.line.0 as usize;
+            self.pass(walk, stop.line.0 as usize);
             let care = if stop.candidate { Care::Whole } else { Care::Date };
             self.look_at_extent(walk, walk.at, stop.line.1 as usize, care);
         }
-        walk.owing = if walk.at < block.text.len() { Owing::All } else { Owing::Nothing };
-        walk.at = block.text.len();
+        self.pass(walk, block.text.len());
         self.settle(walk, &survey);
     }
 
@@ -355,6 +389,13 @@ impl Matcher {
             }
         }
     }
+}
+
+/// Where the last lines of a part of a text begin; the part begins and ends with lines.
+fn last_lines(text: &[u8], from: usize, to: usize, lines: usize) -> usize {
+    let part = text.get(from..to.saturating_sub(1)).unwrap_or_default();
+    let before = memchr::memrchr_iter(b'\n', part).nth(lines.saturating_sub(1));
+    before.map_or(from, |at| from + at + 1)
 }
 
 /// All lines that are to be looked at, in order.

@@ -102,6 +102,7 @@ impl Matcher {
         self.sessions = state.sessions;
         let over = state.buffer.len().saturating_sub(self.filter().maxlines);
         self.buffer = state.buffer.into_iter().skip(over).collect();
+        self.sought = None;
         let templates = self.filter().dates.as_ref();
         let fits = templates.is_some_and(|t| t.fingerprint() == state.templates && state.choice.fits(t));
         if fits {
@@ -134,7 +135,7 @@ impl State {
         }
         let mut buffer = Vec::new();
         for _ in 0..from.count()? {
-            buffer.push(Line { text: from.text()?, full: from.text()? });
+            buffer.push(Line { text: from.text()?, full: from.text()?, matters: true });
         }
         let templates = from.number()?;
         let choice = from.choice()?;
