@@ -66,22 +66,22 @@ struct Content {
 
 struct Ground {
     filters: Vec<(String, Arc<Filter>, Vec<Content>)>,
-    /// Places of the filters that see several lines at once.
-    several: Vec<usize>,
+    /// Places of the filters that see several lines at once, and of those known by what follows the date.
+    often: Vec<usize>,
     noise: Vec<Content>,
 }
 
 impl Ground {
     fn add(&mut self, name: &str, spec: &FilterSpec, filter: Arc<Filter>, contents: Vec<Content>) {
-        if spec.maxlines > 1 {
-            self.several.push(self.filters.len());
+        if spec.maxlines > 1 || name.contains("head") || name == "3proxy" {
+            self.often.push(self.filters.len());
         }
         self.filters.push((name.to_owned(), filter, contents));
     }
 }
 
-/// Lines of which those that belong together make failures of the homemade filters.
-const TOGETHER: &str = "\
+/// Lines of the homemade filters; with some of them those that belong together make failures.
+const HOMEMADE: &str = "\
  begin of 7
  nothing of 7
  end of 7 by 192.0.2.7
@@ -97,6 +97,10 @@ const TOGETHER: &str = "\
  bad one 192.0.2.1
  END of 6 by 192.0.2.6
  bad two 192.0.2.2
+ +7 x 192.0.2.3
+\t-8 é 192.0.2.4
+\u{a0}+1 y 192.0.2.5
+ é1 y 192.0.2.6
 ";
 
 fn ground() -> Ground {
@@ -114,12 +118,11 @@ fn ground() -> Ground {
         named.push((filter, Some(log)));
     }
     named.extend(homemade().into_iter().map(|filter| (filter, None)));
-    let mut ground = Ground { filters: Vec::new(), several: Vec::new(), noise: Vec::new() };
+    let mut ground = Ground { filters: Vec::new(), often: Vec::new(), noise: Vec::new() };
     for (Named { name, mut spec }, log) in named {
         let filter = stock::compile(&spec, &calendar).unwrap();
         let text = log.map(|log| std::fs::read_to_string(log).unwrap_or_default());
-        let together = if spec.maxlines > 1 { TOGETHER } else { "" };
-        let contents = contents(&filter, text.as_deref().unwrap_or(together));
+        let contents = contents(&filter, text.as_deref().unwrap_or(HOMEMADE));
         ground.noise.extend(contents.iter().take(6).cloned());
         if spec.maxlines > 1 && text.is_some() {
             // On a log with foreign dates.
@@ -191,6 +194,18 @@ fn homemade() -> Vec<Named> {
         }),
         with("any case", &|spec| spec.failregex = vec!["(?i)FAILED password for .* from <HOST>".into()]),
         with("journal", &|spec| spec.datepattern = DatePattern::Journal),
+        with("a head", &|spec| spec.failregex = vec![r"^\s[+\-é]\d \S+ <HOST>$".into()]),
+        with("two heads", &|spec| {
+            spec.failregex = vec![r"^\s-\d \S+ <HOST>$".into(), r"^[^\S\t]\W\d \S+ <HOST>$".into()];
+            spec.ignoreregex = vec!["y".into()];
+        }),
+        with("a head around the date", &|spec| {
+            spec.failregex = vec![r"^[\[<]\W\s[+\-é]\d \S+ <HOST>$".into()];
+            spec.datepattern = DatePattern::Text("{^LN-BEG}".into());
+        }),
+        with("a head around any date", &|spec| {
+            spec.failregex = vec![r"^[\[<]\W?\s[+\-é]\d \S+ <HOST>$".into()];
+        }),
         with("a letter", &|spec| spec.failregex = vec!["<HOST>: [xy]$".into()]),
     ]
 }
@@ -349,7 +364,7 @@ fn sequence(random: &mut Random, dates: &mut Dates, ground: &Ground) -> (u64, u6
     let is_journal = |jail: &usize| ground.filters.get(*jail).unwrap().0.ends_with("journal");
     let mut jails: Vec<usize> = (0..1 + random.below(3)).map(|_| random.below(ground.filters.len())).collect();
     if random.one_in(3) {
-        *jails.first_mut().unwrap() = *random.pick(&ground.several);
+        *jails.first_mut().unwrap() = *random.pick(&ground.often);
         if is_journal(jails.first().unwrap()) {
             jails.truncate(1);
         }

@@ -102,7 +102,6 @@ impl Matcher {
         self.sessions = state.sessions;
         let over = state.buffer.len().saturating_sub(self.filter().maxlines);
         self.buffer = state.buffer.into_iter().skip(over).collect();
-        self.sought = None;
         let templates = self.filter().dates.as_ref();
         let fits = templates.is_some_and(|t| t.fingerprint() == state.templates && state.choice.fits(t));
         if fits {
