@@ -110,3 +110,20 @@ fn without_a_daemon_a_lift_sets_nothing_up() {
     assert!(lift.out.contains("192.0.2.1: not banned"), "{lift:?}");
     assert_eq!(chains(lift), 0);
 }
+
+#[test]
+fn a_stop_tells_how_many_bans_stay_where_jails_differ() {
+    if skipped("a_stop_tells_how_many_bans_stay_where_jails_differ") {
+        return;
+    }
+    let other = "stockade.onstop = keep\n[api]\nenabled = true\nfilter =\nbantime = 1h\nstockade.onstop = lift\n";
+    let mut guard = Guard::start(other);
+    guard.says("ban --jail web 192.0.2.1");
+    let addresses: Vec<String> = (0..5_000).map(|n| format!("198.18.{}.{}", n / 250, n % 250)).collect();
+    guard.says(&format!("ban --jail api {}", addresses.join(" ")));
+    eventually("all in the kernel", || guard.holds("192.0.2.1") && guard.holds("198.18.19.249"));
+    let stop = guard.says("stop");
+    assert!(stop.out.contains("; 5000 bans lifted from the kernel"), "{stop:?}");
+    assert!(stop.out.contains("; 1 bans stay in the kernel"), "{stop:?}");
+    guard.down(Signal::TERM);
+}
