@@ -136,21 +136,13 @@ fn lift_from_stock(settings: &Settings, places: &Places, target: Option<Net>, li
         term::note(format!("stockade: action '{action}' of jail {jail}: {e}"));
     }
     let mut trouble = None;
-    let mut look = |jail: &JailName, net: Net| match takes_over(&mut stock, jail, net) {
-        Ok(found) => {
-            *lifted += u64::from(found);
-            found
-        }
-        Err(e) => {
-            trouble.get_or_insert(e);
-            false
-        }
-    };
     let close = match target {
         Some(net) => {
-            let found: Vec<&JailName> = jails.iter().filter(|jail| look(jail, net)).collect();
-            for jail in found {
-                unban(&mut stock, now, jail, net)?;
+            for jail in &jails {
+                match lift_one(&mut stock, now, jail, net) {
+                    Ok(found) => *lifted += u64::from(found),
+                    Err(e) => drop(trouble.get_or_insert(e)),
+                }
             }
             OnClose::Keep
         }
@@ -158,9 +150,19 @@ fn lift_from_stock(settings: &Settings, places: &Places, target: Option<Net>, li
             let Some(database) = places.database.as_deref().filter(|database| database.exists()) else {
                 bail!("no database tells whose bans to look for; `stockade lift ADDRESS` looks for one")
             };
-            // One ban that is found is enough to know that an action was started.
             for ((jail, _), bans) in last_ending(database, &jails)? {
-                bans.iter().rev().any(|(_, net)| look(&jail, *net));
+                let mut found = false;
+                for (_, net) in bans.into_iter().rev() {
+                    match stock.take_over(&jail, net) {
+                        Ok(there) => found |= there,
+                        Err(e) => drop(trouble.get_or_insert(e)),
+                    }
+                    // One ban that each action has is enough to know that they were started.
+                    if found && stock.verify(&jail, net) == Ok(Held::Held) {
+                        break;
+                    }
+                }
+                *lifted += u64::from(found);
             }
             OnClose::Lift
         }
@@ -169,27 +171,22 @@ fn lift_from_stock(settings: &Settings, places: &Places, target: Option<Net>, li
     trouble.map_or(Ok(()), |e| Err(anyhow!("{e}")))
 }
 
-/// Does the kernel have this ban of this jail? Then it counts as one of `stock`.
-fn takes_over(stock: &mut Stock, jail: &JailName, net: Net) -> Result<bool, Error> {
-    let found = stock.verify(jail, net)? == Held::Held;
-    if found {
-        stock.take_over(jail, net);
-    }
-    Ok(found)
-}
-
-/// Removes a ban that was taken over, however often its rule stands there.
-fn unban(stock: &mut Stock, now: Timestamp, jail: &JailName, net: Net) -> Result<()> {
+/// Removes one ban of one jail from all its actions, however often its rule stands there. Was it there?
+fn lift_one(stock: &mut Stock, now: Timestamp, jail: &JailName, net: Net) -> Result<bool, Error> {
+    let mut found = false;
     for _ in 0..COPIES_MAX {
-        let failed = stock.apply(now, &[SetOp::Unban { jail: jail.clone(), net }]).failed;
-        if let Some((_, e)) = failed.into_iter().next() {
-            bail!("{e}");
-        }
-        if !takes_over(stock, jail, net).map_err(|e| anyhow!("{e}"))? {
+        let there = stock.take_over(jail, net);
+        if there == Ok(false) {
             break;
         }
+        // Where one action can't be asked, another one may have it.
+        let refused = stock.apply(now, &[SetOp::Unban { jail: jail.clone(), net }]).failed;
+        found |= there?;
+        if let Some((_, e)) = refused.into_iter().next() {
+            return Err(e);
+        }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// The bans that end last, or have, of each jail and family (IPv4?). Most actions' sets and chains know no ends: a
