@@ -236,8 +236,8 @@ mod tests {
         let reader = open(&folder);
         let journal = matches!(reader, Reader::Journal(_));
         let calendar = Calendar::new(jiff::tz::TimeZone::UTC, 2026);
-        let actor = |name: &str, maxlines: u32| {
-            let failregex = vec!["^ ?host program: .* attack from <HOST>$".to_owned()];
+        let actor = |name: &str, maxlines: u32, failregex: &str| {
+            let failregex = vec![failregex.to_owned()];
             let findtime = Span::from_secs(100 * 365 * 86_400);
             let datepattern = if journal { DatePattern::Journal } else { DatePattern::Default };
             let spec = FilterSpec { failregex, maxlines, findtime, datepattern, ..FilterSpec::default() };
@@ -249,7 +249,9 @@ mod tests {
             let around = Around { guard, pool: pool.clone(), judge: Arc::clone(&judge), poison, log: log.clone() };
             Actor::new(name, matcher, Vec::new(), around)
         };
-        let (quick, slow) = (actor("quick", 1), actor("slow", 50));
+        let quick = actor("quick", 1, "^ ?host program: .* attack from <HOST>$");
+        // Without a literal, so that each line is looked at, with those before it.
+        let slow = actor("slow", 50, r"^ ?\w+ \w+: .*\d <HOST>$");
         let source = SourceRun::with("log".into(), reader, pool.clone(), store.clone(), watch.clone(), log.clone());
         source.attach(vec![Arc::clone(&quick), Arc::clone(&slow)], &[]);
         watch.add(Arc::clone(&source));
