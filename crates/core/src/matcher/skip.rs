@@ -14,10 +14,10 @@
 //! regular line sets anew. Where a filter needs no literal, what follows the date tells (see [`super::head`]). In front of any other line, and at the block's end,
 //! the last line that was passed over is looked at after all.
 //!
-//! A filter that sees several lines at once keeps the last ones. So in front of a line that is
-//! looked at, and at the block's end, as many lines as it keeps are kept without a search; and behind
-//! a line with a needle all are looked at for as long as it is kept. What is kept then is just what it would be, and the
-//! lines that were passed over were never together with one that holds a needle.
+//! A filter that sees several lines at once keeps the last ones. In front of a line that is
+//! looked at, and at the block's end, as many lines as it keeps are taken up without a search;
+//! behind a line with a needle none is passed over for as long as it is kept. So what is kept is
+//! what it would be, and no line was passed over that was together with one that holds a needle.
 
 use std::sync::Arc;
 
