@@ -11,8 +11,10 @@
 //! - its time calls for no warning that was not given today.
 //!
 //! Then it changes nothing but counts, which are made up for, and what the next
-//! regular line sets anew. Where a filter needs no literal, what follows the date tells (see [`super::head`]). In front of any other line, and at the block's end,
+//! regular line sets anew. In front of any other line, and at the block's end,
 //! the last line that was passed over is looked at after all.
+//!
+//! Where a filter needs no literal, what follows the date tells (see [`super::head`]).
 //!
 //! A filter that sees several lines at once keeps the last ones. In front of a line that is
 //! looked at, and at the block's end, as many lines as it keeps are taken up without a search;
