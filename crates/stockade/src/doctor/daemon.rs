@@ -117,10 +117,13 @@ fn jails(status: &Value, findings: &mut Findings) {
     }
     for withheld in list(status, "withheld") {
         let (id, jail, why) = (text(withheld, "id"), text(withheld, "jail"), text(withheld, "why"));
-        let what = format!("'{jail}' would ban {id}, but {why}");
-        let fix = match why.starts_with(RELAY) {
-            true => super::logs::RELAY_FIX.to_owned(),
-            false => format!("if it is yours: stockade allow {id}; else end that session, and it is banned"),
+        let what = format!("'{jail}' withholds the ban of {id}: {why}");
+        let fix = if why.starts_with(RELAY) {
+            super::logs::RELAY_FIX.to_owned()
+        } else if why.starts_with("live login") {
+            format!("if it is yours: stockade allow {id}; else end that session, and it is banned")
+        } else {
+            format!("this machine needs that address: if all is well, stockade unban {id} forgets the ban")
         };
         findings.warning("withheld", what, fix);
     }
