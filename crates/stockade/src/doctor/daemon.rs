@@ -5,7 +5,7 @@ use stockade_core::judge::RELAY;
 use stockade_enforce::stock::{Families, Here};
 
 use super::{Findings, Patient};
-use crate::cli::client::{Client, list, number, text};
+use crate::cli::client::{Client, NoDaemon, list, number, or_elsewhere, text};
 use crate::cli::status::overruns;
 use crate::daemon::stage;
 
@@ -20,8 +20,14 @@ pub(super) fn check(patient: &Patient, findings: &mut Findings) {
         // Who asks as somebody else looks for a daemon of their own; root's may run all the same.
         Err(e) if findings.unseen(patient, format!("whether root's daemon runs and holds its bans ({e:#})")) => return,
         Err(e) => {
+            let e = if patient.by_itself { or_elsewhere(e) } else { e };
             let fix = "start it: systemctl start stockade (or stockade run)";
-            findings.problem("not-running", format!("no daemon guards this machine: {e:#}"), fix);
+            match e.downcast_ref::<NoDaemon>() {
+                Some(nobody) if nobody.elsewhere() => {
+                    findings.problem("not-running", format!("{e:#}"), "ask with the tree that is in use");
+                }
+                _ => findings.problem("not-running", format!("no daemon guards this machine: {e:#}"), fix),
+            }
             return;
         }
     };
