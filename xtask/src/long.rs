@@ -141,10 +141,18 @@ const CHECKS: &[Long] = &[
     ),
     of_a_crate(
         "packets",
-        "what a packet pays with 50 jails beside one: at most a tenth more",
+        "what a packet pays with 50 jails beside one: at most a tenth more, unless many of different port lists hold the \
+         same port",
         20,
         ["stockade-enforce", "figures", "fifty_jails"],
         "10",
+    ),
+    of_a_crate(
+        "guard",
+        "400 looks at who may not be banned: half of them within 2 ms",
+        10,
+        ["stockade-enforce", "figures", "the_guard_looks"],
+        "20",
     ),
     of_a_crate(
         "repair",

@@ -117,7 +117,7 @@ pub(crate) struct Findings {
 /// As many warnings are still shown behind errors that make everything be refused.
 const WARNINGS_SHOWN: usize = 3;
 
-/// More findings than this are counted, not kept.
+/// No more findings than this are kept; errors find as much room again behind all others.
 const MAX_FINDINGS: usize = 2_000;
 
 impl Findings {
@@ -129,7 +129,8 @@ impl Findings {
         let message = problem.message;
         let new =
             Diagnostic { severity, jail: jail.map(str::to_owned), file, line, column, message, help: problem.help };
-        if self.list.len() < MAX_FINDINGS && !self.list.contains(&new) {
+        let most = if severity == Severity::Error { 2 * MAX_FINDINGS } else { MAX_FINDINGS };
+        if self.list.len() < most && !self.list.contains(&new) {
             self.list.push(new);
         }
     }

@@ -6,6 +6,7 @@
 //! filter without it has those of ours of the same name, so that the stock tree
 //! needs no change.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use stockade_wire::{Command, Value};
@@ -25,7 +26,11 @@ pub(crate) const NAME: &str = "stockade.success";
 
 /// The patterns of a jail's filter.
 #[derive(Debug, Default)]
-pub(crate) struct Success(Option<Entry>);
+pub(crate) struct Success {
+    entry: Option<Entry>,
+    /// Those that can't be used.
+    faulty: BTreeSet<usize>,
+}
 
 impl Success {
     /// Reads them: the filter's own, else those of our filter of that name.
@@ -50,25 +55,28 @@ impl Success {
 
     /// The patterns, one each.
     fn patterns(&self) -> impl Iterator<Item = &str> {
-        let text = self.0.as_ref().and_then(|entry| entry.value.as_text()).unwrap_or("");
+        let text = self.entry.as_ref().and_then(|entry| entry.value.as_text()).unwrap_or("");
         text.split('\n').filter(|line| !line.is_empty())
     }
 
-    /// `set JAIL stockade.success PATTERN ..`, if there are any.
+    /// `set JAIL stockade.success PATTERN ..`, if there are any that can be used.
     pub(crate) fn command(&self, jail: &str) -> Option<Command> {
-        self.patterns().next()?;
-        let words = ["set", jail, NAME].into_iter().chain(self.patterns());
+        let mut good = self.patterns().enumerate().filter(|(n, _)| !self.faulty.contains(n)).peekable();
+        good.peek()?;
+        let words = ["set", jail, NAME].into_iter().chain(good.map(|(_, pattern)| pattern));
         Some(words.map(Value::from).collect())
     }
 
-    /// What is wrong with them; they are without effect then, and the jail runs.
-    pub(crate) fn faults(&self, context: &Context<'_>) -> Vec<Problem> {
+    /// What is wrong with them; those are without effect, and the others and the jail go on.
+    pub(crate) fn faults(&mut self, context: &Context<'_>) -> Vec<Problem> {
         let Some(checker) = context.checker else { return Vec::new() };
         let texts = FilterTexts { failregex: self.patterns().collect(), ..FilterTexts::default() };
-        let told = checker.check(&texts).into_iter().map(|fault| {
+        let faults = checker.check(&texts);
+        self.faulty = faults.iter().map(|fault| fault.index).collect();
+        let told = faults.into_iter().map(|fault| {
             let pattern = self.patterns().nth(fault.index).unwrap_or("");
             let problem = Problem::new(format!("{NAME}: {}; it is without effect: {pattern}", fault.message));
-            problem.at(self.0.as_ref().and_then(|entry| entry.origin.name_spot()))
+            problem.at(self.entry.as_ref().and_then(|entry| entry.origin.name_spot()))
         });
         told.collect()
     }
@@ -79,7 +87,7 @@ fn of(filter: &Rc<Resource>, init: Ordered<Entry>, reader: &mut Reader) -> Resul
     let mut definition = Definition::new(Rc::clone(filter), ROWS, init);
     definition.read(&Ordered::default(), true, reader)?;
     let combined = definition.combined(&[], &reader.budget, |_| {})?;
-    Ok(Success(combined.get(NAME).cloned()))
+    Ok(Success { entry: combined.get(NAME).cloned(), ..Success::default() })
 }
 
 /// Nothing of it is converted.

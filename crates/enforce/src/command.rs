@@ -1,6 +1,6 @@
 //! Runs a firewall tool: by its arguments, never through a shell, with bounds on time and output.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -46,7 +46,10 @@ fn run_process(program: &str, arguments: &[&str], input: &str, number: &mut u32)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|e| Error::new(&what, e.to_string(), format!("install {program}")))?;
+        .map_err(|e| {
+            let lacks_feature = e.kind() == ErrorKind::NotFound;
+            Error { lacks_feature, ..Error::new(&what, e.to_string(), format!("install {program}")) }
+        })?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     *number = child.id();
     let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
@@ -114,7 +117,7 @@ mod tests {
         let error = run("ls", &["/does/not/exist; true"], "").unwrap_err();
         assert!(error.why.contains("/does/not/exist; true"), "{error}");
         let error = run("no-such-tool", &[], "").unwrap_err();
-        assert_eq!(error.help, "install no-such-tool");
+        assert!(error.help == "install no-such-tool" && error.lacks_feature, "{error:?}");
         // A tool that reads nothing of a long input.
         assert_eq!(run("true", &[], &long).unwrap(), "");
     }

@@ -172,12 +172,17 @@ impl Nft {
         count.map_err(|e| Error::errno(format!("list the rules of table inet {table}"), e))
     }
 
-    /// Makes chains and maps for this layout beside what stands, live at once; where nothing is to block and nothing
-    /// stands, nothing is made.
+    /// Makes chains and maps for this layout beside what stands, live at once; where nothing is to block and the last build
+    /// blocked nothing, nothing is made.
     ///
     /// `reuse` says for each group of the layout which group of the last build
     /// it continues; the others start empty.
     pub(crate) fn build(&mut self, layout: &Layout, reuse: &[Option<usize>]) -> Result<(), Error> {
+        if layout.groups().is_empty() && self.groups.is_empty() {
+            self.structure.clear();
+            self.dispatch_rules = 0;
+            return Ok(());
+        }
         let result = self.try_build(layout, reuse);
         let failures = match result {
             Err(failures) if self.features.reject && layout.groups().iter().any(|g| g.verdict == Verdict::Reject) => {

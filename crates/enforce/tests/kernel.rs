@@ -207,6 +207,25 @@ fn a_restore_replaces_what_stood_before() {
 }
 
 #[test]
+fn where_nothing_is_to_block_nothing_is_made() {
+    in_namespace("where_nothing_is_to_block_nothing_is_made", || {
+        let mut kernel = Kernel::open(&Options::default()).unwrap();
+        kernel.begin_restore(Layout::default(), []).unwrap();
+        let listed = run("nft", &["list", "ruleset"]);
+        assert!(!listed.contains("chain"), "{listed}");
+        while !matches!(kernel.load(now()).unwrap(), stockade_enforce::Progress::Done(_)) {}
+        kernel.relayout(now(), Layout::default()).unwrap();
+        assert!(kernel.is_whole().unwrap());
+        assert_eq!(run("nft", &["list", "tables"]), "");
+        // What comes later blocks.
+        kernel.relayout(now(), Layout::new([block("all", "any", "all")])).unwrap();
+        apply(&mut kernel, &[ban("all", "10.9.0.1")]);
+        assert_eq!(kernel.verify(&JailName::new("all"), net("10.9.0.1")).unwrap(), Held::Held);
+        kernel.close(OnClose::Lift).unwrap();
+    });
+}
+
+#[test]
 fn lift_works_with_the_daemon_dead_and_says_who_lives() {
     in_namespace("lift_works_with_the_daemon_dead_and_says_who_lives", || {
         let (mut attacker, witness) = (Attacker::start(), Witness::listen(PORT));

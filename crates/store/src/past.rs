@@ -1,6 +1,7 @@
 //! All bans of one id that are kept, whether they are in the original's tables yet or not.
 
 use std::borrow::Cow;
+use std::hash::{BuildHasher, RandomState};
 
 use rusqlite::{Connection, OptionalExtension};
 use stockade_core::DecisionKind;
@@ -17,14 +18,58 @@ pub(crate) struct PastBan {
     pub(crate) data: Box<[u8]>,
 }
 
-/// Every ban of `id` in any jail as `bans` will have them once all is projected, oldest first.
-pub(crate) fn bans_of(db: &Connection, id: &str) -> rusqlite::Result<Vec<PastBan>> {
+/// Which rows of the journal wait to be projected, by their ids: the journal's only key is its numbers, and each
+/// row is walked over once, not again for every question. 16 bytes a row.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    state: RandomState,
+    /// Up to here the journal was walked over.
+    upto: i64,
+    /// Hash of the id and number of each ban and lift, by number.
+    rows: Vec<(u32, i64)>,
+}
+
+impl Waiting {
+    /// Numbers of the rows that wait and may be of `id`.
+    fn of(&mut self, db: &Connection, numbers: Numbers, id: &str) -> rusqlite::Result<Vec<i64>> {
+        if numbers.last < self.upto {
+            // Another journal.
+            (self.upto, self.rows) = (0, Vec::new());
+        }
+        let done = self.rows.partition_point(|(_, seq)| *seq <= numbers.projected);
+        self.rows.drain(..done);
+        let mut select =
+            db.prepare_cached("SELECT seq, id FROM stockade_journal WHERE seq > ?1 AND kind IN (1, 5) ORDER BY seq")?;
+        let mut rows = select.query([self.upto.max(numbers.projected)])?;
+        while let Some(row) = rows.next()? {
+            let id = Cell::from(row.get_ref(1)?);
+            self.rows.push((hash(&self.state, id.text().unwrap_or_default()), row.get(0)?));
+        }
+        self.upto = numbers.last.max(self.rows.last().map_or(0, |(_, seq)| *seq));
+        let wanted = hash(&self.state, id);
+        Ok(self.rows.iter().filter(|(hash, _)| *hash == wanted).map(|(_, seq)| *seq).collect())
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a part of a hash is a hash")]
+fn hash(state: &RandomState, id: &str) -> u32 {
+    state.hash_one(id) as u32
+}
+
+/// Every ban of `id`, of one jail or of all, as `bans` will have them once all is projected, oldest first.
+pub(crate) fn bans_of(
+    db: &Connection,
+    waiting: &mut Waiting,
+    id: &str,
+    jail: Option<&str>,
+) -> rusqlite::Result<Vec<PastBan>> {
+    let wanted = |name: &str| jail.is_none_or(|jail| jail == name);
     let numbers = Numbers::load(db)?;
     let mut bans = Vec::new();
     let mut select = db.prepare_cached("SELECT jail, timeofban, data FROM bans WHERE ip = ?1 ORDER BY rowid")?;
     let mut rows = select.query([id])?;
     while let Some(row) = rows.next()? {
-        let Some(jail) = Cell::from(row.get_ref(0)?).text() else { continue };
+        let Some(jail) = Cell::from(row.get_ref(0)?).text().filter(|name| wanted(name)) else { continue };
         let time = Cell::from(row.get_ref(1)?).int().unwrap_or_default();
         bans.push(PastBan { jail: jail.into(), time, data: Cell::from(row.get_ref(2)?).bytes().unwrap_or(b"").into() });
     }
@@ -35,13 +80,13 @@ pub(crate) fn bans_of(db: &Connection, id: &str) -> rusqlite::Result<Vec<PastBan
         .into_iter()
         .peekable();
     let mut select = db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM stockade_journal WHERE seq > ?1 AND id = ?2 AND kind IN (1, 5) ORDER BY seq"
+        "SELECT {COLUMNS} FROM stockade_journal WHERE seq = ?1 AND id = ?2 AND kind IN (1, 5)"
     ))?;
-    let mut rows = select.query((numbers.projected, id))?;
     let half_done = HalfDone::load(db, numbers)?;
-    while let Some(row) = rows.next()? {
-        let Some(raw) = RawRow::read(row)? else { continue };
-        if half_done.as_ref().is_some_and(|window| window.has(&raw)) {
+    for seq in waiting.of(db, numbers, id)? {
+        let mut rows = select.query((seq, id))?;
+        let Some(raw) = rows.next()?.map(RawRow::read).transpose()?.flatten() else { continue };
+        if !wanted(raw.jail) || half_done.as_ref().is_some_and(|window| window.has(&raw)) {
             continue;
         }
         while let Some((_, jail)) = forgets.next_if(|(after, _)| *after < raw.seq) {

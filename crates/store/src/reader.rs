@@ -1,5 +1,6 @@
 //! Questions about the past, beside the writer.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use crate::data::Evidence;
 use crate::error::Error;
 use crate::file;
 use crate::lift;
-use crate::past;
+use crate::past::{self, Waiting};
 use crate::row::{COLUMNS, Cell, RawRow, Row, sql_int};
 use crate::schema;
 use crate::sources;
@@ -21,6 +22,7 @@ use crate::write::Numbers;
 pub struct Reader {
     path: PathBuf,
     db: Connection,
+    waiting: RefCell<Waiting>,
 }
 
 impl Reader {
@@ -34,7 +36,7 @@ impl Reader {
         if !journal {
             return Err(Error::NoJournal { path: path.to_path_buf() });
         }
-        Ok(Reader { path: path.to_path_buf(), db })
+        Ok(Reader { path: path.to_path_buf(), db, waiting: RefCell::default() })
     }
 
     /// All decisions about `id` in any jail, newest first, at most `most`. Reads
@@ -73,9 +75,9 @@ impl Reader {
     /// the newest matched lines, oldest first and at most `matches_max`, and the
     /// sum of failures, without groups. `None` if there is no such ban.
     ///
-    /// What is not yet in the original's tables is seen, too; all of that is
-    /// walked (some 100 ms for a million rows), as the journal has no other key
-    /// than its numbers.
+    /// What is not yet in the original's tables is seen, too; the first question
+    /// walks over all of that (some 100 ms for a million rows), later ones over
+    /// what has come since.
     ///
     /// Source: fail2ban `server/database.py`, `getBansMerged`, for the tags
     /// `ipmatches`, `ipfailures` and their like.
@@ -88,8 +90,7 @@ impl Reader {
 
     fn try_merged(&self, ip: &str, jail: Option<&JailName>, matches_max: usize) -> rusqlite::Result<Option<Evidence>> {
         let tx = self.db.unchecked_transaction()?;
-        let mut bans = past::bans_of(&tx, ip)?;
-        bans.retain(|ban| jail.is_none_or(|jail| *ban.jail == *jail.as_str()));
+        let bans = past::bans_of(&tx, &mut self.waiting.borrow_mut(), ip, jail.map(JailName::as_str))?;
         if bans.is_empty() {
             return Ok(None);
         }

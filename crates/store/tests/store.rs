@@ -220,6 +220,8 @@ fn what_an_address_did_is_told_whether_projected_or_not() {
         rows.push(row);
     }
     store.commit(&[turn(rows.clone())], &Marks::default()).unwrap();
+    let reader = Reader::open(&folder.file()).unwrap();
+    assert!(reader.merged(&ids[5], None, 5).unwrap().is_some());
     // One more round while all of that waits, with something to forget in between.
     store.forget(None, &FailureId::parse(&ids[5])).unwrap();
     store.forget(Some(&JailName::new("web")), &FailureId::parse(&ids[6])).unwrap();
@@ -252,7 +254,6 @@ fn what_an_address_did_is_told_whether_projected_or_not() {
         let newest = lines[lines.len().saturating_sub(5)..].to_vec();
         (!bans.is_empty()).then(|| (newest, bans.iter().map(|ban| ban.failures).sum::<u32>()))
     };
-    let reader = Reader::open(&folder.file()).unwrap();
     let check = |when: &str| {
         for id in &ids[..8] {
             for jail in [None, Some("sshd"), Some("web")] {

@@ -34,6 +34,7 @@ pub(crate) fn stories() -> Vec<Story> {
     vec![
         on("Debian 12", Root::Bookworm),
         on("Debian 13", Root::Trixie),
+        Story::new("packages: removed after a takeover, and fail2ban has the machine again", removed_after_a_takeover),
         Story::new("packages: the rpm, installed by rpm itself, one ban, an upgrade, removed", rpm),
     ]
 }
@@ -92,6 +93,49 @@ fn installed(stage: &mut Stage<'_>, root: Root) -> Result<()> {
     let gone: Vec<&str> = before.lines().filter(|line| !after.lines().any(|new| new == *line)).collect();
     ensure!(left.is_empty(), "left behind after the purge: {left:#?}");
     ensure!(gone.is_empty(), "taken away by the purge, though it was there before: {gone:#?}");
+    Ok(())
+}
+
+/// Removed while it guards in the place of fail2ban, which guards on; and once more where fail2ban can't start.
+fn removed_after_a_takeover(stage: &mut Stage<'_>) -> Result<()> {
+    let machine = Machine::start(Root::Trixie, stage.programs)?;
+    machine.sh("rm -f /usr/bin/stockade")?;
+    let street = Street::build(&machine)?;
+    let _log = Logging::File.start(&machine)?;
+    let _sshd = Sshd::start(&machine, SshdOptions { pam: false, penalties: false })?;
+    fs::copy(package("deb")?, machine.path("/root/stockade.deb")).context("bring the package into the machine")?;
+    let tree = "[DEFAULT]\nbanaction = nftables\nbantime = 2h\n\
+                [sshd]\nenabled = true\nbackend = polling\nlogpath = /var/log/auth.log\n";
+    machine.write("/etc/fail2ban/jail.local", tree)?;
+    machine.write("/etc/fail2ban/action.d/nftables.local", "[Init]\nblocktype = drop\n")?;
+    machine.sh("mkdir -p /run/fail2ban; fail2ban-client start >/dev/null 2>&1")?;
+    let names = "cd /usr/bin; ls -l fail2ban-* | cut -d ' ' -f 1; sha256sum fail2ban-*";
+    let before = machine.sh(names)?;
+    let attacker: IpAddr = "203.0.113.10".parse()?;
+    for starts in [true, false] {
+        machine.sh("dpkg -i /root/stockade.deb && stockade takeover")?;
+        let kept = machine.sh("cat /usr/bin/fail2ban-client.original")?;
+        machine.sh(&format!("fail2ban-client set sshd banip {attacker}"))?;
+        eventually("the ban", || Ok(street.dial(attacker, 22, SILENCE)? == Dial::Silence))?;
+        if !starts {
+            machine.sh("printf '#!/bin/sh\nexit 1\n' > /usr/bin/fail2ban-client.original")?;
+        }
+        let said = machine.sh("dpkg --remove stockade 2>&1")?;
+        if !starts {
+            machine.write("/usr/bin/fail2ban-client", &kept)?;
+        }
+        let after = machine.sh(names)?;
+        ensure!(after == before, "fail2ban's programs are not as they were: {after}, not {before}: {said}");
+        let runs = machine.sh("fail2ban-client ping 2>/dev/null || :")?.contains("pong");
+        ensure!(runs == starts, "fail2ban runs: {runs}: {said}");
+        if starts {
+            let held = street.dial(attacker, 22, SILENCE)? == Dial::Silence;
+            ensure!(held, "the ban is lost on the way back: {said}");
+            machine.sh(&format!("fail2ban-client set sshd unbanip {attacker}"))?;
+        }
+        eventually("nobody to be banned", || Ok(street.dial(attacker, 22, SILENCE)? == Dial::Answered))
+            .with_context(|| format!("fail2ban runs: {runs}; {said}"))?;
+    }
     Ok(())
 }
 

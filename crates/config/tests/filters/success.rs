@@ -1,11 +1,9 @@
 //! `stockade.success`: the lines by which a proxy is told from an attacker.
 
-use std::collections::BTreeSet;
-
 use crate::engine::Engine;
 use crate::injection::{payloads, written};
 use crate::sample::{Expected, Sample};
-use crate::{filters, sample, stop_at};
+use crate::{filters, sample, stop_at, unused};
 
 #[test]
 fn a_line_is_a_success_of_whom_the_sample_says() {
@@ -34,19 +32,7 @@ fn a_line_is_a_success_of_whom_the_sample_says() {
 
 #[test]
 fn each_pattern_of_success_is_used_by_a_sample() {
-    let mut wrong = Vec::new();
-    for name in filters() {
-        let (mut all, mut used) = (BTreeSet::new(), BTreeSet::new());
-        for part in sample::read(&name) {
-            let Some(mut engine) = Engine::of_success(&part.call(&name)) else { continue };
-            all.extend(engine.patterns());
-            for sample in part.samples.iter().filter(|sample| sample.success.is_some()) {
-                used.extend(engine.patterns_that_match(&sample.line));
-            }
-        }
-        wrong.extend(all.difference(&used).map(|pattern| format!("{name}: no sample is a success by {pattern}")));
-    }
-    stop_at(&wrong);
+    stop_at(&unused(Engine::of_success, |sample| sample.success.is_some()));
 }
 
 #[test]

@@ -110,6 +110,17 @@ impl Judge {
         self.jails.iter_mut().for_each(|jail| jail.bans.came_together());
     }
 
+    /// Gives standing bans what their rows have kept of them.
+    pub(super) fn give_evidence(&mut self, rows: Vec<StoredBan>) {
+        for row in rows {
+            let Some(at) = self.position(&row.jail) else { continue };
+            let Judge { jails, desk, .. } = self;
+            if let Some(jail) = jails.get_mut(at) {
+                give_evidence_back(jail, desk, row);
+            }
+        }
+    }
+
     /// Takes up one stored ban, if it still counts.
     ///
     /// Source: fail2ban `server/jail.py`, `restoreCurrentBans`; `database.py`,
@@ -120,7 +131,6 @@ impl Judge {
         if !desk.chores.is_empty() || jail.bans.get(&row.id).is_some() {
             desk.settle(jail, &row.id, out);
             if jail.bans.get(&row.id).is_some() {
-                give_evidence_back(jail, desk, row);
                 return;
             }
         }

@@ -361,8 +361,8 @@ impl Judge {
         jail.ban(desk, ticket, overall, out);
     }
 
-    /// At the bound of the tally table the lowest counts make room, 1/64 of the
-    /// table at once.
+    /// At the bound of the tally table the lowest counts make room, 1/64 of the table at once: the lowest of
+    /// the next part of it, so that no failure waits long for it.
     fn make_room(&mut self, at: usize, id: &FailureId) {
         let Judge { jails, desk, .. } = self;
         if desk.tally_room > 0 || jails.get(at).is_some_and(|jail| jail.tallies.get(id).is_some()) {
@@ -374,12 +374,26 @@ impl Judge {
             desk.tally_room = desk.bounds.tallies - total - 1;
             return;
         }
-        let quota = (total / 64).max(1).max(total.saturating_sub(desk.bounds.tallies) + 1);
-        let mut weights = [0u32; WEIGHTS];
-        for jail in jails.iter() {
-            jail.tallies.weigh(desk.now, jail.spec.findtime, &mut weights);
+        let mut wanted = (total / 64).max(1).max(total.saturating_sub(desk.bounds.tallies) + 1);
+        while wanted > 0 {
+            wanted = wanted.saturating_sub(self.make_some_room(wanted));
         }
-        let mut equal = u32::try_from(quota).unwrap_or(u32::MAX);
+    }
+
+    /// Lets the lowest counts of the next part of the table go, at most so many of them: how many went, at least one.
+    fn make_some_room(&mut self, wanted: usize) -> usize {
+        let Judge { jails, desk, .. } = self;
+        let slots: usize = jails.iter().map(|jail| jail.tallies.slot_count() as usize).sum();
+        let part = (wanted * ROOM_AMONG).max(ROOM_LEAST);
+        let whole = part >= slots;
+        let parts = desk.hand.next(jails.iter().map(|jail| jail.tallies.slot_count()), part.min(slots));
+        let mut weights = [0u32; WEIGHTS];
+        for (jail, slots) in parts.iter().filter_map(|(at, slots)| Some((jails.get(*at)?, slots))) {
+            jail.tallies.weigh(slots.clone(), desk.now, jail.spec.findtime, &mut weights);
+        }
+        let live: usize = weights.iter().map(|weight| *weight as usize).sum();
+        let most = if whole { live } else { (live / 4).max(1) };
+        let mut equal = u32::try_from(wanted.min(most)).unwrap_or(u32::MAX);
         let limit = weights
             .iter()
             .position(|weight| {
@@ -388,14 +402,24 @@ impl Judge {
                 enough
             })
             .unwrap_or(WEIGHTS);
-        for jail in jails {
+        let mut all = 0;
+        for (at, slots) in parts {
+            let Some(jail) = jails.get_mut(at) else { continue };
             let bytes = jail.tallies.bytes();
-            let gone = jail.tallies.evict(desk.now, jail.spec.findtime, limit, &mut equal);
+            let gone = jail.tallies.evict(slots, desk.now, jail.spec.findtime, limit, &mut equal);
             desk.bytes_room += bytes.saturating_sub(jail.tallies.bytes());
             jail.evicted_total += gone;
+            all += usize::try_from(gone).unwrap_or(usize::MAX);
         }
+        // Nothing at all in the whole table: nothing is to make room.
+        if whole && all == 0 { wanted } else { all }
     }
 }
+
+/// Of how many times as many the lowest counts are that make room.
+const ROOM_AMONG: usize = 8;
+/// They are the lowest of so many at least.
+const ROOM_LEAST: usize = 4096;
 
 fn lane(case: &Case) -> Lane {
     (case.jail.clone(), case.about.id.clone())

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::announce::{Announcer, Increased};
 use super::bans::{Ban, Bans, Evidence, History, Past};
 use super::event::CommandId;
+use super::hand::Hand;
 use super::ignore::Names;
 use super::jail::{self, Jail};
 use super::netset::NetSet;
@@ -42,6 +43,8 @@ pub(super) struct Desk {
     pub(super) bytes_room: usize,
     /// Tallies that may still be made without counting them all again.
     pub(super) tally_room: usize,
+    /// Which tallies are looked at next when room is to be made.
+    pub(super) hand: Hand,
 }
 
 /// Work that is done in portions, so that no step takes long.

@@ -85,9 +85,11 @@ pub enum Event {
     },
     /// Stored bans and history, at start or when a jail is added. Send them
     /// after the jail's configuration, at most a few thousand rows per event.
-    /// An id that is banned already keeps its ban; where the jail's bans have come
-    /// to keep their evidence, it gets its lines and groups back.
+    /// An id that is banned already keeps its ban.
     Restore(Vec<StoredBan>),
+    /// The rows of standing bans whose jail has come to keep evidence: those that let
+    /// go of their lines and groups get them back. Makes no ban, and touches no history.
+    Evidence(Vec<StoredBan>),
     /// The time of [`super::Judge::next_deadline`] has come.
     Deadline,
 }

@@ -101,6 +101,7 @@ mod desk;
 mod ends;
 mod event;
 pub mod formula;
+mod hand;
 mod ignore;
 mod increase;
 mod jail;
@@ -135,6 +136,7 @@ pub use spec::{
 use announce::Announcer;
 use bans::Past;
 use desk::Desk;
+use hand::Hand;
 use jail::Jail;
 use parking::{Marks, Parking};
 use table::Seeded;
@@ -187,6 +189,7 @@ impl Judge {
                 orphans: BTreeMap::new(),
                 bytes_room: 0,
                 tally_room: 0,
+                hand: Hand::default(),
             },
             parking: Parking::default(),
             marks: Marks::default(),
@@ -223,6 +226,7 @@ impl Judge {
                 }
             }
             Event::Restore(rows) => self.restore(rows, out),
+            Event::Evidence(rows) => self.give_evidence(rows),
             Event::Deadline => {}
         }
         self.desk.announcer.advance(now, out);

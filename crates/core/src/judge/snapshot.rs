@@ -18,7 +18,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Judge;
 use super::jail::Jail;
-use super::tally::{Detail, Stored};
+use super::tally::{Detail, Stored, WEIGHTS, weight};
 use crate::failure::GroupValue;
 use crate::id::{FailureId, Net};
 use crate::jail::JailName;
@@ -28,12 +28,9 @@ use crate::time::Timestamp;
 /// without their matches and groups.
 pub const SNAPSHOT_DETAIL_BYTES_MAX: usize = 128 << 20;
 
-/// The most tallies of one jail in a snapshot. The lowest counts are left out first, as where the table itself is
-/// full; making the snapshot must not hold up decisions.
+/// The most tallies of one jail in a snapshot. The lowest counts are left out first, and among equals the oldest,
+/// as where the table itself is full; making the snapshot must not hold up decisions.
 pub const SNAPSHOT_TALLIES_MAX: usize = 131_072;
-
-/// Counts from here on are alike when some have to be left out.
-const COUNTS: usize = 64;
 
 const MAGIC: &[u8; 5] = b"STKJ\x01";
 
@@ -61,14 +58,14 @@ impl Judge {
     /// The tallies of all jails with `keepcounts`, and what is allowed.
     pub fn snapshot(&self) -> Vec<u8> {
         let kept: Vec<_> = self.jails.iter().filter(|jail| jail.spec.keepcounts).collect();
-        encode(&self.allowed(), &kept)
+        encode(&self.allowed(), &kept, self.desk.now)
     }
 
     /// The tallies of one jail, if it has `keepcounts`; nothing about what is
     /// allowed. For daemons that save each jail together with its places in logs.
     pub fn snapshot_jail(&self, name: &JailName) -> Vec<u8> {
         let kept: Vec<_> = self.jails.iter().filter(|jail| jail.spec.keepcounts && jail.name() == name).collect();
-        encode(&[], &kept)
+        encode(&[], &kept, self.desk.now)
     }
 
     /// Takes up a snapshot: tallies of jails that exist and keep counts (what is
@@ -115,7 +112,7 @@ impl Judge {
 }
 
 /// Allow list and tallies as bytes with their checksum.
-fn encode(allowed: &[(Option<JailName>, Net)], kept: &[&Jail]) -> Vec<u8> {
+fn encode(allowed: &[(Option<JailName>, Net)], kept: &[&Jail], now: Timestamp) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     put_len(&mut out, allowed.len());
     for (jail, net) in allowed {
@@ -125,10 +122,10 @@ fn encode(allowed: &[(Option<JailName>, Net)], kept: &[&Jail]) -> Vec<u8> {
     put_len(&mut out, kept.len());
     for jail in kept {
         put_text(&mut out, jail.name().as_str());
-        let (least, mut equal) = worth_keeping(jail);
+        let (least, mut equal) = worth_keeping(jail, now);
         put_len(&mut out, jail.tallies.len().min(SNAPSHOT_TALLIES_MAX));
         for (id, tally) in jail.tallies.iter() {
-            match class(tally.retry).cmp(&least) {
+            match weight(tally, now, jail.spec.findtime).cmp(&least) {
                 Ordering::Less => continue,
                 Ordering::Equal if equal == 0 => continue,
                 Ordering::Equal => equal -= 1,
@@ -151,31 +148,21 @@ fn encode(allowed: &[(Option<JailName>, Net)], kept: &[&Jail]) -> Vec<u8> {
     out
 }
 
-/// A count as one of so many classes.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; below 64")]
-fn class(retry: f64) -> usize {
-    (retry as usize).min(COUNTS - 1)
-}
-
-/// The lowest class of counts of which tallies are kept, and of how many of that class.
-fn worth_keeping(jail: &Jail) -> (usize, usize) {
+/// The lowest class of tallies that are kept, and how many of that class.
+fn worth_keeping(jail: &Jail, now: Timestamp) -> (usize, u32) {
+    let mut room = u32::try_from(SNAPSHOT_TALLIES_MAX).unwrap_or(u32::MAX);
     if jail.tallies.len() <= SNAPSHOT_TALLIES_MAX {
-        return (0, usize::MAX);
+        return (0, u32::MAX);
     }
-    let mut classes = [0_usize; COUNTS];
-    for (_, tally) in jail.tallies.iter() {
-        if let Some(count) = classes.get_mut(class(tally.retry)) {
-            *count += 1;
-        }
-    }
-    let mut room = SNAPSHOT_TALLIES_MAX;
-    for (class, count) in classes.iter().enumerate().rev() {
+    let mut weights = [0; WEIGHTS];
+    jail.tallies.weigh(0..jail.tallies.slot_count(), now, jail.spec.findtime, &mut weights);
+    for (class, count) in weights.iter().enumerate().rev() {
         if *count >= room {
             return (class, room);
         }
         room -= count;
     }
-    (0, usize::MAX)
+    (0, u32::MAX)
 }
 
 /// FNV-1a, 64 bits: finds accidents, not enemies.

@@ -41,7 +41,7 @@ pub struct JailSpec {
     /// Do commands at the end of a ban, or for one that is taken up again, tell
     /// of its lines and groups, or is there no database file? Only then a living
     /// ban keeps them in memory once it is saved. Where this becomes true,
-    /// [`super::Event::Restore`] gives them back to the bans that stand.
+    /// [`super::Event::Evidence`] gives them back to the bans that stand.
     pub evidence: bool,
     /// Batches of a jail of this name that were made before this epoch are
     /// dropped. Looked at when the jail is new, not when it changes.

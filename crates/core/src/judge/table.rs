@@ -1,7 +1,10 @@
 //! A table by id: a slab of entries with a hash index of 4 bytes per entry.
+//!
+//! The index has parts, each of which grows on its own: a large one would hold up everything else.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::ops::Range;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -90,16 +93,28 @@ impl<E> Slab<E> {
     fn iter(&self) -> impl Iterator<Item = (Slot, &E)> {
         (0..).zip(self.parts.iter().flatten()).filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)))
     }
+}
 
-    fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut E)> {
-        (0..).zip(self.parts.iter_mut().flatten()).filter_map(|(slot, entry)| Some((slot, entry.as_mut()?)))
-    }
+/// Parts of an index.
+const PARTS: usize = 16;
+
+/// The part of an index for a hash; its bits are not those that a part itself goes by.
+#[expect(clippy::indexing_slicing, reason = "cut down to 0..16")]
+fn part<P>(parts: &[P; PARTS], hash: u64) -> &P {
+    &parts[(hash >> 40) as usize % PARTS]
+}
+
+/// As [`part`].
+#[expect(clippy::indexing_slicing, reason = "cut down to 0..16")]
+fn part_mut<P>(parts: &mut [P; PARTS], hash: u64) -> &mut P {
+    &mut parts[(hash >> 40) as usize % PARTS]
 }
 
 /// Entries by id. Iteration is by slot and does not depend on the seed.
 #[derive(Clone, Debug)]
 pub(super) struct Table<T> {
-    index: HashTable<Slot>,
+    index: Box<[HashTable<Slot>; PARTS]>,
+    len: usize,
     slots: Slab<(FailureId, T)>,
     free: Vec<Slot>,
     seeded: Seeded,
@@ -107,15 +122,15 @@ pub(super) struct Table<T> {
 
 impl<T> Table<T> {
     pub(super) fn new(seeded: Seeded) -> Self {
-        Table { index: HashTable::new(), slots: Slab::new(), free: Vec::new(), seeded }
+        Table { index: Box::default(), len: 0, slots: Slab::new(), free: Vec::new(), seeded }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.index.len()
+        self.len
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.len == 0
     }
 
     /// One more than the highest slot in use.
@@ -124,10 +139,11 @@ impl<T> Table<T> {
     }
 
     pub(super) fn find(&self, id: &FailureId) -> Option<Slot> {
-        if self.index.is_empty() {
+        if self.len == 0 {
             return None;
         }
-        self.index.find(self.seeded.of(id), |slot| self.is_at(*slot, id)).copied()
+        let hash = self.seeded.of(id);
+        part(&self.index, hash).find(hash, |slot| self.is_at(*slot, id)).copied()
     }
 
     fn is_at(&self, slot: Slot, id: &FailureId) -> bool {
@@ -149,11 +165,11 @@ impl<T> Table<T> {
     /// Puts an entry in; an old one of the same id is replaced (and returned).
     /// `None` for the slot only if 4 billion slots are in use.
     pub(super) fn insert(&mut self, id: FailureId, entry: T) -> (Option<Slot>, Option<T>) {
-        let Table { index, slots, free, seeded } = self;
+        let Table { index, len, slots, free, seeded } = self;
         let hash = seeded.of(&id);
         let same = |slot: &Slot| slots.get(*slot).is_some_and(|(there, _)| *there == id);
         let rehash = |slot: &Slot| slots.get(*slot).map_or(0, |(there, _)| seeded.of(there));
-        match index.entry(hash, same, rehash) {
+        match part_mut(index, hash).entry(hash, same, rehash) {
             Entry::Occupied(found) => {
                 let slot = *found.get();
                 let old = slots.place(slot).and_then(|place| place.replace((id, entry)));
@@ -173,6 +189,7 @@ impl<T> Table<T> {
                     },
                 };
                 vacant.insert(slot);
+                *len += 1;
                 (Some(slot), None)
             }
         }
@@ -185,15 +202,17 @@ impl<T> Table<T> {
 
     pub(super) fn remove_at(&mut self, slot: Slot) -> Option<(FailureId, T)> {
         let taken = self.slots.place(slot)?.take()?;
-        if let Ok(found) = self.index.find_entry(self.seeded.of(&taken.0), |there| *there == slot) {
+        let hash = self.seeded.of(&taken.0);
+        if let Ok(found) = part_mut(&mut self.index, hash).find_entry(hash, |there| *there == slot) {
             found.remove();
+            self.len -= 1;
         }
         self.free.push(slot);
-        if self.index.is_empty() {
+        if self.len == 0 {
             // An attack that is over gives its memory back.
             self.slots = Slab::new();
             self.free = Vec::new();
-            self.index = HashTable::new();
+            *self.index = Default::default();
         }
         Some(taken)
     }
@@ -202,8 +221,9 @@ impl<T> Table<T> {
         self.slots.iter().map(|(slot, (id, entry))| (slot, id, entry))
     }
 
-    pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = (Slot, &mut T)> {
-        self.slots.iter_mut().map(|(slot, (_, entry))| (slot, entry))
+    /// Those of some slots only.
+    pub(super) fn within(&self, slots: Range<Slot>) -> impl Iterator<Item = (Slot, &T)> {
+        slots.filter_map(|slot| self.at(slot).map(|(_, entry)| (slot, entry)))
     }
 }
 
@@ -231,6 +251,6 @@ mod tests {
         }
         assert_eq!(table.len(), 3000);
         assert!(table.slot_count() == 3000, "slots are used again");
-        assert_eq!(table.slots_mut().count(), 3000);
+        assert_eq!(table.within(1000..4000).count(), 2000);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 
 use super::table::{Seeded, Slot, Table};
 use crate::failure::{Groups, Matches};
@@ -25,8 +26,6 @@ pub(super) struct Tally {
     /// Earlier bans that the first failure was known for; the ban's count goes
     /// on from it even if the history is gone by then, as in the original.
     pub(super) earlier: u32,
-    /// The sweep entry that is this tally's own; others are stale.
-    check_at: Timestamp,
     pub(super) detail: Option<Box<Detail>>,
 }
 
@@ -83,8 +82,10 @@ pub(super) struct Limits {
 #[derive(Clone, Debug)]
 pub(super) struct Tallies {
     table: Table<Tally>,
-    /// When to look whether a tally is too old; one live entry per tally.
+    /// When to look whether what is in a slot is too old; one live entry per slot that is or was in use.
     checks: BinaryHeap<Reverse<(Timestamp, Slot)>>,
+    /// By slot: when it is looked at next. Other entries of `checks` are stale.
+    due: Vec<Timestamp>,
     /// Bytes of all details.
     bytes: usize,
     /// Not before this the next sweep is due; keeps wake-ups rare.
@@ -101,6 +102,7 @@ impl Tallies {
         Tallies {
             table: Table::new(seeded),
             checks: BinaryHeap::new(),
+            due: Vec::new(),
             bytes: 0,
             swept: Timestamp::from_micros(i64::MIN),
         }
@@ -169,15 +171,7 @@ impl Tallies {
         let retry = f64::from(added.count);
         self.put(
             id.clone(),
-            Tally {
-                first: added.time,
-                last: added.time,
-                retry,
-                failures: 1,
-                earlier: 0,
-                check_at: Timestamp::MAX,
-                detail,
-            },
+            Tally { first: added.time, last: added.time, retry, failures: 1, earlier: 0, detail },
             limits.findtime,
         );
         retry
@@ -195,11 +189,26 @@ impl Tallies {
         Some(tally.retry)
     }
 
-    fn put(&mut self, id: FailureId, mut tally: Tally, findtime: Span) {
-        let check_at = tally.last + findtime;
-        tally.check_at = check_at;
+    fn put(&mut self, id: FailureId, tally: Tally, findtime: Span) {
+        let old = tally.last + findtime;
         if let (Some(slot), _) = self.table.insert(id, tally) {
-            self.checks.push(Reverse((check_at, slot)));
+            self.check(slot, old);
+            // Only where times go backwards there are stale ones.
+            if self.checks.len() > 2 * self.due.len() + STALE_MAX {
+                self.findtime_changed(findtime);
+            }
+        }
+    }
+
+    /// Has a slot looked at by then. A look planned for whom was there before does: it plans the next.
+    fn check(&mut self, slot: Slot, at: Timestamp) {
+        let place = slot as usize;
+        if self.due.len() <= place {
+            self.due.resize(place + 1, Timestamp::MAX);
+        }
+        if let Some(due) = self.due.get_mut(place).filter(|due| at < **due) {
+            *due = at;
+            self.checks.push(Reverse((at, slot)));
         }
     }
 
@@ -210,7 +219,7 @@ impl Tallies {
             return;
         }
         self.bytes += detail.as_ref().map_or(0, |d| d.bytes());
-        self.put(id, Tally { first, last, retry, failures, earlier, check_at: Timestamp::MAX, detail }, findtime);
+        self.put(id, Tally { first, last, retry, failures, earlier, detail }, findtime);
     }
 
     pub(super) fn remove(&mut self, id: &FailureId) -> Option<Tally> {
@@ -222,7 +231,7 @@ impl Tallies {
         let (_, tally) = self.table.remove_at(slot)?;
         self.bytes = self.bytes.saturating_sub(tally.detail.as_ref().map_or(0, |d| d.bytes()));
         if self.table.is_empty() {
-            self.checks = BinaryHeap::new();
+            (self.checks, self.due) = (BinaryHeap::new(), Vec::new());
         }
         Some(tally)
     }
@@ -248,13 +257,14 @@ impl Tallies {
             }
             *room -= 1;
             self.checks.pop();
-            let Some(tally) = self.table.at_mut(slot).filter(|tally| tally.check_at == at) else { continue };
-            let due = tally.last + findtime;
-            if due <= now {
+            let Some(due) = self.due.get_mut(slot as usize).filter(|due| **due == at) else { continue };
+            *due = Timestamp::MAX;
+            let Some((_, tally)) = self.table.at(slot) else { continue };
+            let old = tally.last + findtime;
+            if old <= now {
                 self.remove_slot(slot);
             } else {
-                tally.check_at = due;
-                self.checks.push(Reverse((due, slot)));
+                self.check(slot, old);
             }
         }
         self.swept = now;
@@ -269,17 +279,22 @@ impl Tallies {
 
     /// Plans all checks anew after findtime changed.
     pub(super) fn findtime_changed(&mut self, findtime: Span) {
-        let mut checks = Vec::with_capacity(self.table.len());
-        for (slot, tally) in self.table.slots_mut() {
-            tally.check_at = tally.last + findtime;
-            checks.push(Reverse((tally.check_at, slot)));
+        (self.checks, self.due) = (BinaryHeap::new(), Vec::new());
+        let all: Vec<(Slot, Timestamp)> =
+            self.table.iter().map(|(slot, _, tally)| (slot, tally.last + findtime)).collect();
+        for (slot, old) in all {
+            self.check(slot, old);
         }
-        self.checks = checks.into();
     }
 
-    /// Adds this jail's tallies to a histogram by how soon they make room.
-    pub(super) fn weigh(&self, now: Timestamp, findtime: Span, weights: &mut [u32; WEIGHTS]) {
-        for (_, _, tally) in self.table.iter() {
+    /// One more than the highest slot in use.
+    pub(super) fn slot_count(&self) -> Slot {
+        self.table.slot_count()
+    }
+
+    /// Adds the tallies of some slots to a histogram by how soon they make room.
+    pub(super) fn weigh(&self, slots: Range<Slot>, now: Timestamp, findtime: Span, weights: &mut [u32; WEIGHTS]) {
+        for (_, tally) in self.table.within(slots) {
             if let Some(weight) = weights.get_mut(weight(tally, now, findtime)) {
                 *weight = weight.saturating_add(1);
             }
@@ -288,9 +303,16 @@ impl Tallies {
 
     /// Removes tallies lighter than `limit`, and of those exactly as heavy as
     /// many as `equal` allows; returns how many went.
-    pub(super) fn evict(&mut self, now: Timestamp, findtime: Span, limit: usize, equal: &mut u32) -> u64 {
+    pub(super) fn evict(
+        &mut self,
+        slots: Range<Slot>,
+        now: Timestamp,
+        findtime: Span,
+        limit: usize,
+        equal: &mut u32,
+    ) -> u64 {
         let mut light = Vec::new();
-        for (slot, _, tally) in self.table.iter() {
+        for (slot, tally) in self.table.within(slots) {
             let weight = weight(tally, now, findtime);
             if weight < limit {
                 light.push(slot);
@@ -306,12 +328,15 @@ impl Tallies {
     }
 }
 
+/// So many stale checks beyond two for each slot, and all are planned anew.
+const STALE_MAX: usize = 1024;
+
 /// Number of classes that [`Tallies::weigh`] tells apart: 64 counts of 64 ages.
 pub(super) const WEIGHTS: usize = 64 * 64;
 
 /// Lowest count first, and among equals the oldest first.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "both factors are clamped to 0..=63")]
-fn weight(tally: &Tally, now: Timestamp, findtime: Span) -> usize {
+pub(super) fn weight(tally: &Tally, now: Timestamp, findtime: Span) -> usize {
     let count = tally.retry.clamp(0.0, 63.0) as usize;
     let age = (now - tally.last).as_secs_f64() / findtime.as_secs_f64().max(1e-6);
     count * 64 + 63 - (age * 64.0).clamp(0.0, 63.0) as usize
@@ -453,10 +478,10 @@ mod tests {
         }
         add(&mut tallies, 2, 2, &id(200));
         let mut weights = [0; WEIGHTS];
-        tallies.weigh(at(300), limits().findtime, &mut weights);
+        tallies.weigh(0..101, at(300), limits().findtime, &mut weights);
         let limit = weights.iter().position(|w| *w > 0).unwrap();
         let mut equal = 50;
-        assert_eq!(tallies.evict(at(300), limits().findtime, limit, &mut equal), 50);
+        assert_eq!(tallies.evict(0..101, at(300), limits().findtime, limit, &mut equal), 50);
         assert_eq!(tallies.len(), 51);
         assert!((0..10).all(|n| tallies.get(&id(n)).is_some()), "higher counts stay");
     }

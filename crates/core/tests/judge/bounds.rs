@@ -163,22 +163,28 @@ fn a_flood_of_addresses_stays_within_the_bound_and_heavy_offenders_are_banned() 
     assert!(evicted >= u64::from(flood) - 10_000 - 100, "{evicted}");
 }
 
-/// The same input gives the same output, whatever the seed of the tables.
 #[test]
-fn a_snapshot_of_a_flood_keeps_the_highest_counts() {
+fn a_snapshot_of_a_flood_keeps_the_highest_counts_and_the_newest() {
     let new = || judge(|spec| spec.maxretry = 3, Bounds::default());
     let (mut flooded, mut out) = (new(), Outputs::default());
     let most = u32::try_from(SNAPSHOT_TALLIES_MAX).unwrap();
     let heavy = || (0..100).map(|n| id(n * 1000));
     fail(&mut flooded, 1, (0..most + 5000).map(id), &mut out);
     fail(&mut flooded, 2, heavy(), &mut out);
+    // Once each, but later than the flood.
+    let newest = || (0..100).map(|n| id(0x0100_0000 + n));
+    fail(&mut flooded, 60, newest(), &mut out);
     let mut judge = new();
     assert_eq!(judge.load(&flooded.snapshot()), Ok(SNAPSHOT_TALLIES_MAX));
     out.clear();
-    fail(&mut judge, 3, heavy(), &mut out);
+    fail(&mut judge, 61, heavy(), &mut out);
+    assert_eq!(out.turn.decisions.len(), 100);
+    out.clear();
+    fail(&mut judge, 61, newest().chain(newest()), &mut out);
     assert_eq!(out.turn.decisions.len(), 100);
 }
 
+/// The same input gives the same output, whatever the seed of the tables.
 #[test]
 fn decisions_do_not_depend_on_the_seed() {
     let run = |seed: u64| {

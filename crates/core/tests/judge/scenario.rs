@@ -444,6 +444,10 @@ impl World {
                 self.stored.push(row.clone());
                 self.step(Event::Restore(vec![row]));
             }
+            "evidence" => {
+                let row = self.stored_row(&mut args)?;
+                self.step(Event::Evidence(vec![row]));
+            }
             "import" => {
                 let row = self.stored_row(&mut args)?;
                 self.command(Command::Import { bans: vec![row] });

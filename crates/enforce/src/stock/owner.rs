@@ -37,6 +37,15 @@ pub struct StockAction {
     pub plan: Plan,
 }
 
+impl StockAction {
+    /// The same for who only removes what is there: nothing is set up before the first ban.
+    #[must_use]
+    pub fn for_lifting(mut self) -> StockAction {
+        self.plan.on_demand = true;
+        self
+    }
+}
+
 /// One family of one action.
 #[derive(Clone, Debug)]
 struct Side {
@@ -66,6 +75,8 @@ pub struct Stock {
     watch: Option<(Vec<String>, Watch)>,
     /// A load goes on: its own notifications would only slow it down.
     quiet: bool,
+    /// The last look or the repair after it failed somewhere: what changed there is still to be seen.
+    unseen: bool,
 }
 
 impl Stock {
@@ -460,8 +471,8 @@ impl Stock {
     /// All bans from before this process have been handed over: whatever else
     /// an earlier one left in the kernel goes now. Returns what could not be done.
     pub fn settle(&mut self, now: Timestamp) -> Vec<Error> {
-        let mut failed = Vec::new();
-        for at in self.left_standing() {
+        let (left, mut failed) = self.left_standing();
+        for at in left {
             failed.extend(self.start(&[at]).into_iter().map(|(_, error)| error));
         }
         for at in 0..self.sides.len() {
@@ -471,20 +482,30 @@ impl Stock {
         }
         if self.quiet {
             // Elements may have gone, too, while nobody listened. What puts them back is not listened to either.
-            failed.extend(self.check(now, true).err());
+            let first = self.check(now, true).err();
             self.quiet = false;
             self.watch_tables();
-            failed.extend(self.check(now, false).err());
+            let second = self.check(now, false).err();
+            failed.extend(first.or(second));
         }
         failed
     }
 
-    /// Sides that nobody has started in this process and that stand nevertheless.
-    fn left_standing(&mut self) -> Vec<At> {
+    /// Sides that nobody has started in this process and that stand nevertheless, and why it can't be told of others.
+    fn left_standing(&mut self) -> (Vec<At>, Vec<Error>) {
         let idle: Vec<At> =
             (0..self.sides.len()).filter(|at| self.side(*at).is_some_and(|s| !s.account.started)).collect();
         let view = self.view(&idle);
-        idle.into_iter().filter(|at| self.side(*at).is_some_and(|side| view.stands(&side.way))).collect()
+        let (mut left, mut failed) = (Vec::new(), Vec::new());
+        for at in idle {
+            match self.side(at).map(|side| view.stands(&side.way)) {
+                Some(Ok(true)) => left.push(at),
+                // Whoever lacks the tool has nothing of it standing.
+                Some(Err(error)) if !error.lacks_feature && !failed.contains(&error) => failed.push(error),
+                _ => {}
+            }
+        }
+        (left, failed)
     }
 
     /// What stands in the kernel, as far as these sides are concerned.
@@ -535,6 +556,7 @@ impl Stock {
         let started: Vec<At> =
             (0..self.sides.len()).filter(|at| self.side(*at).is_some_and(|s| s.account.started)).collect();
         let view = self.view(&started);
+        let changed = self.unseen || changed;
         let (mut repaired, mut result) = (false, Ok(()));
         for at in started {
             let Some(side) = self.side(at) else { continue };
@@ -552,23 +574,30 @@ impl Stock {
                 repaired = true;
                 self.mend_chain(now, at, &view).or_else(|_| self.repair_one(now, at))
             } else if doubtful {
-                let stand = self.elements_stand(at);
-                repaired |= !stand;
-                if stand && !replaced { Ok(()) } else { self.replace(now, at) }
+                self.elements_stand(at).and_then(|stand| {
+                    repaired |= !stand;
+                    if stand && !replaced { Ok(()) } else { self.replace(now, at) }
+                })
             } else {
                 Ok(())
             };
             result = result.and(done);
         }
+        self.unseen = result.is_err();
         result.map(|()| repaired)
     }
 
     /// Are up to [`ASKED_MAX`] elements, spread over all, there?
-    fn elements_stand(&mut self, at: At) -> bool {
-        let Some(side) = self.sides.get(at) else { return true };
-        let (Way::Nft(way), Some(hands)) = (&side.way, self.nft.as_mut()) else { return true };
+    fn elements_stand(&mut self, at: At) -> Result<bool, Error> {
+        let Some(side) = self.sides.get(at) else { return Ok(true) };
+        let (Way::Nft(way), Some(hands)) = (&side.way, self.nft.as_mut()) else { return Ok(true) };
         let asked = side.account.sample(ASKED_MAX).into_iter().filter(|net| !side.account.unsettled.contains(net));
-        asked.into_iter().all(|net| hands.holds(way, net).unwrap_or(true))
+        for net in asked {
+            if !hands.holds(way, net)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Tries again what was refused; how many are still refused.
@@ -587,22 +616,9 @@ impl Stock {
     ///
     /// The kernel could not be asked.
     pub fn verify(&mut self, jail: &JailName, net: Net) -> Result<Held, Error> {
-        let sides: Vec<At> = self.by_jail.get(jail).into_iter().flatten().copied().collect();
-        if sides.iter().any(|at| self.side(*at).is_some_and(|side| matches!(side.way, Way::Nft(_)))) {
-            self.nft()?;
-        }
         let mut held = Held::Missing;
-        for at in sides {
-            let Some(side) = self.sides.get(at).filter(|side| side.ipv4 == net.is_ipv4()) else { continue };
-            let there = match &side.way {
-                Way::Nft(way) => match self.nft.as_mut() {
-                    Some(hands) => hands.holds(way, net)?,
-                    None => false,
-                },
-                Way::Chain(way) => self.tables.holds(way, net),
-                Way::Set(way) => by_sets::holds(way, net),
-            };
-            if !there {
+        for at in self.sides_of(jail, net) {
+            if !self.holds(at, net)? {
                 return Ok(Held::Missing);
             }
             held = Held::Held;
@@ -610,14 +626,49 @@ impl Stock {
         Ok(held)
     }
 
-    /// Takes it as known that this jail's actions were started and have this ban, which
-    /// [`Stock::verify`] found in the kernel: for whoever lifts what an earlier process left.
-    pub fn take_over(&mut self, jail: &JailName, net: Net) {
-        for at in self.by_jail.get(jail).into_iter().flatten() {
-            if let Some(side) = self.sides.get_mut(*at).filter(|side| side.ipv4 == net.is_ipv4()) {
-                side.account.started = true;
-                side.account.set(net, Some(End::new(Timestamp::MAX)));
+    /// Asks each of this jail's actions in the kernel for a ban, and takes those that have it as started and
+    /// holding it: for whoever lifts what an earlier process left. Has one of them it?
+    ///
+    /// # Errors
+    ///
+    /// One of them could not be asked; the others were.
+    pub fn take_over(&mut self, jail: &JailName, net: Net) -> Result<bool, Error> {
+        let mut found = Ok(false);
+        for at in self.sides_of(jail, net) {
+            match self.holds(at, net) {
+                Ok(false) => {}
+                Ok(true) => {
+                    if let Some(side) = self.sides.get_mut(at) {
+                        side.account.started = true;
+                        side.account.set(net, Some(End::new(Timestamp::MAX)));
+                    }
+                    found = found.map(|_| true);
+                }
+                Err(error) => found = found.and(Err(error)),
             }
+        }
+        found
+    }
+
+    /// The sides that block this one for a jail.
+    fn sides_of(&self, jail: &JailName, net: Net) -> Vec<At> {
+        let of_jail = self.by_jail.get(jail).into_iter().flatten().copied();
+        of_jail.filter(|at| self.side(*at).is_some_and(|side| side.ipv4 == net.is_ipv4())).collect()
+    }
+
+    /// Has the kernel this one there?
+    fn holds(&mut self, at: At, net: Net) -> Result<bool, Error> {
+        let Some(side) = self.sides.get(at) else { return Ok(false) };
+        match &side.way {
+            Way::Nft(way) => {
+                let hands = match &mut self.nft {
+                    Some(hands) => hands,
+                    none => none.insert(ByNft::open()?),
+                };
+                hands.holds(way, net)
+            }
+            Way::Chain(way) => Ok(self.tables.holds(way, net)),
+            Way::Set(way) => Ok(by_sets::holds(way, net)),
         }
     }
 
@@ -689,9 +740,10 @@ impl Stock {
         self.watch.as_mut().map(|(_, watch)| watch.read_but(own, &children)).unwrap_or_default()
     }
 
-    /// Is there something whose loss nobody tells us of, so that [`Stock::check`] is to be called now and then?
+    /// Is there something whose loss nobody tells us of, or could the last look not see all, so that
+    /// [`Stock::check`] is to be called now and then?
     pub fn wants_looks(&self) -> bool {
-        self.sides.iter().any(|side| side.account.started && !matches!(side.way, Way::Nft(_)))
+        self.unseen || self.sides.iter().any(|side| side.account.started && !matches!(side.way, Way::Nft(_)))
     }
 
     fn watch_tables(&mut self) {
@@ -734,12 +786,12 @@ struct View {
 }
 
 impl View {
-    fn stands(&self, way: &Way) -> bool {
-        match way {
-            Way::Nft(nft) => self.nft(&nft.table).is_ok_and(|seen| seen.sets.contains(&nft.set)),
-            Way::Chain(chain) => self.saved(&chain.tool).is_ok_and(|saved| has_chain(saved, &chain.chain)),
-            Way::Set(set) => self.sets().is_ok_and(|names| names.contains(&set.set)),
-        }
+    fn stands(&self, way: &Way) -> Result<bool, Error> {
+        Ok(match way {
+            Way::Nft(nft) => self.nft(&nft.table)?.sets.contains(&nft.set),
+            Way::Chain(chain) => has_chain(self.saved(&chain.tool)?, &chain.chain),
+            Way::Set(set) => self.sets()?.contains(&set.set),
+        })
     }
 
     fn nft(&self, table: &Table) -> Result<&Seen, Error> {

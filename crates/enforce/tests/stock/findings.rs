@@ -160,7 +160,11 @@ fn elements_are_not_read_for_it() {
         let found = Here::new().findings(&action, Families { inet4: true, inet6: false });
         let took = begin.elapsed();
         assert_eq!(found, []);
-        // nft 1.0.6 takes 0.8 s to list one chain beside such a set.
-        assert!(took < Duration::from_millis(400), "{took:?}");
+        // nft 1.0.6 takes 0.8 s to list one chain beside such a set; one that is quick tells nothing.
+        let begin = Instant::now();
+        run("nft", &["list", "chain", "inet", "f2b-table", "f2b-chain"]);
+        let listed = begin.elapsed();
+        println!("looked at after {took:?}; nft lists the chain in {listed:?}");
+        assert!(listed < Duration::from_millis(500) || took * 2 < listed, "{took:?}, and nft itself {listed:?}");
     });
 }

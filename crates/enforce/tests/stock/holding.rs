@@ -112,8 +112,7 @@ fn what_a_dead_process_left_can_be_lifted() {
         assert_eq!(stock.set_actions(now(), [action(call)], |_| Vec::new()), []);
         assert_eq!(standing(call), before, "{call}: looking changed something");
         for whom in ["192.0.2.1", "2001:db8::1"] {
-            assert_eq!(stock.verify(&jail(), net(whom)), Ok(Held::Held), "{call}: {whom}");
-            stock.take_over(&jail(), net(whom));
+            assert_eq!(stock.take_over(&jail(), net(whom)), Ok(true), "{call}: {whom}");
             assert_eq!(stock.apply(now(), &[unban(whom)]).failed, []);
             assert_eq!(stock.verify(&jail(), net(whom)), Ok(Held::Missing), "{call}: {whom}");
         }
@@ -122,6 +121,23 @@ fn what_a_dead_process_left_can_be_lifted() {
         for whom in BANNED {
             assert!(!standing(call).contains(whom), "{call}: {whom} is left");
         }
+    });
+}
+
+#[test]
+fn what_only_one_of_two_actions_holds_can_be_lifted() {
+    for_each_means("holding::what_only_one_of_two_actions_holds_can_be_lifted", |action, call| {
+        drop(with_bans(&action(call), &BANNED));
+        let second = StockAction { name: "other".into(), ..action(&call.replace("name=web", "name=other")) };
+        let mut stock = Stock::new();
+        assert_eq!(stock.set_actions(now(), [action(call), second], |_| Vec::new()), []);
+        assert_eq!(stock.take_over(&jail(), net("192.0.2.9")), Ok(false), "{call}");
+        assert_eq!(stock.take_over(&jail(), net("192.0.2.1")), Ok(true), "{call}");
+        assert_eq!(stock.apply(now(), &[unban("192.0.2.1")]).failed, []);
+        assert_eq!(stock.take_over(&jail(), net("192.0.2.1")), Ok(false), "{call}");
+        let left = standing(call);
+        assert!(left.contains("192.0.2.2"), "{left}");
+        assert!(!left.contains("-other"), "{call}: an action was started for it: {left}");
     });
 }
 

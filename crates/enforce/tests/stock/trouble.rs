@@ -4,7 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, connect, getsockname};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use stockade_core::Span;
+use stockade_enforce::stock::StockAction;
 use stockade_enforce::{Held, SetOp};
 use stockade_original::{Installed, newest};
 
@@ -25,18 +29,45 @@ fn broken_tool(folder: &Path) -> String {
     format!("{here}/iptables")
 }
 
+/// An action of iptables that calls that program.
+fn action_with(root: &Path, tool: &str) -> StockAction {
+    let mut spec = spec_of(root, "iptables-multiport[name=web, port=\"80,443\"]");
+    for (_, value) in spec.properties.iter_mut().filter(|(name, _)| name == "iptables") {
+        *value = format!("{tool} -w");
+    }
+    action_of(&spec)
+}
+
+#[test]
+fn what_cannot_be_looked_for_after_the_start_is_told() {
+    let Some(Installed { root, .. }) = newest("what_cannot_be_looked_for_after_the_start_is_told") else { return };
+    in_namespace("trouble::what_cannot_be_looked_for_after_the_start_is_told", || {
+        let folder = std::env::temp_dir().join(format!("stockade-unseen-{}", std::process::id()));
+        let action = action_with(&root, &broken_tool(&folder));
+        // A process that was killed left a ban that has ended since.
+        let mut stock = stock_with(&action);
+        apply(&mut stock, &[ban("192.0.2.1")]);
+        drop(stock);
+        std::fs::write(folder.join("fails"), "").unwrap();
+        let failed = stock_with(&action).settle(now());
+        assert!(failed.len() == 1 && failed.iter().all(|error| error.why.contains("no memory")), "{failed:?}");
+        assert!(run("iptables-save", &["-t", "filter"]).contains("192.0.2.1"));
+        std::fs::remove_file(folder.join("fails")).unwrap();
+        assert_eq!(stock_with(&action).settle(now()), []);
+        assert!(!run("iptables-save", &["-t", "filter"]).contains("192.0.2.1"));
+        std::fs::remove_dir_all(&folder).unwrap();
+        // Where there is no such tool nothing of it stands.
+        assert_eq!(stock_with(&action).settle(now()), []);
+    });
+}
+
 #[test]
 fn a_failed_look_changes_nothing() {
     let Some(Installed { root, .. }) = newest("a_failed_look_changes_nothing") else { return };
     in_namespace("trouble::a_failed_look_changes_nothing", || {
         let folder = std::env::temp_dir().join(format!("stockade-broken-{}", std::process::id()));
         let tool = broken_tool(&folder);
-        let mut spec = spec_of(&root, "iptables-multiport[name=web, port=\"80,443\"]");
-        for (_, value) in spec.properties.iter_mut().filter(|(name, _)| name == "iptables") {
-            *value = format!("{tool} -w");
-        }
-        let action = action_of(&spec);
-        let mut stock = stock_with(&action);
+        let mut stock = stock_with(&action_with(&root, &tool));
         apply(&mut stock, &[ban("192.0.2.1"), ban("192.0.2.2")]);
         let before = run("iptables-save", &["-t", "filter"]);
         assert_eq!(before.matches("-j f2b-web").count(), 1, "{before}");
@@ -54,6 +85,40 @@ fn a_failed_look_changes_nothing() {
         let rules = |text: &str| text.lines().filter(|line| line.starts_with('-')).collect::<Vec<_>>().join("\n");
         assert_eq!(rules(&after), rules(&before));
         std::fs::remove_dir_all(&folder).unwrap();
+    });
+}
+
+/// Has what this process sends over netlink go to nobody, or to the kernel again.
+fn deaf(deaf: bool) {
+    let this = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    // The kernel is port 0; nobody has the number of the first process.
+    let to = SocketAddrNetlink::new(u32::from(deaf), 0);
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
+        let number = entry.unwrap().file_name().to_str().unwrap().parse().unwrap();
+        let Ok(fd) = pidfd_getfd(&this, number, PidfdGetfdFlags::empty()) else { continue };
+        if getsockname(&fd).is_ok_and(|address| address.address_family() == AddressFamily::NETLINK) {
+            connect(&fd, &to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_failed_look_is_made_again() {
+    let Some(Installed { root, .. }) = newest("a_failed_look_is_made_again") else { return };
+    in_namespace("trouble::a_failed_look_is_made_again", || {
+        let mut stock = stock_with(&action_of(&spec_of(&root, "nftables-multiport[name=web, port=80]")));
+        apply(&mut stock, &[ban("192.0.2.1")]);
+        // Of changes to these tables the kernel tells.
+        assert!(!stock.wants_looks());
+        deaf(true);
+        run("nft", &["flush", "set", "inet", "f2b-table", "addr-set-web"]);
+        assert!(stock.check(now(), true).is_err());
+        assert!(stock.wants_looks(), "a look failed, and nobody looks again");
+        deaf(false);
+        // Nobody says that something changed; it is known from the look that failed.
+        assert_eq!(stock.check(now(), false), Ok(true));
+        assert_eq!(stock.verify(&jail(), net("192.0.2.1")), Ok(Held::Held));
+        assert!(!stock.wants_looks());
     });
 }
 

@@ -278,23 +278,26 @@ impl Search<'_> {
         let program = self.program;
         let bytes = self.bytes;
         let nodes = program.nodes.as_slice();
-        let tables = program.tables.as_slice();
         let class_of: &[u8; 256] = &program.class_of;
         let mut pc = pc;
         let mut at = at;
         let ok = match *node_of(nodes, pc) {
-            Node::Fail | Node::Choice(_) => false,
-            Node::Match | Node::Done => return Next::Stop(Stop::At(at)),
+            // All but the first are steps of their own, see `Step::of`.
+            Node::Choice(_)
+            | Node::Fail
+            | Node::Match
+            | Node::Done
+            | Node::Set { .. }
+            | Node::TakeLine { .. }
+            | Node::Octets { .. }
+            | Node::End { .. }
+            | Node::Table { .. }
+            | Node::Save { .. }
+            | Node::SaveUndo { .. } => false,
             Node::Word { ref word, next } => {
                 pc = next;
                 let hit = is_word(bytes, at, word);
                 at += usize::from(word.len);
-                hit
-            }
-            Node::Set { mask, next } => {
-                pc = next;
-                let hit = bytes.get(at).is_some_and(|&byte| is_in(class_of, byte, mask));
-                at += 1;
                 hit
             }
             Node::Wide { mask, wide, next } => {
@@ -343,37 +346,9 @@ impl Search<'_> {
                     _ => false,
                 }
             }
-            Node::TakeLine { some, next } => {
-                pc = next;
-                let end = self.line_end(at);
-                let hit = end > at || !some;
-                at = end;
-                hit
-            }
-            Node::Octets { next } => {
-                pc = next;
-                match octets(bytes, at) {
-                    Some(end) => {
-                        at = end;
-                        true
-                    }
-                    None => false,
-                }
-            }
             Node::Start { next } => {
                 pc = next;
                 at == 0
-            }
-            Node::End { next } => {
-                pc = next;
-                at + 1 >= bytes.len() && bytes.get(at).is_none_or(|&byte| byte == b'\n')
-            }
-            Node::Table { base, end } => {
-                pc = match bytes.get(at) {
-                    Some(&byte) => target(tables, class_of, base, byte),
-                    None => end,
-                };
-                true
             }
             Node::Split { first, second } => {
                 if self.remembers() && !self.scratch.memo.enters(&program.places, pc, at) {
@@ -406,18 +381,6 @@ impl Search<'_> {
                 let fresh = !self.remembers() || self.scratch.memo.enters(&program.places, pc, at);
                 pc = next;
                 fresh
-            }
-            Node::Save { slot, next } => {
-                pc = next;
-                if let Some(place) = self.scratch.slots.get_mut(slot as usize) {
-                    *place = short(at);
-                }
-                true
-            }
-            Node::SaveUndo { slot, next } => {
-                pc = next;
-                self.save(slot, at);
-                true
             }
             Node::At { anchor, next } => {
                 pc = next;

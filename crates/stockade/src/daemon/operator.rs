@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use stockade_core::judge::{Command, Event, IgnoreEntry, JailChange, JailSpec, Judge, Outcome};
+use stockade_core::judge::{Command, Event, IgnoreEntry, JailChange, JailSpec, Judge, Outcome, StoredBan};
 use stockade_core::matcher::{Filter, Matcher};
 use stockade_core::{FailureId, JailName, Net, Position, SourceKey, Timestamp};
 use stockade_enforce::stock::StockAction;
@@ -271,15 +271,15 @@ impl Operator {
             let decided = marks.into_iter().map(|mark| (mark.source, mark.to)).collect();
             self.left.insert(name.clone(), Left { decided, ..Left::default() });
         }
-        self.hand_bans_over(new.into_iter().collect())
+        self.hand_bans_over(new.into_iter().collect(), Event::Restore)
     }
 
     /// The judge gets the stored bans of these jails (some with their evidence).
-    fn hand_bans_over(&self, jails: HashMap<JailName, bool>) -> Result<(), String> {
+    fn hand_bans_over(&self, jails: HashMap<JailName, bool>, event: fn(Vec<StoredBan>) -> Event) -> Result<(), String> {
         let gone = || "the daemon is stopping".to_owned();
         let kept = self.blacklists.applied(|name| jails.contains_key(name));
         let wanted = Wanted { jails, others: false, at: super::now(), kept };
-        let mut way = Way::to(&self.judge);
+        let mut way = Way::to(&self.judge, event);
         for rows in self.reach.store.bans(wanted) {
             way.send(rows).ok_or_else(gone)?;
         }
@@ -300,8 +300,8 @@ impl Operator {
         let changes = keeping.into_iter().map(|spec| JailChange::Put(Box::new(spec))).collect();
         self.judge.control(JudgeControl::Event(Event::Config(changes)));
         // From now on no ban lets go of anything; those that did are in the database.
-        Way::to(&self.judge).end().ok_or("the daemon is stopping")?;
-        self.hand_bans_over(jails)
+        Way::to(&self.judge, Event::Evidence).end().ok_or("the daemon is stopping")?;
+        self.hand_bans_over(jails, Event::Evidence)
     }
 
     /// The first half of a commit: firewall and judge know the new jails.

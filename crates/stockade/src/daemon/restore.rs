@@ -25,12 +25,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Batches of stored bans under way to the judge.
 pub(super) struct Way<'a> {
     judge: &'a Arc<JudgeInbox>,
+    event: fn(Vec<StoredBan>) -> Event,
     under_way: VecDeque<Receiver<usize>>,
 }
 
 impl<'a> Way<'a> {
-    pub(super) fn to(judge: &'a Arc<JudgeInbox>) -> Way<'a> {
-        Way { judge, under_way: VecDeque::new() }
+    /// `event` is what the batches are sent as.
+    pub(super) fn to(judge: &'a Arc<JudgeInbox>, event: fn(Vec<StoredBan>) -> Event) -> Way<'a> {
+        Way { judge, event, under_way: VecDeque::new() }
     }
 
     /// Hands a batch over, if there is anything in it, once there is room for it; `None` if the judge
@@ -40,7 +42,7 @@ impl<'a> Way<'a> {
             return Some(());
         }
         super::arrow::pass("restore");
-        self.judge.control(JudgeControl::Event(Event::Restore(rows)));
+        self.judge.control(JudgeControl::Event((self.event)(rows)));
         let waiting = self.look(|judge, _| judge.outstanding());
         self.under_way.push_back(waiting);
         if self.under_way.len() <= BATCHES_MAX {
@@ -81,7 +83,7 @@ pub(super) fn all(
     wanted: Wanted,
     judge: &Arc<JudgeInbox>,
 ) -> Option<usize> {
-    let mut way = Way::to(judge);
+    let mut way = Way::to(judge, Event::Restore);
     let (mut rows, mut number, mut gone) = (Vec::with_capacity(ROWS_AT_ONCE), 0, false);
     let read = database.map(|path| {
         Reader::open(path)?.bans(|ban| {

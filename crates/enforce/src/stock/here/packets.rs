@@ -78,7 +78,8 @@ impl Packets {
             at = at.saturating_add(1).saturating_add(taken);
         }
         let has = |states: [&str; 2]| words.iter().any(|word| states.contains(word));
-        packets.open_only = has(["ESTABLISHED", "established"]) && !has(["NEW", "new"]);
+        packets.open_only =
+            (has(["ESTABLISHED", "established"]) || has(["RELATED", "related"])) && !has(["NEW", "new"]);
         packets
     }
 

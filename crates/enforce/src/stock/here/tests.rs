@@ -87,7 +87,11 @@ fn the_chain_is_found_among_others() {
     check(nft_way, &here("tcp dport { 79-443 } accept"), &[("accepts packets before set addr-set-web", true)]);
     check(nft_way, &here("meta l4proto icmp accept"), &[]);
     check(nft_way, &here("meta l4proto { tcp, udp } accept comment \"mine\""), &[("accepts packets before", true)]);
-    check(nft_way, &here("ct state established,related accept"), &[("open connections of a banned address", false)]);
+    for states in ["established,related", "related", "established"] {
+        let rule = here(&format!("ct state {states} accept"));
+        check(nft_way, &rule, &[("open connections of a banned address", false)]);
+    }
+    check(nft_way, &here("ct state new,related accept"), &[("accepts packets before", true)]);
 }
 
 #[test]
