@@ -20,7 +20,7 @@ use crate::plain_file;
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
 
 /// The tree that stockade guards with after a take-over.
-const TAKEN_OVER: &str = "/etc/fail2ban";
+pub(crate) const TAKEN_OVER: &str = "/etc/fail2ban";
 
 /// Why there is no answer where fail2ban runs.
 const FOREIGN: &str = "another guard (fail2ban?) is at that socket";
@@ -76,9 +76,14 @@ impl std::error::Error for NoDaemon {}
 /// Nobody answers where our own tree's daemon would be: does one with the tree that it took over?
 pub(crate) fn or_elsewhere(mut error: anyhow::Error) -> anyhow::Error {
     let Some(nobody) = error.downcast_mut::<NoDaemon>() else { return error };
-    let theirs = crate::places::socket_of(Some(Path::new(TAKEN_OVER))).and_then(|socket| Client::at(&socket));
-    nobody.elsewhere = theirs.and_then(|mut client| client.ask("status", &json!({ "jail": null }))).is_ok();
+    nobody.elsewhere = is_elsewhere();
     error
+}
+
+/// Does stockade answer with the tree that it took over?
+pub(crate) fn is_elsewhere() -> bool {
+    let theirs = crate::places::socket_of(Some(Path::new(TAKEN_OVER))).and_then(|socket| Client::at(&socket));
+    theirs.and_then(|mut client| client.ask("status", &json!({ "jail": null }))).is_ok()
 }
 
 /// A connection to the daemon of one tree.

@@ -148,7 +148,7 @@ pub(crate) fn stop(args: &StopArgs) -> Result<Exit> {
         let how = "until stockade starts again (`stockade lift` removes them; use it before you start fail2ban)";
         write!(said, "; {stay} in the kernel, those in fail2ban's own sets and chains without an end, {how}").ok();
     } else if left > 0 {
-        write!(said, "; {} in the kernel until their time is over (`stockade lift` removes them)", stay).ok();
+        write!(said, "; {stay} in the kernel, each until its end (`stockade lift` ends them at once)").ok();
     }
     say(said);
     Ok(Exit::Done)
