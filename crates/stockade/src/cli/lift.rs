@@ -11,7 +11,7 @@ use stockade_enforce::stock::{Stock, StockAction};
 use stockade_enforce::{Error, Held, OnClose, SetOp};
 use stockade_store::{Marked, Reader};
 
-use super::client::{Client, harmless, list, number, text};
+use super::client::{Client, TAKEN_OVER, harmless, list, number, text};
 use super::term::{self, say};
 use super::{Common, Exit};
 use crate::blacklist::{self, Lists};
@@ -241,6 +241,9 @@ fn told(args: &LiftArgs, changed: i64, how: &str, answer: &Value) -> Result<Exit
         Some(address) => say(format!("{address}: lifted {how}{why}")),
         None if changed == 0 => say("there was nothing of stockade in the kernel"),
         None => say(format!("all bans lifted {how}")),
+    }
+    if changed == 0 && args.common.conf.is_none() && super::client::is_elsewhere() {
+        say(term::warn(&format!("stockade guards with {TAKEN_OVER}: `stockade lift -c {TAKEN_OVER}` lifts there")));
     }
     for kept in kept {
         let (number, file) = (number(kept, "number"), text(kept, "file"));

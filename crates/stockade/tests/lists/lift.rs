@@ -124,6 +124,6 @@ fn a_stop_tells_how_many_bans_stay_where_jails_differ() {
     eventually("all in the kernel", || guard.holds("192.0.2.1") && guard.holds("198.18.19.249"));
     let stop = guard.says("stop");
     assert!(stop.out.contains("; 5000 bans lifted from the kernel"), "{stop:?}");
-    assert!(stop.out.contains("; 1 bans stay in the kernel"), "{stop:?}");
+    assert!(stop.out.contains("; 1 ban stays in the kernel"), "{stop:?}");
     guard.down(Signal::TERM);
 }
