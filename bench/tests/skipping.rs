@@ -4,7 +4,8 @@
 //!
 //! The filters are those of an installed fail2ban (`STOCKADE_F2B_ROOT_110`) and our own,
 //! several jails on two logs at once; the lines are that fail2ban's samples and generated
-//! ones under dates of many shapes, some of them damaged, some without a date.
+//! ones under dates of many shapes, some of them damaged, some without a date. Lines that belong
+//! together stand in a row or among others, over the ends of blocks, too.
 //! `STOCKADE_LONG=n` runs n times as many lines, `STOCKADE_SEED` begins elsewhere. Several streams of random numbers
 //! run beside each other, always as many, so that a seed finds the same on any machine.
 #![expect(
@@ -48,17 +49,59 @@ const SHAPES: &[&str] = &[
     "%H:%M:%S",
     "%d-%b-%Y %H:%M:%S",
     "@400000006a579",
+    "%b %d, %Y %I:%M:%S %p",
     "<13>%b %e %H:%M:%S",
     "",
 ];
 
-/// A line without its date: what stood before it and behind it.
-type Content = (Vec<u8>, Vec<u8>);
+/// A line without its date.
+#[derive(Clone)]
+struct Content {
+    /// What stood before the date, and behind it.
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    /// The filter knows that the line has none.
+    undated: bool,
+}
 
 struct Ground {
     filters: Vec<(String, Arc<Filter>, Vec<Content>)>,
+    /// Places of the filters that see several lines at once, and of those known by what follows the date.
+    often: Vec<usize>,
     noise: Vec<Content>,
 }
+
+impl Ground {
+    fn add(&mut self, name: &str, spec: &FilterSpec, filter: Arc<Filter>, contents: Vec<Content>) {
+        if spec.maxlines > 1 || name.contains("head") || name == "3proxy" {
+            self.often.push(self.filters.len());
+        }
+        self.filters.push((name.to_owned(), filter, contents));
+    }
+}
+
+/// Lines of the homemade filters; with some of them those that belong together make failures.
+const HOMEMADE: &str = "\
+ begin of 7
+ nothing of 7
+ end of 7 by 192.0.2.7
+ begin of 8
+ begin of 9
+ end of 9 by 192.0.2.9
+ end of 8 by 192.0.2.8
+ session of 8
+ begin of 5
+ begin of 5
+ end of 5 by 192.0.2.5
+ BEGIN of 6
+ bad one 192.0.2.1
+ END of 6 by 192.0.2.6
+ bad two 192.0.2.2
+ +7 x 192.0.2.3
+\t-8 é 192.0.2.4
+\u{a0}+1 y 192.0.2.5
+ é1 y 192.0.2.6
+";
 
 fn ground() -> Ground {
     let calendar = Calendar::new(jiff::tz::TimeZone::UTC, 2026);
@@ -75,13 +118,19 @@ fn ground() -> Ground {
         named.push((filter, Some(log)));
     }
     named.extend(homemade().into_iter().map(|filter| (filter, None)));
-    let mut ground = Ground { filters: Vec::new(), noise: Vec::new() };
-    for (named, log) in named {
-        let filter = stock::compile(&named.spec, &calendar).unwrap();
-        let text = log.and_then(|log| std::fs::read_to_string(log).ok()).unwrap_or_default();
-        let contents = contents(&filter, &text);
+    let mut ground = Ground { filters: Vec::new(), often: Vec::new(), noise: Vec::new() };
+    for (Named { name, mut spec }, log) in named {
+        let filter = stock::compile(&spec, &calendar).unwrap();
+        let text = log.map(|log| std::fs::read_to_string(log).unwrap_or_default());
+        let contents = contents(&filter, text.as_deref().unwrap_or(HOMEMADE));
         ground.noise.extend(contents.iter().take(6).cloned());
-        ground.filters.push((named.name, filter, contents));
+        if spec.maxlines > 1 && text.is_some() {
+            // On a log with foreign dates.
+            spec.datepattern = DatePattern::Text("{^LN-BEG}".into());
+            let filter = stock::compile(&spec, &calendar).unwrap();
+            ground.add(&format!("{name}, date at the begin"), &spec, filter, contents.clone());
+        }
+        ground.add(&name, &spec, filter, contents);
     }
     let mut generated = Vec::new();
     let wish = Wish { lines: 400, ..Wish::default() };
@@ -115,10 +164,59 @@ fn homemade() -> Vec<Named> {
         with("short findtime", &|spec| spec.findtime = Span::from_secs(600)),
         with("a zone", &|spec| spec.logtimezone = Some("CET".into())),
         with("two lines", &|spec| spec.maxlines = 2),
+        with("begin and end", &|spec| together(spec, 2)),
+        with("begin and end among three", &|spec| together(spec, 3)),
+        with("begin and end among many", &|spec| together(spec, 40)),
+        with("begin and end, in any case", &|spec| {
+            together(spec, 3);
+            spec.failregex.iter_mut().for_each(|regex| regex.insert_str(0, "(?i)"));
+        }),
+        with("begin and end, ignored first", &|spec| {
+            together(spec, 4);
+            spec.failregex.extend(["two", "three", "four"].map(|w| format!("^ {w} from <HOST>")));
+            spec.ignoreregex = vec!["^ session".into()];
+        }),
+        with("begin and end, ignored", &|spec| {
+            together(spec, 4);
+            spec.ignoreregex = vec!["of 9".into()];
+        }),
+        with("begin and end, with prefregex", &|spec| {
+            together(spec, 3);
+            spec.prefregex = Some("^<F-CONTENT>.+</F-CONTENT>$".into());
+        }),
+        with("begin and end, journal", &|spec| {
+            together(spec, 3);
+            spec.datepattern = DatePattern::Journal;
+        }),
+        with("begin and end, short findtime", &|spec| {
+            together(spec, 3);
+            spec.findtime = Span::from_secs(600);
+        }),
         with("any case", &|spec| spec.failregex = vec!["(?i)FAILED password for .* from <HOST>".into()]),
         with("journal", &|spec| spec.datepattern = DatePattern::Journal),
+        with("a head", &|spec| spec.failregex = vec![r"^\s[+\-é]\d \S+ <HOST>$".into()]),
+        with("two heads", &|spec| {
+            spec.failregex = vec![r"^\s-\d \S+ <HOST>$".into(), r"^[^\S\t]\W\d \S+ <HOST>$".into()];
+            spec.ignoreregex = vec!["y".into()];
+        }),
+        with("a head around the date", &|spec| {
+            spec.failregex = vec![r"^[\[<]\W\s[+\-é]\d \S+ <HOST>$".into()];
+            spec.datepattern = DatePattern::Text("{^LN-BEG}".into());
+        }),
+        with("a head around any date", &|spec| {
+            spec.failregex = vec![r"^[\[<]\W?\s[+\-é]\d \S+ <HOST>$".into()];
+        }),
         with("a letter", &|spec| spec.failregex = vec!["<HOST>: [xy]$".into()]),
     ]
+}
+
+/// A failure is an end with its begin, one line behind the other or with some between.
+fn together(spec: &mut FilterSpec, maxlines: u32) {
+    spec.maxlines = maxlines;
+    spec.failregex = vec![
+        r"^ begin of (?P<n>\d+)$<SKIPLINES>^ end of (?P=n) by <HOST>$".into(),
+        r"^ nothing of \d+\n end of \d+ by <HOST>$".into(),
+    ];
 }
 
 /// The lines of a log, each divided at the date that the filter sees.
@@ -127,11 +225,12 @@ fn contents(filter: &Arc<Filter>, text: &str) -> Vec<Content> {
     for line in text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
         let mut matcher = Matcher::new(JailName::new("x"), Arc::clone(filter), 0);
         let report = matcher.line(Timestamp::from_secs(NOW), line, None, false, LineMode::SCAN);
+        let undated = report.date.as_ref().is_some_and(|date| date.span.is_empty());
         let (head, tail) = match report.date {
             Some(date) => (line.get(..date.span.start).unwrap_or(""), line.get(date.span.end..).unwrap_or("")),
             None => ("", line),
         };
-        out.push((head.as_bytes().to_vec(), tail.as_bytes().to_vec()));
+        out.push(Content { head: head.as_bytes().to_vec(), tail: tail.as_bytes().to_vec(), undated });
     }
     out
 }
@@ -164,22 +263,38 @@ struct Log {
     skew: i64,
     /// Once in so many lines something is odd.
     odd: usize,
+    /// Once in so many lines the date stands where it stood before.
+    heads: usize,
+    /// The jail and the place of the line that follows in a row of its lines.
+    row: Option<(usize, usize)>,
     at: u64,
     in_operation: bool,
     scanner: Scanner,
 }
 
 impl Log {
+    /// One of the jails' lines, or noise.
+    fn content<'g>(&mut self, random: &mut Random, ground: &'g Ground, jails: &[usize]) -> &'g Content {
+        let (jail, line) = match self.row {
+            Some(next) if !random.one_in(4) => next,
+            _ if random.one_in(3) => {
+                let jail = *random.pick(jails);
+                (jail, random.below(ground.filters.get(jail).unwrap().2.len()))
+            }
+            _ => return random.pick(&ground.noise),
+        };
+        let own = &ground.filters.get(jail).unwrap().2;
+        self.row = (line + 1 < own.len() && !random.one_in(5)).then_some((jail, line + 1));
+        own.get(line).unwrap_or_else(|| random.pick(&ground.noise))
+    }
+
     fn block(&mut self, random: &mut Random, dates: &mut Dates, now: i64, ground: &Ground, jails: &[usize]) -> Block {
         let lines = if random.one_in(4) { 1 + random.below(3) } else { 1 + random.below(300) };
         let mut text = Vec::new();
         let mut stamps = Vec::new();
         let begin = now + self.skew - lines as i64 / 8;
         for n in 0..lines {
-            let own = random.one_in(3);
-            let jail = ground.filters.get(*random.pick(jails)).unwrap();
-            let from = if own && !jail.2.is_empty() { &jail.2 } else { &ground.noise };
-            let (head, tail) = random.pick(from).clone();
+            let Content { head, tail, undated } = self.content(random, ground, jails).clone();
             let mut shape = self.shape;
             let mut at = begin + n as i64 / 8;
             let odd = random.one_in(self.odd);
@@ -192,10 +307,10 @@ impl Log {
             }
             let from = text.len();
             // The date stands where it stood before, or at the line's begin.
-            if random.one_in(20) {
+            if random.one_in(self.heads) {
                 text.extend_from_slice(&head);
             }
-            if what != 3 {
+            if what != 3 && !(undated && random.one_in(2)) {
                 text.extend_from_slice(dates.text(shape, at));
             }
             text.extend_from_slice(&tail);
@@ -246,9 +361,16 @@ struct Pair {
 
 /// Runs some jails over two logs; the number of lines and of failures.
 fn sequence(random: &mut Random, dates: &mut Dates, ground: &Ground) -> (u64, u64) {
-    let jails: Vec<usize> = (0..1 + random.below(3)).map(|_| random.below(ground.filters.len())).collect();
+    let is_journal = |jail: &usize| ground.filters.get(*jail).unwrap().0.ends_with("journal");
+    let mut jails: Vec<usize> = (0..1 + random.below(3)).map(|_| random.below(ground.filters.len())).collect();
+    if random.one_in(3) {
+        *jails.first_mut().unwrap() = *random.pick(&ground.often);
+        if is_journal(jails.first().unwrap()) {
+            jails.truncate(1);
+        }
+    }
     let mut now = NOW + random.below(200 * 86_400) as i64;
-    let journal = jails.iter().all(|jail| ground.filters.get(*jail).unwrap().0 == "journal");
+    let journal = jails.iter().all(is_journal);
     let filters: Vec<Arc<Filter>> =
         jails.iter().map(|jail| Arc::clone(&ground.filters.get(*jail).unwrap().1)).collect();
     let mut pairs: Vec<Pair> = Vec::new();
@@ -263,6 +385,8 @@ fn sequence(random: &mut Random, dates: &mut Dates, ground: &Ground) -> (u64, u6
             shape: random.below(SHAPES.len()),
             skew: *random.pick(&[0, 0, 0, 0, -30, 40, -3600, 7200, -700, -550]),
             odd: *random.pick(&[5, 30, 200, 100_000]),
+            heads: *random.pick(&[20, 20, 1]),
+            row: None,
             at: 0,
             in_operation: random.one_in(2),
             scanner: Scanner::new(filters.clone()),
@@ -284,6 +408,18 @@ fn sequence(random: &mut Random, dates: &mut Dates, ground: &Ground) -> (u64, u6
             assert_eq!(pair.fast.take_notes(), pair.slow.take_notes(), "{name}: messages, now {now}\n{shown}");
             assert_eq!(pair.fast.counters(), pair.slow.counters(), "{name}: counts, now {now}\n{shown}");
             assert!(pair.fast.snapshot() == pair.slow.snapshot(), "{name}: what is remembered, now {now}\n{shown}");
+            if random.one_in(8) {
+                // Both go on as after a restart.
+                let saved = pair.slow.snapshot();
+                pair.fast.restore(&saved).unwrap();
+                pair.slow.restore(&saved).unwrap();
+            }
+            if random.one_in(16) {
+                for matcher in [&mut pair.fast, &mut pair.slow] {
+                    let filter = Arc::clone(matcher.filter());
+                    matcher.swap(filter, 0);
+                }
+            }
             lines += u64::from(slow.lines);
             failures += slow.failures.len() as u64;
         }

@@ -8,11 +8,11 @@ use crate::definition::convert;
 use crate::diagnostic::{Problem, Severity};
 use crate::filter::to_value;
 use crate::ini::{Cell, Entry};
-use crate::interpolate::{Got, computed};
+use crate::interpolate::computed;
 use crate::lint;
 use crate::options::{DAEMON, LEVELS, THREAD};
 use crate::ordered::Ordered;
-use crate::resource::{Reader, Resource};
+use crate::resource::{Got, Reader, Resource};
 use crate::text::nearest;
 
 /// Options of the command line; they win over the file.

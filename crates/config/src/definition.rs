@@ -11,10 +11,10 @@ use std::sync::Arc;
 use crate::budget::Budget;
 use crate::diagnostic::{Problem, Severity};
 use crate::ini::{Cell, Entry, shorten};
-use crate::interpolate::{Got, Vars, computed};
+use crate::interpolate::{Vars, computed};
 use crate::options::{Kind, OptionRow};
 use crate::ordered::Ordered;
-use crate::resource::{Reader, Resource, split_condition};
+use crate::resource::{Got, Reader, Resource, split_condition};
 use crate::tags::substitute;
 use crate::text::{int, is_space, is_word, lower, nearest, truth};
 

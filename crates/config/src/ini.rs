@@ -198,6 +198,10 @@ impl Parser<'_> {
             let mut problem = Problem::new("text before the first [section] header");
             if value.starts_with('\u{feff}') {
                 problem = problem.help("the file begins with a byte order mark; save it as UTF-8 without one");
+            } else if value.starts_with('[') {
+                problem = problem.help("a header ends with ]");
+            } else {
+                problem = problem.help("begin with a line such as [sshd] or [DEFAULT]");
             }
             self.out.problems.push(problem.at(self.spot(number, column)));
             return None;

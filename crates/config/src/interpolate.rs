@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::budget::Budget;
 use crate::diagnostic::Problem;
 use crate::ini::{Cell, Entry, Origin, Table, shorten};
-use crate::resource::Resource;
+use crate::resource::{Got, Resource};
 use crate::text::{is_word, lower, nearest};
 
 /// Nested references deeper than this are refused.
@@ -17,17 +17,6 @@ const MAX_DEPTH: u32 = 10;
 
 /// Values supplied by the caller of a definition; names in lower case.
 pub(crate) type Vars = HashMap<String, Entry>;
-
-/// What a look-up found.
-#[derive(Debug)]
-pub(crate) enum Got {
-    /// The value after interpolation.
-    Value(Entry),
-    /// There is no such section.
-    NoSection,
-    /// The section does not have it, and the defaults neither.
-    NoOption,
-}
 
 /// Where references are looked up, first to last.
 struct Scope<'a> {

@@ -10,13 +10,13 @@ use crate::context::{Context, FilterCheck, MissingLogs};
 use crate::daemon::{self, DaemonOptions, Overrides};
 use crate::diagnostic::{Diagnostic, Problem, Severity};
 use crate::ini::{Cell, Entry, shorten};
-use crate::interpolate::{Got, computed};
+use crate::interpolate::computed;
 use crate::jail::{Failed, JailCommands, JailReader, is_enabled};
 use crate::lint::{self, NameCheck};
 use crate::options::Scope;
 use crate::origin::{self, OriginRow};
 use crate::own::{self, OwnValues, Profile, is_own};
-use crate::resource::{Reader, Resource};
+use crate::resource::{Got, Reader, Resource};
 use crate::text::nearest;
 use crate::tree::{Tree, TreeSource};
 

@@ -2,8 +2,7 @@
 
 use crate::budget::Budget;
 use crate::ini::Cell;
-use crate::interpolate::Got;
-use crate::resource::Resource;
+use crate::resource::{Got, Resource};
 
 /// One effective option.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,8 @@ use stockade_wire::{Command, Value};
 use crate::diagnostic::{Problem, Severity};
 use crate::filter::{set, to_value};
 use crate::ini::Cell;
-use crate::interpolate::Got;
 use crate::options::{Kind, OWN, OwnRow, SHORT, Scope};
-use crate::resource::{Reader, Resource};
+use crate::resource::{Got, Reader, Resource};
 use crate::text::nearest;
 
 /// Our own options of a jail, converted.

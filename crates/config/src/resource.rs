@@ -10,10 +10,20 @@ use std::sync::Arc;
 use crate::budget::Budget;
 use crate::diagnostic::{Findings, Problem, Severity, Spot};
 use crate::ini::{Cell, Entry, IniFile, Table};
-use crate::interpolate::Got;
 use crate::ordered::Ordered;
 use crate::text::{is_word, nearest};
 use crate::tree::{Tree, Unreadable, join};
+
+/// What a look-up found.
+#[derive(Debug)]
+pub(crate) enum Got {
+    /// The value after interpolation.
+    Value(Entry),
+    /// There is no such section.
+    NoSection,
+    /// The section does not have it, and the defaults neither.
+    NoOption,
+}
 
 /// Include chains longer than this are refused.
 const MAX_CHAIN: usize = 60;

@@ -9,12 +9,12 @@ use crate::call;
 use crate::context::{Context, MissingLogs};
 use crate::diagnostic::{Diagnostic, Problem, Severity};
 use crate::ini::Cell;
-use crate::interpolate::{Got, computed};
+use crate::interpolate::computed;
 use crate::jail::{Failed, JailReader, is_enabled};
 use crate::load::{VERSION, no_such_jail};
 use crate::options::Scope;
 use crate::own::{self, Profile};
-use crate::resource::{Reader, Resource};
+use crate::resource::{Got, Reader, Resource};
 use crate::tree::{Tree, TreeSource};
 
 /// The commands of a jail named `scan` that has this filter and nothing else;

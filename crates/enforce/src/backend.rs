@@ -107,9 +107,9 @@ pub(crate) fn open_nft(options: &Options) -> Result<(Backend, Option<Watch>, Str
     let nft = Nft::open(&options.table, options.as_old_kernel)?;
     let owned = nft.features().owned;
     let why = if owned {
-        format!("table inet {}, which nobody else can change and which outlives us", options.table)
+        "nobody else can change it, and it outlives us".to_owned()
     } else {
-        format!("table inet {}; foreign changes are watched and repaired", options.table)
+        "foreign changes are watched and repaired".to_owned()
     };
     let watch = if owned { None } else { Some(Watch::open(&options.table)?) };
     Ok((Backend::Nft(Box::new(nft)), watch, why))

@@ -1,4 +1,4 @@
-//! Which byte a match can begin with.
+//! Which bytes a match can begin with.
 
 use crate::tree::Node;
 
@@ -95,6 +95,34 @@ pub(crate) fn first_bytes(root: &Node) -> Option<ByteSet> {
     (!first.nullable && first.bytes != ByteSet::FULL).then_some(first.bytes)
 }
 
+/// Most characters of a head.
+const HEAD_MAX: usize = 8;
+
+/// What the first characters of a match can begin with, one set for each, as far as each match has them.
+pub(crate) fn head(root: &Node) -> Vec<ByteSet> {
+    let mut out = Vec::new();
+    add_head(root, &mut out);
+    out
+}
+
+/// Adds the characters of a part; whether those behind it are known by their place, too.
+fn add_head(node: &Node, out: &mut Vec<ByteSet>) -> bool {
+    match node {
+        Node::Char(_) | Node::Set(_) if out.len() < HEAD_MAX => {
+            out.push(first(node).bytes);
+            true
+        }
+        Node::At(_) | Node::Look { .. } => true,
+        Node::Concat(items) => items.iter().all(|item| add_head(item, out)),
+        Node::Group(_, body) | Node::Atomic(body) => add_head(body, out),
+        Node::Repeat { min, max, body, .. } => {
+            // Each turn adds a character, or none of them does.
+            (0..*min).take(HEAD_MAX).all(|_| add_head(body, out)) && min == max
+        }
+        _ => false,
+    }
+}
+
 fn first(node: &Node) -> First {
     let nothing = First { bytes: ByteSet::EMPTY, nullable: true };
     match node {
@@ -138,5 +166,32 @@ fn first(node: &Node) -> First {
             bytes.add_all(no.bytes);
             First { bytes, nullable: yes.nullable || no.nullable }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Flags, Regex};
+
+    /// The head of a pattern, each set as those of a few characters that it holds.
+    fn head(pattern: &str) -> Vec<String> {
+        let regex = Regex::new(pattern, Flags::default()).expect("a pattern");
+        regex
+            .head()
+            .iter()
+            .map(|set| " +-1ax".chars().filter(|c| u8::try_from(*c).is_ok_and(|b| set.has(b))).collect())
+            .collect()
+    }
+
+    #[test]
+    fn a_head_goes_as_far_as_places_are_known() {
+        assert_eq!(head(r"^\s[+-]\d{2} \S+"), [" ", "+-", "1", "1", " ", "+-1ax"]);
+        assert_eq!(head(r"^(?:a(?=x)\b(?P<n>x)){2}1?x"), ["a", "x", "a", "x"]);
+        assert_eq!(head(r"^a(?:x|11)a"), ["a"]);
+        assert_eq!(head(r"^a{9}"), ["a"; 8]);
+        assert_eq!(head(r"^(?:\b){100000000}a"), ["a"]);
+        assert!(head(r"^a?x").is_empty());
+        assert!(head(r"ax").is_empty());
+        assert!(head(r"(?m)^ax").is_empty());
     }
 }

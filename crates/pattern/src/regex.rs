@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use crate::error::Error;
 use crate::fast::{Options, Program, compile};
-use crate::first::{ByteSet, first_bytes};
+use crate::first::{ByteSet, first_bytes, head};
 use crate::parse::{self, parse};
 use crate::plain::{Plain, is_anchored};
 use crate::required::{Hole, LiteralSet, required};
@@ -190,6 +190,17 @@ impl Regex {
     /// A text whose first byte is not in the set, and the empty text, have no match.
     pub fn first_bytes(&self) -> Option<ByteSet> {
         self.inner.first_bytes
+    }
+
+    /// What the first characters of a text that matches are, each by the first byte of its UTF-8 form, for
+    /// patterns anchored at its start: the first few, as far as their number is the same in all texts.
+    ///
+    /// Empty for other patterns. Computed anew on each call.
+    pub fn head(&self) -> Vec<ByteSet> {
+        match parse(&self.inner.pattern, parser_flags(self.inner.flags)) {
+            Ok(tree) if is_anchored(&tree.root) => head(&tree.root),
+            _ => Vec::new(),
+        }
     }
 
     /// Sets of literals, each of which alone tells where to look: every text that matches

@@ -9,7 +9,6 @@
 //! a stranger.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +16,8 @@ use std::sync::Arc;
 use stockade_core::matcher::{Calendar, Filter, FilterError, FilterSpec, LineMode, Matcher, Scanner, UseDns};
 use stockade_core::{Batch, Block, FailureId, JailName, Net, Position, SourceKey, Timestamp, Who};
 use stockade_source::{History, JournalOptions};
+
+use crate::plain_file;
 
 /// Bytes read at once.
 const STEP_BYTES: usize = 1 << 20;
@@ -138,8 +139,9 @@ impl Count {
 
     /// Reads a file from its end towards its beginning. One that can't be read has nothing to tell.
     fn file(&mut self, path: &Path) {
-        let Ok(file) = File::open(path) else { return };
-        let mut end = file.metadata().ok().filter(std::fs::Metadata::is_file).map_or(0, |meta| meta.len());
+        // Whoever may write the log's folder may have put a pipe there.
+        let Ok(file) = plain_file::open(path) else { return };
+        let mut end = file.metadata().map_or(0, |meta| meta.len());
         // The rest of a line whose beginning is still to be read.
         let mut rest: Vec<u8> = Vec::new();
         while end > 0 && self.left > 0 && self.seen.all < ENOUGH {

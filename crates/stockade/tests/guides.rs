@@ -107,17 +107,23 @@ fn check_words(desk: &Desk, command: &str) {
     }
 }
 
-/// Every command of ours that a page names, in code blocks or in backticks: its words exist.
-fn check_all_words(page: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(page);
-    let text = std::fs::read_to_string(&path).unwrap();
-    let desk = Desk::new(&page.replace('/', "-"));
+/// Every command of ours that a page names, in code blocks or in backticks: its words exist. Their number.
+fn check_all_words(page: &Path, tasks: &str) -> usize {
+    let text = std::fs::read_to_string(page).unwrap();
+    let page = page.display();
+    let desk = Desk::new(&format!("words-{}", page.to_string().replace('/', "-")));
     let code = |line: &str| line.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
     let blocks = blocks(&text).into_iter().flat_map(|block| block.lines);
     let lines = text.lines().filter(|line| !line.starts_with("```")).flat_map(code).chain(blocks);
     let mut commands = 0;
     for line in lines {
         let line = line.trim_start_matches(['#', '$', ' ']).replace("sudo ", "");
+        if let Some(task) = line.strip_prefix("cargo xtask ").and_then(|rest| rest.split_whitespace().next()) {
+            let known = !task.chars().all(|c| c.is_ascii_lowercase()) || tasks.contains(&format!("[\"{task}\""));
+            assert!(known, "{page}: `{line}`: there is no such task");
+            commands += 1;
+            continue;
+        }
         let mut words = line.split_whitespace();
         let ours = words.next() == Some("stockade");
         let Some(subcommand) = words.next().filter(|word| ours && word.chars().all(|c| c.is_ascii_lowercase())) else {
@@ -132,7 +138,19 @@ fn check_all_words(page: &str) {
         commands += 1;
     }
     println!("{page}: {commands} commands");
-    assert!(commands > 0, "{page} names no command of ours");
+    commands
+}
+
+/// The pages of a folder and of those in it.
+fn pages_in(folder: &Path, deep: bool, pages: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && deep {
+            pages_in(&path, deep, pages);
+        } else if path.extension().is_some_and(|ending| ending == "md") {
+            pages.push(path);
+        }
+    }
 }
 
 fn help_lacks(desk: &Desk, subcommand: &str) -> bool {
@@ -141,8 +159,15 @@ fn help_lacks(desk: &Desk, subcommand: &str) -> bool {
 
 #[test]
 fn commands_on_all_pages_exist() {
-    for page in ["README.md", "docs/moving.md", "docs/operating.md", "docs/comparison.md"] {
-        check_all_words(page);
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
+    let tasks = std::fs::read_to_string(top.join("xtask/src/main.rs")).unwrap();
+    let mut pages = Vec::new();
+    pages_in(&top, false, &mut pages);
+    pages_in(&top.join("docs"), true, &mut pages);
+    for page in pages {
+        let commands = check_all_words(&page, &tasks);
+        let names_many = ["README.md", "moving.md", "operating.md"].iter().any(|name| page.ends_with(name));
+        assert!(commands > 0 || !names_many, "{} names no command of ours", page.display());
     }
 }
 

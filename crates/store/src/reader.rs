@@ -57,9 +57,16 @@ impl Reader {
         let mut read = || {
             let tx = self.db.unchecked_transaction()?;
             let numbers = Numbers::load(&tx)?;
-            let mut lifted = lift::pending(&tx, "1")?;
-            lifted.extend(lift::read_beside(&self.path));
-            bans::each(&tx, numbers, &lifted, &mut each)
+            let mut waiting = lift::pending(&tx, "applied = 0")?;
+            waiting.extend(lift::read_beside(&self.path));
+            // One that was carried out has ended its bans in the rows. A later ban may be for
+            // lines from before it: that one stands.
+            let done = lift::pending(&tx, "applied = 1")?;
+            bans::each(&tx, numbers, &waiting, &mut |mut ban| {
+                let end = ban.end();
+                ban.lifted |= done.iter().any(|lift| lift.covers(&ban.id) && end.is_some_and(|end| end <= lift.time));
+                each(ban);
+            })
         };
         read().map_err(|error| Error::sql(&self.path, error))
     }

@@ -73,6 +73,24 @@ fn a_lift_of_all_with_the_database_damaged_counts_all_the_same() {
 }
 
 #[test]
+fn a_ban_made_after_a_lift_for_lines_from_before_it_stands() {
+    let folder = Folder::new();
+    let (mut store, _) = open(&folder.file());
+    store.commit(&[turn(vec![ban(1, "sshd", "192.0.2.9", 0, 600)])], &Marks::default()).unwrap();
+    store.close(at(1)).unwrap();
+    assert_eq!(mark_lifted(&folder.file(), None, at(100)).unwrap(), Marked::Database(1));
+    let (mut store, _) = open(&folder.file());
+    // Read only now, as the daemon was down when they were written.
+    store.commit(&[turn(vec![ban(2, "sshd", "192.0.2.1", 50, 600)])], &Marks::default()).unwrap();
+    store.close(at(102)).unwrap();
+    let mut all = Vec::new();
+    let reader = Reader::open(&folder.file()).unwrap();
+    reader.bans(|ban| all.push((ban.id.to_string(), ban.stands(at(103)), ban.lifted))).unwrap();
+    all.sort();
+    assert_eq!(all, [("192.0.2.1".to_owned(), true, false), ("192.0.2.9".to_owned(), false, true)]);
+}
+
+#[test]
 fn the_past_can_be_asked_while_the_writer_works() {
     let folder = Folder::new();
     let (mut store, _) = open(&folder.file());

@@ -92,7 +92,7 @@ pub(crate) fn pack(program: &Path, folder: &Path) -> Result<()> {
 
 /// Has lintian look at the package, where it is installed; true when it finds no error.
 fn lint(folder: &Path) -> Result<bool> {
-    if !Command::new("lintian").arg("--version").output().is_ok_and(|output| output.status.success()) {
+    if !answers(Command::new("lintian").arg("--version")) {
         steps::say("LEFT OUT: lintian is not installed, so nobody looks at the package");
         return Ok(true);
     }
@@ -128,15 +128,41 @@ fn build() -> Result<PathBuf> {
     let target = steps::top().join("target");
     let minutes = Duration::from_secs(3600);
     let words = ["--release", "--package", "stockade"];
-    if Command::new("cargo-zigbuild").arg("--version").output().is_ok_and(|output| output.status.success()) {
+    if answers(Command::new("cargo-zigbuild").arg("--version")) && has_zig() {
         let triple = format!("{ARCHITECTURE}-unknown-linux-gnu");
         let mut command = steps::cargo(&["zigbuild", "--target", &format!("{triple}.{OLDEST_GLIBC}")]);
         steps::step("build for any glibc since 2.17", command.args(words), minutes)?;
-        return Ok(target.join(triple).join("release/stockade"));
+        let program = target.join(triple).join("release/stockade");
+        let glibc = glibc_of(&tree::read(&program)?)?;
+        ensure!(
+            glibc == OLDEST_GLIBC || older(&glibc, OLDEST_GLIBC),
+            "the program needs glibc {glibc}: newer than meant"
+        );
+        return Ok(program);
     }
-    steps::say("cargo-zigbuild is not here: the program will need a glibc as new as this machine's");
+    steps::say(
+        "no cargo-zigbuild with a zig is here: the program will need a glibc as new as this machine's. For 2.17: \
+         cargo install --locked cargo-zigbuild; pip install ziglang (CONTRIBUTING.md)",
+    );
     steps::step("build", steps::cargo(&["build"]).args(words), minutes)?;
     Ok(target.join("release/stockade"))
+}
+
+fn answers(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+/// Is a zig where cargo-zigbuild looks for it?
+fn has_zig() -> bool {
+    std::env::var_os("CARGO_ZIGBUILD_ZIG_PATH").is_some()
+        || answers(Command::new("zig").arg("version"))
+        || answers(Command::new("python3").args(["-m", "ziglang", "version"]))
+}
+
+/// Is this version of glibc older than that?
+fn older(one: &str, than: &str) -> bool {
+    let number = |text: &str| text.split('.').filter_map(|part| part.parse::<u32>().ok()).collect::<Vec<_>>();
+    number(one) < number(than)
 }
 
 fn release(program: &Path) -> Result<Release> {
@@ -169,11 +195,12 @@ fn glibc_of(program: &[u8]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::glibc_of;
+    use super::{glibc_of, older};
 
     #[test]
     fn the_newest_glibc_is_found() {
         assert_eq!(glibc_of(b"x\0GLIBC_2.2.5\0GLIBC_2.17\0GLIBC_2.4\0").unwrap(), "2.17");
         assert!(glibc_of(b"nothing").is_err());
+        assert!(older("2.9", "2.17") && !older("2.34", "2.17") && !older("2.17", "2.17"));
     }
 }

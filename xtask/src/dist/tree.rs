@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::steps;
 
 /// The most bytes of one file.
-const BYTES_MAX: u64 = 64 << 20;
+const BYTES_MAX: u64 = 256 << 20;
 
 /// One file of a package.
 #[derive(Clone, Debug)]

@@ -95,6 +95,12 @@ fn own_addresses(stage: &mut Stage<'_>) -> Result<()> {
     for address in protected {
         ensure!(!rules.contains(&format!(" {address} ")), "{address} is in the kernel: {rules}");
     }
+    // Who forgets such a ban is told that it is forgotten, and nobody speaks of it any more.
+    let gateway = "10.66.0.1";
+    ensure!(withheld(guard, gateway.parse()?)?, "the gateway's ban is not shown as withheld");
+    let unban = guard.client(&["unban", gateway])?.good("unban of a withheld ban")?;
+    ensure!(unban.contains("is forgotten"), "{unban}");
+    ensure!(!withheld(guard, gateway.parse()?)?, "the gateway's ban is still withheld");
     stage.figure(format!("{} protected addresses, none banned", protected.len()));
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use conformance::{Dial, Guard, Logging, Machine, Program, Root, Sshd, SshdOptions, Street, eventually};
+use rustix::process::Signal;
 
 use crate::{
     runner::{Stage, Story},
@@ -96,14 +97,21 @@ fn installed(stage: &mut Stage<'_>, root: Root) -> Result<()> {
     Ok(())
 }
 
-/// Removed while it guards in the place of fail2ban, which guards on; and once more where fail2ban can't start.
+/// Removed while it guards in the place of fail2ban, which guards on; and where fail2ban can't start.
 fn removed_after_a_takeover(stage: &mut Stage<'_>) -> Result<()> {
     let machine = Machine::start(Root::Trixie, stage.programs)?;
     machine.sh("rm -f /usr/bin/stockade")?;
     let street = Street::build(&machine)?;
     let _log = Logging::File.start(&machine)?;
     let _sshd = Sshd::start(&machine, SshdOptions { pam: false, penalties: false })?;
-    fs::copy(package("deb")?, machine.path("/root/stockade.deb")).context("bring the package into the machine")?;
+    for kind in ["deb", "rpm"] {
+        let place = machine.path(&format!("/root/stockade.{kind}"));
+        fs::copy(package(kind)?, place).context("bring the package into the machine")?;
+    }
+    let ways = [
+        ("dpkg -i /root/stockade.deb", "dpkg --purge stockade"),
+        ("rpm --initdb; rpm --nodeps -i /root/stockade.rpm", "rpm --nodeps -e stockade"),
+    ];
     let tree = "[DEFAULT]\nbanaction = nftables\nbantime = 2h\n\
                 [sshd]\nenabled = true\nbackend = polling\nlogpath = /var/log/auth.log\n";
     machine.write("/etc/fail2ban/jail.local", tree)?;
@@ -112,15 +120,16 @@ fn removed_after_a_takeover(stage: &mut Stage<'_>) -> Result<()> {
     let names = "cd /usr/bin; ls -l fail2ban-* | cut -d ' ' -f 1; sha256sum fail2ban-*";
     let before = machine.sh(names)?;
     let attacker: IpAddr = "203.0.113.10".parse()?;
-    for starts in [true, false] {
-        machine.sh("dpkg -i /root/stockade.deb && stockade takeover")?;
+    for ((install, remove), starts) in ways.iter().flat_map(|way| [(way, true), (way, false)]) {
+        machine.sh("fail2ban-client ping >/dev/null 2>&1 || fail2ban-client start >/dev/null 2>&1")?;
+        machine.sh(&format!("{install}; stockade takeover"))?;
         let kept = machine.sh("cat /usr/bin/fail2ban-client.original")?;
         machine.sh(&format!("fail2ban-client set sshd banip {attacker}"))?;
         eventually("the ban", || Ok(street.dial(attacker, 22, SILENCE)? == Dial::Silence))?;
         if !starts {
             machine.sh("printf '#!/bin/sh\nexit 1\n' > /usr/bin/fail2ban-client.original")?;
         }
-        let said = machine.sh("dpkg --remove stockade 2>&1")?;
+        let said = machine.sh(&format!("{remove} 2>&1"))?;
         if !starts {
             machine.write("/usr/bin/fail2ban-client", &kept)?;
         }
@@ -130,7 +139,14 @@ fn removed_after_a_takeover(stage: &mut Stage<'_>) -> Result<()> {
         ensure!(runs == starts, "fail2ban runs: {runs}: {said}");
         if starts {
             let held = street.dial(attacker, 22, SILENCE)? == Dial::Silence;
-            ensure!(held, "the ban is lost on the way back: {said}");
+            ensure!(
+                held,
+                "the ban is lost on the way back: {said} DEBUG {} {}",
+                machine.sh(
+                    "fail2ban-client get sshd banip --with-time; nft list ruleset; tail -60 /var/log/fail2ban.log; date"
+                )?,
+                machine.sh("cat /var/log/auth.log|tail -5; fail2ban-client status sshd")?
+            );
             machine.sh(&format!("fail2ban-client set sshd unbanip {attacker}"))?;
         }
         eventually("nobody to be banned", || Ok(street.dial(attacker, 22, SILENCE)? == Dial::Answered))
@@ -177,6 +193,9 @@ fn rpm(stage: &mut Stage<'_>) -> Result<()> {
     ensure!(street.dial(attacker, 22, SILENCE)? == Dial::Silence, "an upgrade lifts the ban");
     machine.sh("grep -q '# mine' /etc/stockade/jail.local").context("an upgrade takes the operator's settings away")?;
 
+    // With the daemon dead only the script can lift; rpm runs it in a network of its own.
+    guard.stop(Signal::KILL)?;
+    ensure!(street.dial(attacker, 22, SILENCE)? == Dial::Silence, "a dead daemon holds no ban");
     machine.sh(&format!("{RPM} -e stockade"))?;
     let dial = street.dial(attacker, 22, Duration::from_secs(2))?;
     ensure!(dial == Dial::Answered, "the package is removed, but its ban stays: {dial:?}");

@@ -170,6 +170,9 @@ fn over_and_back(stage: &mut Stage<'_>) -> Result<()> {
         let runs = machine.sh("fail2ban-client get sshd banip | wc -w")?;
         ensure!(runs.trim().parse::<usize>()? >= banned - 1, "after `{words}` it lists {} bans: {said}", runs.trim());
         if number == 0 {
+            // Who forgets the tree is told of it.
+            let asked = machine.sh("stockade status 2>&1 || :")?;
+            ensure!(asked.contains("add -c /etc/fail2ban"), "without the tree `status` says: {asked}");
             // One more failure is the fourth.
             fails(machine, half)?;
             eventually("the fourth failure to ban", || {

@@ -143,6 +143,10 @@ fn units(stage: &mut Stage<'_>) -> Result<()> {
     ensure!(back.contains("\"way\":\"back\""), "takeover --back --json: {back}");
     house.stands("python")?;
     house.is_refused("--back", "fail2ban runs already")?;
+    // The table may be that of a way back which still waits for fail2ban's bans.
+    house.machine.sh("nft add table inet stockade-bridge")?;
+    house.is_refused("--back", "still holds who was banned")?;
+    house.machine.sh("nft delete table inet stockade-bridge")?;
 
     // Nobody runs: it is started all the same, and has the ban from the database.
     house.machine.sh("fail2ban-client stop >/dev/null")?;
@@ -150,6 +154,9 @@ fn units(stage: &mut Stage<'_>) -> Result<()> {
     let said = house.takeover("--dry-run")?.good("the plan")?;
     ensure!(said.contains("fail2ban does not run: nothing to stop"), "the plan: {said}");
     house.takeover("")?.good("takeover with nobody there")?;
+    // The machine would start both of them next time.
+    let off = "disable --now fail2ban.service";
+    ensure!(house.calls().iter().any(|call| call == off), "it stays enabled: {:?}", house.calls());
     house.stands("stockade")?;
 
     // A takeover that is killed half-way: the next one ends it, and meanwhile the ban holds.

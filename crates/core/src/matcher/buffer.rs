@@ -11,6 +11,8 @@ pub(super) struct Line {
     pub(super) text: Box<str>,
     /// With the date: what is kept as a match.
     pub(super) full: Box<str>,
+    /// It may hold a literal that the patterns need: without such a line in the buffer they find nothing.
+    pub(super) matters: bool,
 }
 
 /// The lines of a hit: which belong to it and which stay.
@@ -107,7 +109,7 @@ mod tests {
 
     #[test]
     fn skipped_lines_stay_in_the_buffer() {
-        let line = |t: &str| Line { text: t.into(), full: t.into() };
+        let line = |t: &str| Line { text: t.into(), full: t.into(), matters: true };
         let lines = [line("x"), line("a"), line("z"), line("b"), line("c")];
         let text = "x\na\nz\nb\nc\n";
         // "a" begins at 2, the match ends before the newline of "b" at 7.

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::date::{Calendar, Clock, DateTemplate, Templates, zones};
 use super::decode::Encoding;
+use super::head::{Head, heads};
 use super::needs::Needs;
 use super::pattern::{Fault, Pattern};
 use crate::block::LineEnd;
@@ -138,6 +139,7 @@ pub struct Filter {
     pub(super) encoding: Encoding,
     pub(super) findtime: Span,
     needs: OnceLock<Option<Needs>>,
+    heads: OnceLock<Option<Vec<Head>>>,
     /// Where patterns are written: option, index, and file with line.
     origins: Vec<(&'static str, usize, Box<str>)>,
 }
@@ -231,6 +233,7 @@ impl Filter {
             encoding: spec.encoding,
             findtime: spec.findtime,
             needs: OnceLock::new(),
+            heads: OnceLock::new(),
             origins: Vec::new(),
         })
     }
@@ -279,6 +282,11 @@ impl Filter {
     /// What a line must contain to matter; worked out at the first call.
     pub(super) fn needs(&self) -> Option<&Needs> {
         self.needs.get_or_init(|| Needs::of(self)).as_ref()
+    }
+
+    /// How a text must begin to matter, where no literal is needed; worked out at the first call.
+    pub(super) fn heads(&self) -> Option<&[Head]> {
+        self.heads.get_or_init(|| heads(self)).as_deref()
     }
 
     /// What dates are judged by at `now`.

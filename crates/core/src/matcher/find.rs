@@ -55,7 +55,8 @@ struct Sight<'a> {
 }
 
 impl Matcher {
-    /// Runs the patterns over one line and adds its hits to `report`.
+    /// Runs the patterns over one line, which is the last of the buffer if the filter sees several at
+    /// once, and adds its hits to `report`.
     pub(super) fn find(
         &mut self,
         filter: &Filter,
@@ -67,7 +68,6 @@ impl Matcher {
     ) {
         let (mut text, mut content) = (std::mem::take(&mut self.text), std::mem::take(&mut self.content));
         if filter.maxlines > 1 {
-            self.keep(filter, cut);
             join(&self.buffer, &mut text);
             if mode.show {
                 report.show(cut, &text);
@@ -184,7 +184,7 @@ impl Matcher {
             Some(content) => {
                 text.push_str(content);
                 text.push('\n');
-                self.buffer = vec![Line { text: content.into(), full: content.into() }];
+                self.buffer = vec![Line { text: content.into(), full: content.into(), matters: true }];
             }
             None => text.push_str(joined),
         }
@@ -225,10 +225,11 @@ impl Matcher {
     }
 
     /// Adds the line to the buffer, which keeps the last `maxlines`, but at most [`BUFFER_BYTES_MAX`].
-    fn keep(&mut self, filter: &Filter, cut: &Cut<'_>) {
+    pub(super) fn keep(&mut self, filter: &Filter, cut: &Cut<'_>, matters: bool) {
         self.buffer.push(Line {
             text: [cut.before, cut.behind].concat().into(),
             full: [cut.before, &cut.date, cut.behind].concat().into(),
+            matters,
         });
         let mut bytes = 0;
         let fits = |line: &&Line| {

@@ -13,6 +13,7 @@ use super::duration::duration;
 use super::filter::Filter;
 use super::notes::{Daily, Level, Note, Notes};
 use super::overruns::{Overrun, Overruns};
+use super::scanner::Sought;
 use super::sessions::Sessions;
 use crate::block::{Block, LineEnd, Position, Stamp};
 use crate::failure::{Batch, Failure, GroupValue, Groups, Matches, Packer, Who};
@@ -196,7 +197,7 @@ pub(super) enum Care {
     Whole,
     /// All of it; its date is regular (see [`super::skip`]).
     Regular,
-    /// Its date: it holds no literal that the patterns need.
+    /// Its date: it holds no literal that the patterns need. It is kept where lines are.
     Date,
 }
 
@@ -247,6 +248,8 @@ pub struct Matcher {
     pub(super) sessions: Sessions,
     /// The last lines, for `maxlines` over 1.
     pub(super) buffer: Vec<Line>,
+    /// By which needles it is known of them whether they matter.
+    pub(super) sought: Option<Arc<Sought>>,
     /// The last date of any file of the jail, and its text.
     pub(super) last_date: Option<Timestamp>,
     pub(super) last_text: String,
@@ -281,6 +284,7 @@ impl Matcher {
             choice: Choice::default(),
             sessions: Sessions::default(),
             buffer: Vec::new(),
+            sought: None,
             last_date: None,
             last_text: String::new(),
             notes: Notes::default(),
@@ -325,6 +329,7 @@ impl Matcher {
         self.choice.forget_time();
         let over = self.buffer.len().saturating_sub(filter.maxlines);
         self.buffer.drain(..over);
+        self.sought = None;
         self.filter = filter;
         self.epoch = epoch;
     }
@@ -491,7 +496,12 @@ impl Matcher {
                 return report;
             }
         }
-        if care != Care::Date || !cut.keeps_literals() {
+        let mut matters = care != Care::Date || !cut.keeps_literals();
+        if filter.maxlines > 1 {
+            self.keep(filter, &cut, matters);
+            matters = self.awaits();
+        }
+        if matters {
             self.find(filter, now, &cut, when, mode, &mut report);
         }
         report

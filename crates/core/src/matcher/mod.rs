@@ -18,6 +18,7 @@ mod decode;
 mod duration;
 mod filter;
 mod find;
+mod head;
 mod known;
 mod lines;
 mod literals;

@@ -4,6 +4,8 @@
 //! its failregexes does. So two ways lead to literals of which a line must hold
 //! at least one: those of the prefregex, or one set for each failregex. Which of
 //! the sets are looked for is decided by [`super::literals`], who has seen the log.
+//!
+//! A filter that sees several lines at once finds something only if one of them holds such a literal.
 
 use stockade_pattern::{Hole, LiteralSet};
 
@@ -11,6 +13,9 @@ use super::decode::Encoding;
 use super::filter::Filter;
 use super::pattern::Pattern;
 use crate::block::LineEnd;
+
+/// Shortest part of a literal that may stand for all of it.
+const PART_BYTES_MIN: usize = 2;
 
 /// Sets of literals of one pattern, each of which alone suffices; not empty.
 pub(super) type Clause = Vec<LiteralSet>;
@@ -26,14 +31,19 @@ impl Needs {
     /// What the filter needs; nothing if every line may matter to it.
     pub(super) fn of(filter: &Filter) -> Option<Needs> {
         let wide = filter.encoding.line_end() != LineEnd::Byte;
-        if filter.maxlines > 1 || filter.failregex.is_empty() || wide {
+        let several = filter.maxlines > 1;
+        // A prefregex that matches changes what is kept of the lines, whatever the failregexes say.
+        let rewrites = several && filter.prefregex.is_some();
+        if rewrites || filter.failregex.is_empty() || wide {
             return None;
         }
         // Journal entries have their date beside their text, so nothing is cut out of it.
         let hole = if filter.dates.is_none() { Hole::None } else { Hole::BetweenNonWords };
         let clause = |pattern: &Pattern| {
             let usable = |set: &LiteralSet| set.literals.iter().all(|l| is_usable(l, filter.encoding));
-            let sets: Clause = pattern.required(hole).into_iter().filter(usable).collect();
+            let sets = pattern.required(hole).into_iter();
+            let sets: Clause =
+                sets.filter_map(|set| if several { in_one_line(set) } else { Some(set) }).filter(usable).collect();
             (!sets.is_empty()).then_some(sets)
         };
         let clauses = |patterns: &[Pattern]| patterns.iter().map(clause).collect::<Option<Vec<Clause>>>();
@@ -45,6 +55,18 @@ impl Needs {
         let ways: Vec<Vec<Clause>> = ways.map(|way| way.into_iter().chain(early.iter().cloned()).collect()).collect();
         (!ways.is_empty()).then_some(Needs { ways })
     }
+}
+
+/// The same set with the longest part of each literal that stands in one line; nothing if one is too short.
+fn in_one_line(set: LiteralSet) -> Option<LiteralSet> {
+    if !set.literals.iter().any(|literal| literal.contains(&b'\n')) {
+        return Some(set);
+    }
+    let longest = |literal: &Vec<u8>| literal.split(|b| *b == b'\n').max_by_key(|part| part.len()).map(<[u8]>::to_vec);
+    let mut literals: Vec<Vec<u8>> = set.literals.iter().filter_map(longest).collect();
+    literals.sort_unstable();
+    literals.dedup();
+    literals.iter().all(|part| part.len() >= PART_BYTES_MIN).then_some(LiteralSet { literals, ..set })
 }
 
 /// Does the literal stand in the log's bytes as it stands in the pattern?

@@ -106,6 +106,11 @@ impl Pattern {
         self.regex.required(hole)
     }
 
+    /// What the first characters of a text that matches can be; empty if that is not known.
+    pub(super) fn head(&self) -> Vec<ByteSet> {
+        self.regex.head()
+    }
+
     /// May it match a text that begins with this byte?
     pub(super) fn may_begin(&self, byte: u8) -> bool {
         self.first.is_none_or(|first| first.has(byte))

@@ -59,9 +59,16 @@ pub struct Needles {
     pub every: Vec<usize>,
 }
 
+/// Stands for one choice of needles: lines without any of one choice may hold one of another.
+#[derive(Debug)]
+pub(super) struct Sought;
+
 /// What is looked for, for one set of filters.
 #[derive(Debug)]
 struct Plan {
+    sought: Arc<Sought>,
+    /// Some filter asks what follows the dates.
+    headed: bool,
     passes: Vec<Pass>,
     /// Tells which needles a line holds, where that matters.
     which: Option<AhoCorasick>,
@@ -126,7 +133,8 @@ impl Plan {
         // Without a search every line may matter to everybody.
         every.iter_mut().for_each(|every| *every |= passes.is_none());
         let which = if filters.len() > 1 { AhoCorasick::new(&needles).ok() } else { None };
-        Plan { passes: passes.unwrap_or_default(), which, needles, owners, every }
+        let headed = filters.iter().any(|filter| filter.heads().is_some());
+        Plan { sought: Arc::new(Sought), headed, passes: passes.unwrap_or_default(), which, needles, owners, every }
     }
 
     /// The lines with a needle, in order.
@@ -226,7 +234,18 @@ impl Scanner {
                 every()
             }
         };
-        Scan { now, filters: Arc::clone(&self.filters), selections, ascii, broken, surveys: Mutex::default() }
+        let sought = self.plan.as_ref().map(|plan| Arc::clone(&plan.sought));
+        let headed = self.plan.as_ref().is_some_and(|plan| plan.headed);
+        Scan {
+            now,
+            filters: Arc::clone(&self.filters),
+            sought,
+            headed,
+            selections,
+            ascii,
+            broken,
+            surveys: Mutex::default(),
+        }
     }
 
     /// Chooses the needles by the beginning of a block.
@@ -262,6 +281,9 @@ impl Selection {
 pub struct Scan {
     now: Timestamp,
     filters: Arc<[Arc<Filter>]>,
+    sought: Option<Arc<Sought>>,
+    /// Surveys say where dates end.
+    headed: bool,
     selections: Vec<Selection>,
     /// The block is ASCII.
     ascii: bool,
@@ -280,6 +302,16 @@ impl Scan {
     pub(super) fn selection(&self, filter: &Arc<Filter>) -> &Selection {
         let place = self.filters.iter().position(|known| Arc::ptr_eq(known, filter));
         place.and_then(|at| self.selections.get(at)).unwrap_or(&Selection::Every)
+    }
+
+    /// Do surveys say where dates end?
+    pub(super) fn is_headed(&self) -> bool {
+        self.headed
+    }
+
+    /// The choice of needles that were looked for.
+    pub(super) fn sought(&self) -> Option<&Arc<Sought>> {
+        self.sought.as_ref()
     }
 
     /// Is the whole block ASCII?
@@ -303,7 +335,7 @@ impl Scan {
         if surveys.len() >= SURVEYS_MAX {
             return None;
         }
-        let survey = Arc::new(Survey::of(text, template, clock)?);
+        let survey = Arc::new(Survey::of(text, template, clock, self.headed)?);
         surveys.push(Arc::clone(&survey));
         Some(survey)
     }

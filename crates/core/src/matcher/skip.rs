@@ -13,18 +13,69 @@
 //! Then it changes nothing but counts, which are made up for, and what the next
 //! regular line sets anew. In front of any other line, and at the block's end,
 //! the last line that was passed over is looked at after all.
+//!
+//! Where a filter needs no literal, what follows the date tells (see [`super::head`]).
+//!
+//! A filter that sees several lines at once keeps the last ones. In front of a line that is
+//! looked at, and at the block's end, as many lines as it keeps are taken up without a search;
+//! behind a line with a needle none is passed over for as long as it is kept. So what is kept is
+//! what it would be, and no line was passed over that was together with one that holds a needle.
 
 use std::sync::Arc;
 
 use super::date::Survey;
 use super::decode::{Encoding, LINE_BYTES_MAX};
 use super::filter::Filter;
+use super::head::{Head, fits};
 use super::lines::{Care, LineMode, LineReport, Lines, Matcher, ODD_DATE, RawLine};
 use super::notes::{Daily, Note};
 use super::scanner::{Extent, Scan, Selection};
 use crate::block::Block;
 use crate::failure::{Batch, Failure};
 use crate::time::{Span, Timestamp};
+
+/// Which lines may be failures.
+#[derive(Clone, Copy)]
+enum Wanted<'s> {
+    /// These, in order: they hold a needle.
+    These(&'s [Extent]),
+    /// Those that begin so behind their date, and those whose date is not known.
+    Headed(&'s [Head]),
+}
+
+impl Wanted<'_> {
+    /// May the line that begins here be a failure, for all that is known without its date?
+    fn has(&self, from: usize) -> bool {
+        match self {
+            Wanted::These(lines) => lines.binary_search_by_key(&from, |(from, _)| *from as usize).is_ok(),
+            Wanted::Headed(_) => true,
+        }
+    }
+
+    /// All lines that are to be looked at, in order.
+    fn stops(&self, text: &[u8], survey: &Survey, broken: &[Extent]) -> Vec<Stop> {
+        match self {
+            Wanted::These(lines) => stops(lines, &survey.odd, broken),
+            Wanted::Headed(heads) => {
+                let mut stops = stops(&headed(text, survey, heads), &survey.odd, broken);
+                stops.iter_mut().for_each(|stop| stop.candidate = true);
+                stops
+            }
+        }
+    }
+}
+
+/// The regular lines that begin with one of these heads behind their date.
+fn headed(text: &[u8], survey: &Survey, heads: &[Head]) -> Vec<Extent> {
+    let fit = |end: u32| fits(text.get(end as usize..).unwrap_or_default(), heads);
+    let wanted = survey.ends.iter().filter(|(_, end)| end.is_none_or(fit));
+    let extent = |(from, _): &(u32, Option<u32>)| {
+        let rest = text.get(*from as usize..).unwrap_or_default();
+        let len = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+        (*from, from.saturating_add(u32::try_from(len).unwrap_or(u32::MAX)))
+    };
+    wanted.map(extent).collect()
+}
 
 /// A line that is looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -108,7 +159,8 @@ impl<'w> Walk<'w> {
     }
 
     /// Decodes the block at once if that costs less than line by line.
-    fn decode(&mut self, scan: &Scan, candidates: &[Extent]) {
+    fn decode(&mut self, scan: &Scan, wanted: Wanted<'_>) {
+        let Wanted::These(candidates) = wanted else { return };
         let covered: usize = candidates.iter().map(|(from, to)| (to - from) as usize).sum();
         if covered >= self.block.text.len() / DECODE_WHOLE {
             self.text = std::str::from_utf8(&self.block.text).ok().map(|text| (text, scan.is_ascii()));
@@ -131,10 +183,10 @@ impl Matcher {
     pub fn scanned(&mut self, block: &Block, scan: &Scan) -> Batch {
         let filter = Arc::clone(&self.filter);
         self.terse = true;
-        let Some(candidates) = self.candidates(&filter, block, scan) else { return self.block(scan.now(), block) };
-        let room = Vec::with_capacity(candidates.len() / 2);
+        let Some(wanted) = self.wanted(&filter, block, scan) else { return self.block(scan.now(), block) };
+        let room = if let Wanted::These(lines) = wanted { Vec::with_capacity(lines.len() / 2) } else { Vec::new() };
         let mut walk = Walk::new(&filter, scan.now(), block, LineMode::DAEMON, Found::Failures(room));
-        self.walk(&mut walk, scan, candidates);
+        self.walk(&mut walk, scan, wanted);
         let mut batch = self.empty_batch(block);
         batch.lines = walk.lines;
         if let Found::Failures(mut failures) = walk.found {
@@ -153,8 +205,8 @@ impl Matcher {
         let filter = Arc::clone(&self.filter);
         self.terse = false;
         let mut walk = Walk::new(&filter, scan.now(), block, mode, Found::Lines(Vec::new()));
-        match self.candidates(&filter, block, scan).filter(|_| !mode.all) {
-            Some(candidates) => self.walk(&mut walk, scan, candidates),
+        match self.wanted(&filter, block, scan).filter(|_| !mode.all) {
+            Some(wanted) => self.walk(&mut walk, scan, wanted),
             None => {
                 for line in Lines::new(block, filter.encoding.line_end()) {
                     self.look_at_line(&mut walk, &line, Care::Whole);
@@ -166,23 +218,29 @@ impl Matcher {
     }
 
     /// The lines that may matter; `None` if each one may.
-    fn candidates<'s>(&self, filter: &Arc<Filter>, block: &Block, scan: &'s Scan) -> Option<&'s [Extent]> {
-        let Selection::These(candidates) = scan.selection(filter) else { return None };
+    fn wanted<'s>(&self, filter: &'s Arc<Filter>, block: &Block, scan: &'s Scan) -> Option<Wanted<'s>> {
+        let wanted = match scan.selection(filter) {
+            Selection::These(candidates) => Wanted::These(candidates),
+            Selection::Every => Wanted::Headed(filter.heads().filter(|_| scan.is_headed())?),
+        };
         let foreign = filter.encoding != Encoding::Utf8 && !block.text.is_ascii();
         let timed = block.stamps.is_empty() == filter.dates.is_some();
-        (!foreign && timed && block.text.len() <= LINE_BYTES_MAX).then_some(candidates)
+        (!foreign && timed && block.text.len() <= LINE_BYTES_MAX).then_some(wanted)
     }
 
-    fn walk(&mut self, walk: &mut Walk<'_>, scan: &Scan, candidates: &[Extent]) {
-        walk.decode(scan, candidates);
+    fn walk(&mut self, walk: &mut Walk<'_>, scan: &Scan, wanted: Wanted<'_>) {
+        if walk.filter.maxlines > 1 {
+            self.seek(scan);
+        }
+        walk.decode(scan, wanted);
         match walk.filter.dates {
-            Some(_) => self.walk_file(walk, scan, candidates),
-            None => self.walk_journal(walk, scan, candidates),
+            Some(_) => self.walk_file(walk, scan, wanted),
+            None => self.walk_journal(walk, scan, wanted),
         }
     }
 
     /// Lines with their date in their text.
-    fn walk_file(&mut self, walk: &mut Walk<'_>, scan: &Scan, candidates: &[Extent]) {
+    fn walk_file(&mut self, walk: &mut Walk<'_>, scan: &Scan, wanted: Wanted<'_>) {
         let text = &*walk.block.text;
         let mut survey: Option<(Arc<Survey>, Vec<Stop>)> = None;
         let mut next = 0;
@@ -196,7 +254,7 @@ impl Matcher {
             if !known {
                 let made = sure.and_then(|template| scan.survey(text, template, &clock));
                 survey = made.map(|made| {
-                    let stops = stops(candidates, &made.odd, scan.broken());
+                    let stops = wanted.stops(text, &made, scan.broken());
                     (made, stops)
                 });
                 next = 0;
@@ -204,26 +262,19 @@ impl Matcher {
             let here = walk.at;
             let Some((survey, stops)) = survey.as_ref().filter(|(s, _)| self.is_unremarkable(walk, s)) else {
                 // No line's date is sure before it was looked at.
-                let candidate = candidates.binary_search_by_key(&here, |(from, _)| *from as usize).is_ok();
-                self.look_at(walk, here, if candidate { Care::Whole } else { Care::Date });
+                self.look_at(walk, here, if wanted.has(here) { Care::Whole } else { Care::Date });
                 continue;
             };
             if next == 0 {
                 next = stops.partition_point(|stop| (stop.line.0 as usize) < here);
             }
             let Some(stop) = stops.get(next) else {
-                if here < text.len() {
-                    walk.owing = Owing::All;
-                }
-                walk.at = text.len();
+                self.pass(walk, text.len());
                 break;
             };
             next += 1;
             let from = stop.line.0 as usize;
-            if from > here {
-                walk.owing = Owing::All;
-                walk.at = from;
-            }
+            self.pass(walk, from);
             if stop.odd {
                 self.settle(walk, survey);
             }
@@ -236,6 +287,39 @@ impl Matcher {
         }
         if let Some((survey, _)) = &survey {
             self.settle(walk, survey);
+        }
+    }
+
+    /// Passes over the lines up to a place, of which none holds a needle, but for those that have to be kept.
+    fn pass(&mut self, walk: &mut Walk<'_>, to: usize) {
+        let several = walk.filter.maxlines > 1;
+        while several && walk.at < to && self.awaits() {
+            self.look_at(walk, walk.at, Care::Date);
+        }
+        let kept = if several { last_lines(&walk.block.text, walk.at, to, walk.filter.maxlines) } else { to };
+        if kept > walk.at {
+            walk.owing = Owing::All;
+            walk.at = kept;
+        }
+        while walk.at < to {
+            self.look_at(walk, walk.at, Care::Date);
+        }
+    }
+
+    /// Is a line kept that may hold a needle, so that the next one may be found together with it?
+    pub(super) fn awaits(&self) -> bool {
+        self.buffer.iter().any(|line| line.matters)
+    }
+
+    /// Lines that were kept when others were looked for may hold one of these needles.
+    fn seek(&mut self, scan: &Scan) {
+        let same = match (&self.sought, scan.sought()) {
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            _ => false,
+        };
+        if !same {
+            self.buffer.iter_mut().for_each(|line| line.matters = true);
+            self.sought = scan.sought().cloned();
         }
     }
 
@@ -292,7 +376,7 @@ impl Matcher {
     }
 
     /// Lines whose time comes with them.
-    fn walk_journal(&mut self, walk: &mut Walk<'_>, scan: &Scan, candidates: &[Extent]) {
+    fn walk_journal(&mut self, walk: &mut Walk<'_>, scan: &Scan, wanted: Wanted<'_>) {
         let block = walk.block;
         let times = block.stamps.iter().map(|stamp| stamp.time);
         let times = times.clone().min().zip(times.max());
@@ -301,18 +385,16 @@ impl Matcher {
         if plain {
             while walk.at < block.text.len() {
                 let here = walk.at;
-                let candidate = candidates.binary_search_by_key(&here, |(from, _)| *from as usize).is_ok();
-                self.look_at(walk, here, if candidate { Care::Whole } else { Care::Date });
+                self.look_at(walk, here, if wanted.has(here) { Care::Whole } else { Care::Date });
             }
             return;
         }
-        for stop in stops(candidates, &[], scan.broken()) {
-            walk.at = stop.line.0 as usize;
+        for stop in wanted.stops(&block.text, &survey, scan.broken()) {
+            self.pass(walk, stop.line.0 as usize);
             let care = if stop.candidate { Care::Whole } else { Care::Date };
             self.look_at_extent(walk, walk.at, stop.line.1 as usize, care);
         }
-        walk.owing = if walk.at < block.text.len() { Owing::All } else { Owing::Nothing };
-        walk.at = block.text.len();
+        self.pass(walk, block.text.len());
         self.settle(walk, &survey);
     }
 
@@ -355,6 +437,13 @@ impl Matcher {
             }
         }
     }
+}
+
+/// Where the last lines of a part of a text begin; the part begins and ends with lines.
+fn last_lines(text: &[u8], from: usize, to: usize, lines: usize) -> usize {
+    let part = text.get(from..to.saturating_sub(1)).unwrap_or_default();
+    let before = memchr::memrchr_iter(b'\n', part).nth(lines.saturating_sub(1));
+    before.map_or(from, |at| from + at + 1)
 }
 
 /// All lines that are to be looked at, in order.

@@ -134,7 +134,7 @@ impl State {
         }
         let mut buffer = Vec::new();
         for _ in 0..from.count()? {
-            buffer.push(Line { text: from.text()?, full: from.text()? });
+            buffer.push(Line { text: from.text()?, full: from.text()?, matters: true });
         }
         let templates = from.number()?;
         let choice = from.choice()?;

@@ -37,6 +37,15 @@ pub struct StockAction {
     pub plan: Plan,
 }
 
+impl StockAction {
+    /// The same for who only removes what is there: nothing is set up before the first ban.
+    #[must_use]
+    pub fn for_lifting(mut self) -> StockAction {
+        self.plan.on_demand = true;
+        self
+    }
+}
+
 /// One family of one action.
 #[derive(Clone, Debug)]
 struct Side {

@@ -1,9 +1,11 @@
-//! Who could read a file that refuses us.
+//! Opening a log, and who could read one that refuses us.
 
-use std::fs::{self, File, FileType};
+use std::fs::{self, File, FileType, Metadata};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::{Error, Result};
 
@@ -25,12 +27,25 @@ pub(crate) fn explain(path: &Path, cause: io::Error) -> Error {
     }
 }
 
+/// Opens a log for reading; anything but a regular file is refused.
+/// Opening never blocks (a FIFO would, without `NONBLOCK`).
+pub(crate) fn open(path: &Path) -> Result<(File, Metadata)> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| explain(path, e.into()))?;
+    let file = File::from(fd);
+    let meta = file.metadata().map_err(|e| explain(path, e))?;
+    match odd_kind(meta.file_type()) {
+        None => Ok((file, meta)),
+        Some(what) => Err(Error::NotAFile { path: path.to_owned(), what }),
+    }
+}
+
 /// Could `path` be opened as a log now? For checks before anything is started.
 ///
 /// # Errors
 /// The same errors that a [`crate::FileReader`] would report.
 pub fn probe(path: &Path) -> Result<()> {
-    let file = super::incarnation::open(path)?;
+    let file = open(path)?;
     drop(file);
     Ok(())
 }
@@ -73,7 +88,7 @@ fn refuser(path: &Path) -> (PathBuf, Option<String>) {
     }
 }
 
-fn group_of(meta: &fs::Metadata, bit: u32) -> Option<String> {
+fn group_of(meta: &Metadata, bit: u32) -> Option<String> {
     if meta.mode() & bit == 0 {
         return None;
     }

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use rustix::buffer::spare_capacity;
-use rustix::fs::{Mode, OFlags};
 use sha1::{Digest, Sha1};
 use stockade_core::block::LineEnd;
 
@@ -27,19 +26,6 @@ const EPOCH_MASK: u64 = 0xffff;
 const HOLE_MIN: usize = 16;
 /// Bytes of zeros passed over at once, where they are not a hole for the file system.
 const HOLE_READ: usize = 64 << 10;
-
-/// Opens a log for reading; anything but a regular file is refused.
-/// Opening never blocks (a FIFO would, without `NONBLOCK`).
-pub(crate) fn open(path: &Path) -> Result<(File, Metadata)> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| access::explain(path, e.into()))?;
-    let file = File::from(fd);
-    let meta = file.metadata().map_err(|e| access::explain(path, e))?;
-    match access::odd_kind(meta.file_type()) {
-        None => Ok((file, meta)),
-        Some(what) => Err(Error::NotAFile { path: path.to_owned(), what }),
-    }
-}
 
 /// Which inode a file is: device and number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +98,7 @@ pub(crate) struct Incarnation {
 impl Incarnation {
     /// Opens `path`, positioned at its beginning.
     pub(crate) fn open(path: &Path, line_end: LineEnd) -> Result<Incarnation> {
-        let (file, meta) = open(path)?;
+        let (file, meta) = access::open(path)?;
         let born = meta.created().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_nanos());
         let mut this = Incarnation {
             file,

@@ -1,11 +1,12 @@
 //! The list of present bans: written whole beside its place, then put there.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use stockade_core::FailureId;
 
 use super::beside;
 use crate::plain_file;
@@ -41,11 +42,17 @@ pub(crate) struct Written {
 /// them. A symbolic link there is replaced, never followed. Nothing is written
 /// if `before` still stands and says the same. A file there that is neither
 /// `before` nor of one of these contents (see [`content`]) is somebody else's,
-/// and is set aside, whatever it looks like.
+/// and is set aside, whatever it looks like. Where no contents are known (`None`)
+/// it is ours if nobody else may read it and its lines are addresses.
 ///
 /// # Errors
 /// If it can't be written; what was there stands.
-pub(crate) fn write(path: &Path, lines: &[String], before: Option<Standing>, ours: &[u64]) -> io::Result<Written> {
+pub(crate) fn write(
+    path: &Path,
+    lines: &[String],
+    before: Option<Standing>,
+    ours: Option<&Vec<u64>>,
+) -> io::Result<Written> {
     let content = content(lines);
     let there = std::fs::symlink_metadata(path).ok();
     if let (Some(before), Some(meta)) = (before, &there)
@@ -58,21 +65,25 @@ pub(crate) fn write(path: &Path, lines: &[String], before: Option<Standing>, our
     }
     let own = |meta: &Metadata| before.is_some_and(|before| before.file == mark(meta));
     let foreign = there.filter(|meta| meta.is_file() && meta.len() > 0 && !own(meta));
-    let set_aside = match foreign {
-        Some(meta) if meta.mode() & 0o777 != MODE || !ours.contains(&content_of(path)?) => Some(put_aside(path)?),
-        _ => None,
+    let foreign = match (foreign, ours) {
+        (None, _) => false,
+        (Some(meta), _) if meta.mode() & 0o777 != MODE => true,
+        (Some(_), Some(ours)) => !ours.contains(&content_of(path)?),
+        (Some(_), None) => !has_addresses_only(path)?,
     };
     let next = beside(path, ".new");
     match std::fs::remove_file(&next) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    let put = fill(&next, lines).and_then(|standing| {
+    let put = fill(&next, lines).and_then(|file| {
+        // Not before the new list is whole: a disk that is full must not fill up with names of the old one.
+        let set_aside = if foreign { Some(put_aside(path)?) } else { None };
         std::fs::rename(&next, path)?;
-        Ok(standing)
+        Ok((file, set_aside))
     });
-    let file = match put {
-        Ok(file) => file,
+    let (file, set_aside) = match put {
+        Ok(put) => put,
         Err(e) => {
             std::fs::remove_file(&next).unwrap_or_default();
             return Err(e);
@@ -139,6 +150,18 @@ fn content_of(path: &Path) -> io::Result<u64> {
     }
 }
 
+/// Is each line an address or a network?
+fn has_addresses_only(path: &Path) -> io::Result<bool> {
+    let mut lines = BufReader::new(plain_file::open(path)?.take(LIST_BYTES_MAX)).split(b'\n');
+    let is_one = |line: Vec<u8>| std::str::from_utf8(&line).is_ok_and(|text| FailureId::parse(text).net().is_some());
+    while let Some(line) = lines.next().transpose()? {
+        if !is_one(line) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Source: FNV-1a of 64 bits. Nobody gains by a list that looks like ours: it would only be replaced.
 const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
@@ -166,39 +189,53 @@ mod tests {
 
         std::fs::write(&other, "not a list\n").unwrap();
         symlink(&other, &path).unwrap();
-        let first = write(&path, &lines(&["192.0.2.1"]), None, &[]).unwrap();
+        let first = write(&path, &lines(&["192.0.2.1"]), None, Some(&vec![])).unwrap();
         assert_eq!(first.set_aside, None);
         assert_eq!((text(&path), text(&other)), ("192.0.2.1\n".into(), "not a list\n".into()));
         let meta = std::fs::symlink_metadata(&path).unwrap();
         assert!(meta.is_file() && meta.permissions().mode() & 0o777 == 0o600);
 
         // The same again writes nothing; what somebody else put there is replaced.
-        let again = write(&path, &lines(&["192.0.2.1"]), Some(first.standing), &[]).unwrap();
+        let again = write(&path, &lines(&["192.0.2.1"]), Some(first.standing), Some(&vec![])).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().ino(), meta.ino());
         std::fs::write(&path, "").unwrap();
-        write(&path, &lines(&["192.0.2.1"]), Some(again.standing), &[]).unwrap();
+        write(&path, &lines(&["192.0.2.1"]), Some(again.standing), Some(&vec![])).unwrap();
         assert_eq!(text(&path), "192.0.2.1\n");
 
         // What another process of ours has written is known, and everything else is kept beside.
         let known = content(&lines(&["192.0.2.1"]));
-        assert_eq!(write(&path, &lines(&["192.0.2.2"]), None, &[1, known]).unwrap().set_aside, None);
+        assert_eq!(write(&path, &lines(&["192.0.2.2"]), None, Some(&vec![1, known])).unwrap().set_aside, None);
         for (n, (old, mode)) in [("192.0.2.7\n", 0o644), ("192.0.2.1\n", 0o644), ("key\n", 0o600)].iter().enumerate() {
             std::fs::write(&path, old).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(*mode)).unwrap();
             let name = if n == 0 { "list.old".to_owned() } else { format!("list.old.{n}") };
-            let written = write(&path, &lines(&["192.0.2.2"]), None, &[known]).unwrap();
+            let written = write(&path, &lines(&["192.0.2.2"]), None, Some(&vec![known])).unwrap();
             assert_eq!(written.set_aside, Some(folder.join(&name)));
             assert_eq!((text(&path), text(&folder.join(&name))), ("192.0.2.2\n".into(), (*old).into()));
         }
 
+        // Nothing is set aside for a list that can't be written.
+        std::fs::write(&path, "key\n").unwrap();
+        std::fs::create_dir(folder.join("list.new")).unwrap();
+        assert!(write(&path, &lines(&["192.0.2.2"]), None, Some(&vec![known])).is_err());
+        assert!(text(&path) == "key\n" && !folder.join("list.old.3").exists());
+        std::fs::remove_dir(folder.join("list.new")).unwrap();
+
+        // Where nothing is known of an earlier process a list of addresses that nobody else may read is ours.
+        for (old, set_aside) in [("key\n", true), ("192.0.2.7\n2001:db8::/64\n", false), ("192.0.2.7\nkey\n", true)] {
+            std::fs::write(&path, old).unwrap();
+            let written = write(&path, &lines(&["192.0.2.2"]), None, None).unwrap();
+            assert_eq!(written.set_aside.is_some(), set_aside, "{old}");
+        }
+
         // A trap beside it is removed, not written through.
         symlink(&other, folder.join("list.new")).unwrap();
-        write(&path, &[], None, &[content(&lines(&["192.0.2.2"]))]).unwrap();
+        write(&path, &[], None, Some(&vec![content(&lines(&["192.0.2.2"]))])).unwrap();
         assert_eq!((text(&path), text(&other)), (String::new(), "not a list\n".into()));
 
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        assert!(write(&path, &[], None, &[content(&lines(&["192.0.2.2"]))]).is_err());
+        assert!(write(&path, &[], None, Some(&vec![content(&lines(&["192.0.2.2"]))])).is_err());
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

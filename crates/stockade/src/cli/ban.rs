@@ -99,10 +99,7 @@ pub(crate) fn unban(args: &UnbanArgs) -> Result<Exit> {
     let request = json!({ "jail": args.jail, "all": args.all });
     if args.all {
         let answer = Client::connect(&args.common)?.ask("unban", &request)?;
-        let lifted = match number(&answer, "changed") {
-            1 => "1 ban lifted".to_owned(),
-            n => format!("{n} bans lifted"),
-        };
+        let lifted = format!("{} lifted", term::count(number(&answer, "changed"), "ban"));
         if args.common.json {
             say(answer.to_string());
             return Ok(Exit::Done);
@@ -125,7 +122,7 @@ pub(crate) fn unban(args: &UnbanArgs) -> Result<Exit> {
 pub(crate) fn allow(args: &AllowArgs, on: bool) -> Result<Exit> {
     let word = if on { "allow" } else { "disallow" };
     let answer = ask_in_parts(&args.common, word, &json!({}), &expand(&args.addresses, true)?)?;
-    tell(&answer, &args.common, if on { "allowed" } else { "no longer allowed" })
+    tell(&answer, &args.common, if on { "allowed" } else { "disallowed" })
 }
 
 /// Asks for many addresses in requests of a size that the daemon accepts, and

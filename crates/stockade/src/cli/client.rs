@@ -19,6 +19,9 @@ use crate::plain_file;
 /// The longest answer that is read: a million bans fit.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
 
+/// The tree that stockade guards with after a take-over.
+pub(crate) const TAKEN_OVER: &str = "/etc/fail2ban";
+
 /// Why there is no answer where fail2ban runs.
 const FOREIGN: &str = "another guard (fail2ban?) is at that socket";
 
@@ -37,6 +40,19 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct NoDaemon {
     socket: PathBuf,
     why: String,
+    /// One answers with the tree that it took over.
+    elsewhere: bool,
+}
+
+impl NoDaemon {
+    fn new(socket: &Path, why: impl Into<String>) -> NoDaemon {
+        NoDaemon { socket: socket.to_owned(), why: why.into(), elsewhere: false }
+    }
+
+    /// Does stockade guard all the same, with the tree that it took over?
+    pub(crate) fn elsewhere(&self) -> bool {
+        self.elsewhere
+    }
 }
 
 impl fmt::Display for NoDaemon {
@@ -45,7 +61,9 @@ impl fmt::Display for NoDaemon {
         if self.why == FOREIGN {
             return f.write_str("stop it before stockade takes its place, or watch beside it: stockade run --shadow");
         }
-        if rustix::process::geteuid().is_root() {
+        if self.elsewhere {
+            write!(f, "stockade guards with {TAKEN_OVER}: add -c {TAKEN_OVER}")
+        } else if rustix::process::geteuid().is_root() {
             f.write_str("start one with `stockade run`")
         } else {
             f.write_str("one that root runs is asked with sudo")
@@ -54,6 +72,19 @@ impl fmt::Display for NoDaemon {
 }
 
 impl std::error::Error for NoDaemon {}
+
+/// Nobody answers where our own tree's daemon would be: does one with the tree that it took over?
+pub(crate) fn or_elsewhere(mut error: anyhow::Error) -> anyhow::Error {
+    let Some(nobody) = error.downcast_mut::<NoDaemon>() else { return error };
+    nobody.elsewhere = is_elsewhere();
+    error
+}
+
+/// Does stockade answer with the tree that it took over?
+pub(crate) fn is_elsewhere() -> bool {
+    let theirs = crate::places::socket_of(Some(Path::new(TAKEN_OVER))).and_then(|socket| Client::at(&socket));
+    theirs.and_then(|mut client| client.ask("status", &json!({ "jail": null }))).is_ok()
+}
 
 /// A connection to the daemon of one tree.
 pub(crate) struct Client {
@@ -65,7 +96,7 @@ impl Client {
     /// Connects to the daemon that `common` means.
     pub(crate) fn connect(common: &Common) -> Result<Client> {
         let socket = crate::places::socket_of(common.conf.as_deref())?;
-        Client::at(&socket)
+        Client::at(&socket).map_err(|e| if common.conf.is_none() { or_elsewhere(e) } else { e })
     }
 
     /// Connects to the daemon at that socket.
@@ -77,7 +108,7 @@ impl Client {
                 ErrorKind::ConnectionRefused => "the socket is dead".to_owned(),
                 _ => e.to_string(),
             };
-            NoDaemon { socket: socket.to_owned(), why }
+            NoDaemon::new(socket, why)
         })?;
         let peer = rustix::net::sockopt::socket_peercred(&stream)?.uid;
         if !rustix::process::geteuid().is_root() && plain_file::is_foreign(peer.as_raw()) {
@@ -96,7 +127,7 @@ impl Client {
             let asked = Connection::open(&self.socket, Some(PROBE_PATIENCE)).ok();
             let answer = asked.and_then(|mut asked| asked.ask(&[WHO_WORD.into()]).ok());
             if matches!(answer, Some(Answer::Refused(why)) if why.args == ["Invalid command".into()]) {
-                return Err(NoDaemon { socket: self.socket.clone(), why: FOREIGN.to_owned() }.into());
+                return Err(NoDaemon::new(&self.socket, FOREIGN).into());
             }
         }
         Ok(())

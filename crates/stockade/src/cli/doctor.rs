@@ -35,11 +35,12 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<Exit> {
             let (mut what, mut fix) = (String::new(), String::new());
             stockade_core::text::push_escaped(&mut what, &finding.what);
             stockade_core::text::push_escaped(&mut fix, &finding.fix);
-            say(format!("{}  {what}", term::warn(word(finding.grade))));
-            say(format!("    fix: {fix}"));
+            term::say_folded(9, &format!("{}  {what}", term::warn(word(finding.grade))));
+            term::say_folded(9, &format!("    fix: {fix}"));
         }
         let problems = findings.iter().filter(|f| f.grade == Grade::Problem).count();
-        say(format!("{problems} problems, {} warnings", findings.len() - problems));
+        let warnings = findings.len() - problems;
+        say(format!("{}, {}", term::count(problems, "problem"), term::count(warnings, "warning")));
     }
     Ok(if findings.is_empty() { Exit::Done } else { Exit::Refused })
 }

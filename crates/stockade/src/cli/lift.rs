@@ -1,17 +1,17 @@
 //! `lift`: the way out that needs no daemon.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use serde_json::{Value, json};
-use stockade_core::{JailName, Net, Span};
-use stockade_enforce::stock::Stock;
-use stockade_enforce::{Held, OnClose, SetOp};
+use stockade_core::{JailName, Net, Span, Timestamp};
+use stockade_enforce::stock::{Stock, StockAction};
+use stockade_enforce::{Error, Held, OnClose, SetOp};
 use stockade_store::{Marked, Reader};
 
-use super::client::{Client, harmless, list, number, text};
+use super::client::{Client, TAKEN_OVER, harmless, list, number, text};
 use super::term::{self, say};
 use super::{Common, Exit};
 use crate::blacklist::{self, Lists};
@@ -31,6 +31,9 @@ const ROUNDING: Span = Span::from_secs(1);
 
 /// How many lines of one `.keep` file are named.
 const KEPT_TOLD_MAX: usize = 10;
+
+/// How many stored bans of one jail and family are looked for in the kernel, each perhaps by a program.
+const LOOKS_MAX: usize = 100;
 
 /// How many copies of one rule are looked for.
 const COPIES_MAX: usize = 16;
@@ -58,7 +61,11 @@ pub(crate) fn lift(args: &LiftArgs) -> Result<Exit> {
     }
     let settings = settings_of(&Tree::of(args.common.conf.as_deref()));
     // Who is banned is asked before the database is told.
-    let from_stock = settings.as_ref().map_err(|e| anyhow!("{e:#}")).and_then(|s| lift_from_stock(s, &places, target));
+    let mut changed = 0;
+    let from_stock = match &settings {
+        Ok(settings) => lift_from_stock(settings, &places, target, &mut changed),
+        Err(e) => Err(anyhow!("{e:#}")),
+    };
     let marked = match &places.database {
         Some(database) if database.exists() => mark(database, target),
         _ => true,
@@ -70,21 +77,16 @@ pub(crate) fn lift(args: &LiftArgs) -> Result<Exit> {
             "stockade: the network {net} is still banned and holds this address; lift it too if you mean it"
         ));
     }
-    let mut changed = if target.is_none() { u64::from(removed.found) } else { removed.elements as u64 };
-    let mut all_done = marked;
-    match from_stock {
-        Ok(lifted) => changed += lifted,
-        Err(e) => {
-            term::note(format!("stockade: sets and chains of the tree's own actions were not looked at: {e:#}"));
-            all_done = false;
-        }
+    changed += if target.is_none() { u64::from(removed.found) } else { removed.elements as u64 };
+    if let Err(e) = &from_stock {
+        term::note(format!("stockade: sets and chains of the tree's own actions were not all looked at: {e:#}"));
     }
     for kept in settings.iter().flat_map(|settings| kept_by_lists(settings, target)) {
         term::note(format!("stockade: {kept}"));
     }
     let exit =
         told(args, i64::try_from(changed).unwrap_or(i64::MAX), "from the kernel, without a daemon", &Value::Null)?;
-    Ok(if all_done { exit } else { Exit::Refused })
+    Ok(if marked && from_stock.is_ok() { exit } else { Exit::Refused })
 }
 
 /// What the tree says, as far as it can be used.
@@ -119,13 +121,13 @@ fn kept_by_lists(settings: &Settings, target: Option<Net>) -> Vec<String> {
     all
 }
 
-/// Lifts from the sets and chains of the tree's stock actions, as far as bans stand there:
-/// one address from each, or all by stopping the actions. How many were found.
-fn lift_from_stock(settings: &Settings, places: &Places, target: Option<Net>) -> Result<u64> {
-    let actions = stock_actions(settings);
+/// Lifts from the sets and chains of the tree's stock actions, as far as bans are found there:
+/// one address from each, or all by stopping the actions. Adds how many were found.
+fn lift_from_stock(settings: &Settings, places: &Places, target: Option<Net>, lifted: &mut u64) -> Result<()> {
+    let actions: Vec<StockAction> = stock_actions(settings).into_iter().map(StockAction::for_lifting).collect();
     let jails: BTreeSet<JailName> = actions.iter().map(|action| action.jail.clone()).collect();
     if jails.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let now = crate::daemon::now();
     let mut stock = Stock::new();
@@ -133,58 +135,76 @@ fn lift_from_stock(settings: &Settings, places: &Places, target: Option<Net>) ->
     for (jail, action, e) in stock.set_actions(now, actions, |_| Vec::new()) {
         term::note(format!("stockade: action '{action}' of jail {jail}: {e}"));
     }
-    let mut found: BTreeSet<(JailName, bool)> = BTreeSet::new();
-    let mut failed = None;
-    match (target, &places.database) {
-        (Some(net), _) => {
+    let mut trouble = None;
+    let close = match target {
+        Some(net) => {
             for jail in &jails {
-                // A rule may stand there several times.
-                for _ in 0..COPIES_MAX {
-                    let there = stock.take_over(jail, net);
-                    if there == Ok(false) {
-                        break;
-                    }
-                    if there == Ok(true) {
-                        found.insert((jail.clone(), net.is_ipv4()));
-                    }
-                    let refused = stock.apply(now, &[SetOp::Unban { jail: jail.clone(), net }]).failed;
-                    let error = there.err().or(refused.into_iter().next().map(|(_, e)| e));
-                    if error.is_some() {
-                        failed = failed.or(error);
-                        break;
-                    }
+                match lift_one(&mut stock, now, jail, net) {
+                    Ok(found) => *lifted += u64::from(found),
+                    Err(e) => drop(trouble.get_or_insert(e)),
                 }
             }
+            OnClose::Keep
         }
-        (None, Some(database)) if database.exists() => {
-            // One ban that stands is enough to know that an action was started.
-            let mut known: BTreeSet<(JailName, bool)> = BTreeSet::new();
-            Reader::open(database)?.bans(|ban| {
-                let Some(net) = ban.id.net().filter(|_| ban.stands(now) && jails.contains(&ban.jail)) else { return };
-                let side = (ban.jail.clone(), net.is_ipv4());
-                if known.contains(&side) {
-                    return;
-                }
-                match stock.take_over(&ban.jail, net) {
-                    Ok(false) => {}
-                    Ok(true) => {
-                        if stock.verify(&ban.jail, net) == Ok(Held::Held) {
-                            known.insert(side.clone());
-                        }
-                        found.insert(side);
+        None => {
+            let Some(database) = places.database.as_deref().filter(|database| database.exists()) else {
+                bail!("no database tells whose bans to look for; `stockade lift ADDRESS` looks for one")
+            };
+            for ((jail, _), bans) in last_ending(database, &jails)? {
+                let mut found = false;
+                for (_, net) in bans.into_iter().rev() {
+                    match stock.take_over(&jail, net) {
+                        Ok(there) => found |= there,
+                        Err(e) => drop(trouble.get_or_insert(e)),
                     }
-                    Err(e) => failed = failed.take().or(Some(e)),
+                    // One ban that each action has is enough to know that they were started.
+                    if found && stock.verify(&jail, net) == Ok(Held::Held) {
+                        break;
+                    }
                 }
-            })?;
+                *lifted += u64::from(found);
+            }
+            OnClose::Lift
         }
-        (None, _) => {}
-    }
-    let close = if target.is_some() { OnClose::Keep } else { OnClose::Lift };
+    };
     stock.close(close).map_err(|e| anyhow!("{e}"))?;
-    match failed {
-        Some(e) => Err(anyhow!("{e}")),
-        None => Ok(found.len() as u64),
+    trouble.map_or(Ok(()), |e| Err(anyhow!("{e}")))
+}
+
+/// Removes one ban of one jail from all its actions, however often its rule stands there. Was it there?
+fn lift_one(stock: &mut Stock, now: Timestamp, jail: &JailName, net: Net) -> Result<bool, Error> {
+    let mut found = false;
+    for _ in 0..COPIES_MAX {
+        let there = stock.take_over(jail, net);
+        if there == Ok(false) {
+            break;
+        }
+        // Where one action can't be asked, another one may have it.
+        let refused = stock.apply(now, &[SetOp::Unban { jail: jail.clone(), net }]).failed;
+        found |= there?;
+        if let Some((_, e)) = refused.into_iter().next() {
+            return Err(e);
+        }
     }
+    Ok(found)
+}
+
+/// The bans that end last, or have, of each jail and family (IPv4?). Most actions' sets and chains know no ends: a
+/// ban that ran out while no daemon looked is there still.
+type LastEnding = BTreeMap<(JailName, bool), BTreeSet<(Timestamp, Net)>>;
+
+fn last_ending(database: &Path, jails: &BTreeSet<JailName>) -> Result<LastEnding> {
+    let mut all = LastEnding::new();
+    Reader::open(database)?.bans(|ban| {
+        let Some(net) = ban.id.net().filter(|_| jails.contains(&ban.jail)) else { return };
+        let end = ban.end().unwrap_or(Timestamp::MAX);
+        let bans = all.entry((ban.jail, net.is_ipv4())).or_default();
+        bans.insert((end, net));
+        if bans.len() > LOOKS_MAX {
+            bans.pop_first();
+        }
+    })?;
+    Ok(all)
 }
 
 /// Tells the database, so that the next start does not ban again.
@@ -221,6 +241,9 @@ fn told(args: &LiftArgs, changed: i64, how: &str, answer: &Value) -> Result<Exit
         Some(address) => say(format!("{address}: lifted {how}{why}")),
         None if changed == 0 => say("there was nothing of stockade in the kernel"),
         None => say(format!("all bans lifted {how}")),
+    }
+    if changed == 0 && args.common.conf.is_none() && super::client::is_elsewhere() {
+        say(term::warn(&format!("stockade guards with {TAKEN_OVER}: `stockade lift -c {TAKEN_OVER}` lifts there")));
     }
     for kept in kept {
         let (number, file) = (number(kept, "number"), text(kept, "file"));

@@ -138,16 +138,17 @@ pub(crate) fn stop(args: &StopArgs) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let mut said = String::from("stopped");
-    if lifted > 0 || left == 0 {
-        write!(said, "; {lifted} bans lifted from the kernel, they are taken up again at the next start").ok();
+    let stay = if left == 1 { "1 ban stays".to_owned() } else { format!("{left} bans stay") };
+    if lifted > 0 {
+        write!(said, "; {} lifted from the kernel, to be taken up again at the next start", term::count(lifted, "ban"))
+            .ok();
     }
     if left > 0 && crate::places::Tree::of(args.common.conf.as_deref()).is_foreign() {
         // The sets and chains of stock actions know no ends.
         let how = "until stockade starts again (`stockade lift` removes them; use it before you start fail2ban)";
-        write!(said, "; {left} bans stay in the kernel, those in fail2ban's own sets and chains without an end, {how}")
-            .ok();
+        write!(said, "; {stay} in the kernel, those in fail2ban's own sets and chains without an end, {how}").ok();
     } else if left > 0 {
-        write!(said, "; {left} bans stay in the kernel until they expire (`stockade lift` removes them)").ok();
+        write!(said, "; {stay} in the kernel, each until its end (`stockade lift` ends them at once)").ok();
     }
     say(said);
     Ok(Exit::Done)

@@ -10,6 +10,12 @@ pub(crate) fn say(line: impl AsRef<str>) {
     }
 }
 
+/// `1 ban`, `2 bans`.
+pub(crate) fn count<N: std::fmt::Display + Copy + PartialEq + From<u8>>(n: N, word: &str) -> String {
+    let s = if n == N::from(1) { "" } else { "s" };
+    format!("{n} {word}{s}")
+}
+
 /// Writes a sentence; on a terminal it is broken between words, and goes on `indent` columns from the left.
 pub(crate) fn say_folded(indent: usize, text: &str) {
     say(match width() {

@@ -61,7 +61,7 @@ fn show(answer: &Value) {
         show_lines("  line      ", list(ban, "matches"));
     }
     for one in list(answer, "withheld") {
-        say(term::warn(&format!("\nwould be banned in {}, but {}", text(one, "jail"), text(one, "why"))));
+        say(term::warn(&format!("\nwithheld in {}: {}", text(one, "jail"), text(one, "why"))));
     }
     for one in list(answer, "counting") {
         say(format!(
@@ -74,8 +74,12 @@ fn show(answer: &Value) {
         ));
         show_lines("  line      ", list(one, "matches"));
     }
-    for rule in list(answer, "allowed") {
-        say(format!("\nallowed: {}", rule.as_str().unwrap_or_default()));
+    let allowed = list(answer, "allowed");
+    if !allowed.is_empty() {
+        say("");
+    }
+    for rule in allowed {
+        say(format!("allowed: {}", rule.as_str().unwrap_or_default()));
     }
     if let Some(kernel) = answer.get("kernel").and_then(Value::as_str) {
         say("");
@@ -126,14 +130,21 @@ fn show_logs(logs: &Value) {
     for one in found {
         let (lines, failures) = (number(one, "lines"), number(one, "failures"));
         say("");
-        let sentence = format!(
-            "{} for {}: {lines} {} it, {failures} of them {}; the last one: {}",
+        let mut sentence = format!(
+            "{} for {}: {lines} {} it",
             text(one, "path"),
             term::bold(text(one, "jail")),
             if lines == 1 { "line names" } else { "lines name" },
-            if failures == 1 { "a failure" } else { "failures" },
-            text(one, "verdict"),
         );
+        // The verdict on the last line says nothing more where each is a failure, or the only one is none.
+        sentence += &match (lines, failures) {
+            (1, 1) => ", a failure".to_owned(),
+            (lines, failures) if lines == failures => ", all of them failures".to_owned(),
+            (1, _) => format!("; {}", text(one, "verdict")),
+            (_, 0) => format!(", none of them a failure; the last one: {}", text(one, "verdict")),
+            (_, 1) => format!(", 1 of them a failure; the last one: {}", text(one, "verdict")),
+            (_, n) => format!(", {n} of them failures; the last one: {}", text(one, "verdict")),
+        };
         term::say_folded(4, &sentence);
         if one.get("last").is_some() {
             term::say_folded(12, &format!("  line      {}", text(one, "last")));

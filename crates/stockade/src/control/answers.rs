@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::{Map, Value, json};
+use stockade_core::judge::IgnoreSource;
 use stockade_core::judge::{BanView, Judge, TallyView};
 use stockade_core::{DecisionKind, FailureId, JailName, Net, Timestamp};
 use stockade_enforce::stock::{Families, Here};
@@ -129,6 +130,7 @@ impl Answers {
         let state = match (&kernel, kernel.trouble.is_empty(), kernel.unsettled) {
             (k, _, _) if k.dry => "dry run: nobody is banned".to_owned(),
             (k, false, _) => k.trouble.clone(),
+            (k, true, 0) if k.bans == 1 => "1 ban held".to_owned(),
             (k, true, 0) => format!("{} bans held", k.bans),
             (k, true, n) => format!("{n} of {} bans are not held", k.bans),
         };
@@ -290,7 +292,7 @@ impl Answers {
                 counting.push(tally_json(name, tally, jail.maxretry, findtime.unwrap_or_default()));
             }
             if let Some(source) = &jail.ignored {
-                allowed.push(format!("jail {name} ignores its failures: {source}"));
+                allowed.push(format!("jail {name} ignores its failures: {}", ignored_by(source)));
             }
         }
         for (jail, ban) in &around {
@@ -308,7 +310,8 @@ impl Answers {
             if !all {
                 about.found.iter_mut().filter_map(Value::as_object_mut).for_each(|one| drop(one.remove("last")));
             }
-            if let Some(one) = about.found.first().filter(|_| counting.is_empty() && history.is_empty()) {
+            let unknown = counting.is_empty() && history.is_empty() && allowed.is_empty() && withheld.is_empty();
+            if let Some(one) = about.found.first().filter(|_| unknown) {
                 let get = |key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default();
                 summary += &format!(" ({} names it, but {})", get("path"), get("verdict"));
             }
@@ -429,6 +432,18 @@ fn lines(jail: &JailName, ban: &BanView, reader: Option<&Reader>) -> Vec<Box<str
 fn history(id: &FailureId, reader: Option<&Reader>) -> Vec<Value> {
     let rows = reader.and_then(|reader| reader.history(id, HISTORY_MAX).ok()).unwrap_or_default();
     rows.iter().map(row_json).collect()
+}
+
+/// What makes that a jail does not count somebody, in the words of its options.
+fn ignored_by(source: &IgnoreSource) -> String {
+    match source {
+        IgnoreSource::IgnoreSelf => "it is this host's own (ignoreself)".to_owned(),
+        IgnoreSource::Ip => "ignoreip names it".to_owned(),
+        IgnoreSource::Dns => "a host name in ignoreip has this address".to_owned(),
+        IgnoreSource::File(path) => format!("ignoreip names it, in {path}"),
+        IgnoreSource::Command => "ignorecommand says so".to_owned(),
+        IgnoreSource::Allowed => "it was allowed by hand (stockade disallow takes that back)".to_owned(),
+    }
 }
 
 /// Bans that the guard withholds now, of all jails or of one.
@@ -661,7 +676,7 @@ fn summary(
     }
     if let Some(one) = withheld.first() {
         let why = one.get("why").and_then(Value::as_str).unwrap_or_default();
-        return format!("not banned: {} would ban it, but {why}", names(withheld));
+        return format!("not banned: the ban is withheld by {} ({why})", names(withheld));
     }
     if let Some(rule) = allowed.first() {
         return format!("not banned: {rule}");

@@ -391,7 +391,7 @@ fn ban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
         .map(|id| {
             let guarded = withheld.iter().find(|(who, _)| who == id);
             let why = match guarded {
-                Some((_, why)) => why.to_string(),
+                Some((_, why)) => format!("withheld ({why})"),
                 None if already.contains(id) => "it is banned already".to_owned(),
                 None => String::new(),
             };
@@ -419,19 +419,25 @@ fn unban(operator: &mut Operator, args: &Args) -> Result<Value, String> {
             lifted += count;
         }
     }
+    let waiting = operator.withheld_among(jail.clone(), ids.clone())?;
     let command = Command::Unban { jail: jail.clone(), targets: ids.clone() };
     let Outcome::Unbanned { count, absent } = operator.command(command)? else {
         return Err("the jail has gone".to_owned());
     };
     operator.forget(jail.as_ref(), &ids);
+    let forgotten = ids.iter().filter(|id| absent.contains(id) && waiting.contains(id)).count() as u64;
     let around = operator.networks_around(ids.iter().filter_map(FailureId::net).collect())?;
     results.extend(ids.iter().map(|id| {
-        let missing = absent.contains(id);
-        let mut why = if missing { "it is not banned".to_owned() } else { String::new() };
+        let (missing, waited) = (absent.contains(id), waiting.contains(id));
+        let mut why = match (missing, waited) {
+            (true, true) => "(its ban was only withheld, and is forgotten)".to_owned(),
+            (true, false) => "it is not banned".to_owned(),
+            (false, _) => String::new(),
+        };
         why += &still_held(&around, id.net(), "unban");
-        json!({ "id": id.to_string(), "done": !missing, "why": why })
+        json!({ "id": id.to_string(), "done": !missing || waited, "why": why })
     }));
-    Ok(json!({ "changed": count + lifted, "results": results, "not_saved": operator.not_saved() }))
+    Ok(json!({ "changed": count + lifted + forgotten, "results": results, "not_saved": operator.not_saved() }))
 }
 
 /// Unbans everybody. Whom the lists keep is told, too.
@@ -534,6 +540,7 @@ fn allow(operator: &mut Operator, args: &Args, on: bool) -> Result<Value, String
     let why = match (on, entries, lifted) {
         (true, 0, _) => "(it was allowed already)".to_owned(),
         (true, _, 0) => String::new(),
+        (true, _, 1) => "(1 ban lifted)".to_owned(),
         (true, _, n) => format!("({n} bans lifted)"),
         (false, 0, _) => "it was not allowed".to_owned(),
         (false, ..) => String::new(),

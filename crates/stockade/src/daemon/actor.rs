@@ -189,14 +189,20 @@ impl Actor {
             return;
         }
         let source = &batch.source.path;
-        let mut lookout = self.lookout.lock().unwrap_or_else(PoisonError::into_inner);
+        let lookout = self.lookout.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(watch) = lookout.watch.clone() else { return };
         let began = Instant::now();
         if lookout.next.get(source).is_some_and(|next| began < *next) {
             return;
         }
+        // Who changes the jail meanwhile doesn't wait for the log to be read.
+        drop(lookout);
         let found = watch.look(source, super::now()).relay(source);
-        lookout.next.insert(Arc::clone(source), Instant::now() + LOOK_AFTER.max(began.elapsed() * LOOK_COST));
+        let next = Instant::now() + LOOK_AFTER.max(began.elapsed() * LOOK_COST);
+        let mut lookout = self.lookout.lock().unwrap_or_else(PoisonError::into_inner);
+        if lookout.watch.as_ref().is_some_and(|now| Arc::ptr_eq(now, &watch)) {
+            lookout.next.insert(Arc::clone(source), next);
+        }
         drop(lookout);
         let Some((net, seen)) = found else { return };
         let reason = ProtectedAs::Relay { jail: self.jail.clone(), seen: seen.clone() };

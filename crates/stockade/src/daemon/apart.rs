@@ -36,17 +36,19 @@ pub(crate) struct Apart {
 struct Own {
     reader: Reader,
     scanner: Scanner,
-    /// How many bytes of lines it has read, and how many the shared reader had handed over when it began.
+    /// How many bytes of lines it has read, how many the shared reader had handed over when it began, and how many
+    /// bytes that one was ahead then.
     read: u64,
     begun: u64,
+    ahead: u64,
 }
 
 impl Apart {
-    /// The jail goes on with this reader.
+    /// The jail goes on with this reader, which stands so many bytes behind the shared one.
     pub(crate) fn new(
         actor: &Arc<Actor>,
         shared: &Arc<SourceRun>,
-        reader: Reader,
+        (reader, ahead): (Reader, u64),
         in_operation: bool,
         (pool, watch, log): (Pool, WatchHandle, Log),
     ) -> Arc<Apart> {
@@ -55,9 +57,9 @@ impl Apart {
             actor: Arc::clone(actor),
             shared: Arc::downgrade(shared),
             name: format!("{}\0{}", shared.name, actor.jail()).into(),
-            own: Mutex::new(Own { reader, scanner, read: 0, begun: shared.handed() }),
+            own: Mutex::new(Own { reader, scanner, read: 0, begun: shared.handed(), ahead }),
             turns: Turns::default(),
-            behind: AtomicU64::new(0),
+            behind: AtomicU64::new(ahead),
             in_operation,
             pool,
             watch,
@@ -136,7 +138,8 @@ impl Apart {
                     own.scanner = Scanner::new(vec![self.actor.filter()]);
                 }
                 own.read = own.read.saturating_add(block.text.len() as u64);
-                let left = shared.handed().saturating_sub(own.begun).saturating_sub(own.read);
+                let since = shared.handed().saturating_sub(own.begun);
+                let left = own.ahead.saturating_add(since).saturating_sub(own.read);
                 self.behind.store(left, Ordering::Relaxed);
                 let scan = own.scanner.scan(super::now(), &block);
                 // Under the lock: whoever closes this finds no block between it and the mailbox.
@@ -233,8 +236,8 @@ mod tests {
         let reader = open(&folder);
         let journal = matches!(reader, Reader::Journal(_));
         let calendar = Calendar::new(jiff::tz::TimeZone::UTC, 2026);
-        let actor = |name: &str, maxlines: u32| {
-            let failregex = vec!["^ ?host program: .* attack from <HOST>$".to_owned()];
+        let actor = |name: &str, maxlines: u32, failregex: &str| {
+            let failregex = vec![failregex.to_owned()];
             let findtime = Span::from_secs(100 * 365 * 86_400);
             let datepattern = if journal { DatePattern::Journal } else { DatePattern::Default };
             let spec = FilterSpec { failregex, maxlines, findtime, datepattern, ..FilterSpec::default() };
@@ -246,7 +249,9 @@ mod tests {
             let around = Around { guard, pool: pool.clone(), judge: Arc::clone(&judge), poison, log: log.clone() };
             Actor::new(name, matcher, Vec::new(), around)
         };
-        let (quick, slow) = (actor("quick", 1), actor("slow", 50));
+        let quick = actor("quick", 1, "^ ?host program: .* attack from <HOST>$");
+        // Without a literal, so that each line is looked at, with those before it.
+        let slow = actor("slow", 50, r"^ ?\w+ \w+: .*\d <HOST>$");
         let source = SourceRun::with("log".into(), reader, pool.clone(), store.clone(), watch.clone(), log.clone());
         source.attach(vec![Arc::clone(&quick), Arc::clone(&slow)], &[]);
         watch.add(Arc::clone(&source));
@@ -294,6 +299,31 @@ mod tests {
     #[test]
     fn a_slow_jail_falls_behind_and_catches_up_alone() {
         falls_behind_and_catches_up("file", long_log);
+    }
+
+    #[test]
+    fn a_jail_that_joins_from_behind_is_seen_to_be_behind() {
+        let scene = scene("joins", long_log);
+        let Scene { judge, source, quick, slow, .. } = &scene;
+        source.attach(vec![Arc::clone(quick)], &[]);
+        let until = Instant::now() + Duration::from_secs(120);
+        let take = || judge.take(Some(Instant::now() + Duration::from_millis(1)), true);
+        let length = std::fs::metadata(scene.folder.join("log")).unwrap().len();
+        while source.handed() < length {
+            assert!(Instant::now() < until, "{} of {length} bytes read", source.handed());
+            take();
+        }
+        let Place::File(generation, offset) = source.place() else { panic!("it is a file") };
+        assert_eq!(offset, length);
+        source.attach(vec![Arc::clone(quick), Arc::clone(slow)], &[(Arc::clone(slow), (generation, 0))]);
+        // More than what its mailbox takes.
+        let behind = source.behind(slow);
+        assert!(behind > 0 && behind <= length, "{behind} of {length} bytes behind");
+        while !source.readers().apart.is_empty() {
+            assert!(Instant::now() < until, "it has not joined, {} behind", source.behind(slow));
+            take();
+        }
+        assert_eq!(source.behind(slow), 0);
     }
 
     /// A read job of its own asks where the shared reader is: who takes the jail away must not hold that reader.

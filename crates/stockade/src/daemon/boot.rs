@@ -292,6 +292,7 @@ impl Daemon {
             store: store.clone(),
             guard: guard.clone(),
             log: log.clone(),
+            saves: places.database.is_some(),
         };
         let blacklists = BlacklistHandle::start(around, &recovery.snapshots)?;
         let hands = Hands {

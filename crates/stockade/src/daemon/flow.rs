@@ -251,7 +251,12 @@ impl SourceRun {
                 return self.log.line(crate::log::Level::Error, "fail2ban.filter", text);
             }
         };
-        let own = Reader::File(Box::new(own));
+        let ahead = if generation == file.generation() {
+            file.offset().saturating_sub(offset)
+        } else {
+            own.lag_bytes().saturating_sub(file.lag_bytes())
+        };
+        let own = (Reader::File(Box::new(own)), ahead);
         let with = (self.pool.clone(), self.watch.clone(), self.log.clone());
         let apart = Apart::new(actor, self, own, file.in_operation(), with);
         let mut readers = self.readers();
@@ -447,7 +452,7 @@ impl SourceRun {
             // Without descriptors (or a child) left they go on together, as slowly as the slowest.
             let Some(own) = reader.fork() else { return false };
             let (pool, watch, log) = (self.pool.clone(), self.watch.clone(), self.log.clone());
-            apart.push(Apart::new(actor, self, own, reader.in_operation(), (pool, watch, log)));
+            apart.push(Apart::new(actor, self, (own, 0), reader.in_operation(), (pool, watch, log)));
         }
         let mut readers = self.readers();
         for one in apart {

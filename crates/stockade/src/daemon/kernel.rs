@@ -350,6 +350,8 @@ impl Thread {
         }
         failed.sort_by_key(|(seq, _)| *seq);
         failed.dedup_by_key(|(seq, _)| *seq);
+        // Before the judge is told: who is answered may ask at once how many bans there are.
+        self.update_state();
         super::arrow::pass("kernel to judge");
         self.judge.control(JudgeControl::Event(Event::Applied { upto, failed }));
     }

@@ -511,6 +511,19 @@ impl Operator {
         receiver.recv().map_err(|_| "the daemon is stopping".to_owned())
     }
 
+    /// Which of these have a ban that is withheld now, in one jail or in any.
+    pub(crate) fn withheld_among(&self, jail: Option<JailName>, ids: Vec<FailureId>) -> Result<Vec<FailureId>, String> {
+        let (sender, receiver) = channel();
+        let look = move |judge: &Judge, _| {
+            let theirs = judge
+                .withheld()
+                .filter(|(name, id, _)| jail.as_ref().is_none_or(|jail| jail == *name) && ids.contains(id));
+            sender.send(theirs.map(|(_, id, _)| id.clone()).collect()).unwrap_or_default();
+        };
+        self.judge.control(JudgeControl::Look(Box::new(look)));
+        receiver.recv().map_err(|_| "the daemon is stopping".to_owned())
+    }
+
     /// Jails that are off by mistake, with the reason.
     pub(crate) fn off(&self) -> &[(String, String)] {
         &self.off

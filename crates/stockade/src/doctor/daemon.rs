@@ -5,7 +5,7 @@ use stockade_core::judge::RELAY;
 use stockade_enforce::stock::{Families, Here};
 
 use super::{Findings, Patient};
-use crate::cli::client::{Client, list, number, text};
+use crate::cli::client::{Client, NoDaemon, list, number, or_elsewhere, text};
 use crate::cli::status::overruns;
 use crate::daemon::stage;
 
@@ -20,8 +20,14 @@ pub(super) fn check(patient: &Patient, findings: &mut Findings) {
         // Who asks as somebody else looks for a daemon of their own; root's may run all the same.
         Err(e) if findings.unseen(patient, format!("whether root's daemon runs and holds its bans ({e:#})")) => return,
         Err(e) => {
+            let e = if patient.by_itself { or_elsewhere(e) } else { e };
             let fix = "start it: systemctl start stockade (or stockade run)";
-            findings.problem("not-running", format!("no daemon guards this machine: {e:#}"), fix);
+            match e.downcast_ref::<NoDaemon>() {
+                Some(nobody) if nobody.elsewhere() => {
+                    findings.problem("not-running", format!("{e:#}"), "ask with the tree that is in use");
+                }
+                _ => findings.problem("not-running", format!("no daemon guards this machine: {e:#}"), fix),
+            }
             return;
         }
     };
@@ -117,10 +123,13 @@ fn jails(status: &Value, findings: &mut Findings) {
     }
     for withheld in list(status, "withheld") {
         let (id, jail, why) = (text(withheld, "id"), text(withheld, "jail"), text(withheld, "why"));
-        let what = format!("'{jail}' would ban {id}, but {why}");
-        let fix = match why.starts_with(RELAY) {
-            true => super::logs::RELAY_FIX.to_owned(),
-            false => format!("if it is yours: stockade allow {id}; else end that session, and it is banned"),
+        let what = format!("'{jail}' withholds the ban of {id}: {why}");
+        let fix = if why.starts_with(RELAY) {
+            super::logs::RELAY_FIX.to_owned()
+        } else if why.starts_with("live login") {
+            format!("if it is yours: stockade allow {id}; else end that session, and it is banned")
+        } else {
+            format!("this machine needs that address: if all is well, stockade unban {id} forgets the ban")
         };
         findings.warning("withheld", what, fix);
     }

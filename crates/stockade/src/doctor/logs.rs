@@ -2,7 +2,6 @@
 //! finds anything in them.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +14,7 @@ use stockade_core::{FailureId, Timestamp, Who};
 use super::{Findings, Patient, forged};
 use crate::cli::term;
 use crate::daemon::stage::{Sources, StagedJail};
-use crate::relay;
+use crate::{plain_file, relay};
 
 /// How much of a log's end is looked at.
 const TAIL_BYTES: u64 = 4 << 20;
@@ -101,7 +100,7 @@ fn one(jail: &StagedJail, path: &Path, patient: &Patient, findings: &mut Finding
 
 /// The whole lines at the end of a file.
 fn tail(path: &Path, size: u64) -> std::io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+    let mut file = plain_file::open(path)?;
     let from = size.saturating_sub(TAIL_BYTES);
     file.seek(SeekFrom::Start(from))?;
     let mut text = Vec::new();

@@ -97,6 +97,8 @@ struct Patient {
     now: Timestamp,
     /// Who is not root sees less.
     is_root: bool,
+    /// No folder was named.
+    by_itself: bool,
 }
 
 /// Looks at everything; the worst first.
@@ -109,7 +111,7 @@ pub(crate) fn examine(conf: Option<&Path>) -> anyhow::Result<Vec<Finding>> {
     let places = tree.places()?;
     let stage = tree::check(&tree, &mut findings);
     let is_root = rustix::process::geteuid().is_root();
-    let patient = Patient { places, stage, now: crate::daemon::now(), is_root };
+    let patient = Patient { places, stage, now: crate::daemon::now(), is_root, by_itself: conf.is_none() };
     daemon::check(&patient, &mut findings);
     logs::check(&patient, &mut findings);
     services::check(&patient, &mut findings);

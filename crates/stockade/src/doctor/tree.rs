@@ -29,7 +29,8 @@ pub(super) fn check(tree: &Tree, findings: &mut Findings) -> Option<Stage> {
             (file, 0) => format!("{file}: "),
             (file, line) => format!("{file}:{line}: "),
         };
-        let what = format!("{place}{}", diagnostic.message);
+        let jail = diagnostic.jail.as_ref().map(|jail| format!("[{jail}] ")).unwrap_or_default();
+        let what = format!("{place}{jail}{}", diagnostic.message);
         match diagnostic.severity {
             Severity::Error => findings.problem("config", what, fix),
             Severity::Warning => findings.warning("config", what, fix),

@@ -97,6 +97,18 @@ fn after_a_rotation_the_older_file_is_asked_too() {
     assert_eq!(seen.relay(path).unwrap().0.to_string(), "10.0.0.1");
 }
 
+/// Opening a pipe waits for somebody who writes, and the jail waits with it.
+#[test]
+fn a_pipe_in_the_place_of_the_older_file_holds_nobody_up() {
+    let log = Log::new(&successes("10.0.0.1", 30));
+    let pipe = log.0.join("access.log.1");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let (path, (done, found)) = (log.path(), std::sync::mpsc::channel());
+    std::thread::spawn(move || done.send(watch().look(&path, Timestamp::from_secs(1_795_348_800))));
+    let found = found.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    assert_eq!(found.relay("/log").unwrap().0.to_string(), "10.0.0.1");
+}
+
 #[test]
 fn private_is_what_no_stranger_can_have() {
     let is = |text: &str| is_private(FailureId::parse(text).net().unwrap());

@@ -1,5 +1,6 @@
 //! The program on a small tree of its own, in a network of its own.
 
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -89,7 +90,7 @@ impl Guard {
 
     /// Starts it (again).
     pub(crate) fn up(&mut self) {
-        let out = std::fs::File::create(self.home.join("out")).unwrap();
+        let out = File::create(self.home.join("out")).unwrap();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "unshare", "--net", env!("CARGO_BIN_EXE_stockade"), "run", "-c"]);
         command.arg(self.home.join("etc")).stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
@@ -125,6 +126,20 @@ impl Guard {
     pub(crate) fn inside(&self, line: &str) -> Said {
         let pid = self.read("run/s.pid").trim().to_owned();
         said(Command::new("nsenter").args(["--net", "-t", &pid, "sh", "-c", line]))
+    }
+
+    /// The daemon's network, which stays when the daemon ends.
+    pub(crate) fn network(&self) -> File {
+        File::open(format!("/proc/{}/ns/net", self.read("run/s.pid").trim())).unwrap()
+    }
+
+    /// Runs a shell line in a network that stayed; `stockade` is our client.
+    pub(crate) fn in_network(&self, network: &File, line: &str) -> Said {
+        use std::os::fd::AsRawFd;
+        let net = format!("--net=/proc/{}/fd/{}", std::process::id(), network.as_raw_fd());
+        let stockade =
+            format!("stockade() {{ {} \"$@\" -c {}/etc; }};", env!("CARGO_BIN_EXE_stockade"), self.home.display());
+        said(Command::new("nsenter").args([&net, "sh", "-c", &format!("{stockade} {line}")]))
     }
 
     /// What `doctor` finds, run in the daemon's network: lines with this id.

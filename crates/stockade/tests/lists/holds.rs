@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::{Guard, eventually, skipped};
 
 /// The actions of the newest original; none where there is none.
-fn actions(test: &str) -> Option<PathBuf> {
+pub(crate) fn actions(test: &str) -> Option<PathBuf> {
     if skipped(test) {
         return None;
     }

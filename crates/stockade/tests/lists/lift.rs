@@ -1,5 +1,8 @@
 //! The way out of a mistaken line in the operator's own list.
 
+use rustix::process::Signal;
+
+use crate::holds::actions;
 use crate::{Guard, eventually, skipped};
 
 /// Waits until the list's thread has looked at everybody once more: somebody else was unbanned.
@@ -60,10 +63,67 @@ fn without_a_daemon_it_is_told_who_will_be_banned_again() {
     let mut guard = Guard::start("");
     guard.keep("198.51.100.7\n192.0.2.0/24\n");
     eventually("all banned", || guard.banned().len() == 2);
-    guard.down(rustix::process::Signal::KILL);
+    guard.down(Signal::KILL);
     for (words, line) in [("lift 192.0.2.7", ".keep:2"), ("lift", ".keep")] {
         let said = guard.says_alone(words);
         assert!(said.out.contains(line) && said.out.contains("remove the line"), "{words}: {said:?}");
     }
     assert!(!guard.says_alone("lift 203.0.113.1").out.contains(".keep"));
+}
+
+/// fail2ban's sets and chains know no ends: a ban whose time has run out since the daemon died is still there.
+#[test]
+fn without_a_daemon_bans_that_ran_out_leave_the_sets_too() {
+    let Some(actions) = actions("without_a_daemon_bans_that_ran_out_leave_the_sets_too") else { return };
+    for action in ["nftables-multiport", "iptables-multiport"] {
+        let mut guard = Guard::start_with_actions(&format!("action = {action}[name=web, port=80]\n"), Some(&actions));
+        let addresses: Vec<String> = (1..=150).map(|n| format!("192.0.2.{n}")).collect();
+        guard.says(&format!("ban --jail web {}", addresses.join(" ")));
+        eventually("all in the kernel", || guard.inside("nft list ruleset; iptables-save").out.contains("192.0.2.150"));
+        let network = guard.network();
+        guard.down(Signal::KILL);
+        let there = || guard.in_network(&network, "nft list ruleset; iptables-save").out.matches("192.0.2.").count();
+        // From now on none of them stands, as far as the database knows.
+        guard.says_alone("lift");
+        assert!(there() >= 150, "{action}: {}", there());
+        let lift = guard.in_network(&network, "stockade lift");
+        assert!(lift.code == 0 && lift.out.contains("all bans lifted"), "{action}: {lift:?}");
+        assert_eq!(there(), 0, "{action}");
+
+        std::fs::remove_file(guard.home.join("db.sqlite3")).unwrap();
+        let lift = guard.in_network(&network, "stockade lift");
+        assert!(lift.code == 1 && lift.out.contains("no database tells whose bans"), "{action}: {lift:?}");
+    }
+}
+
+#[test]
+fn without_a_daemon_a_lift_sets_nothing_up() {
+    let Some(actions) = actions("without_a_daemon_a_lift_sets_nothing_up") else { return };
+    let at_once = "action = iptables-multiport[name=web, port=80, actionstart_on_demand=false]\n";
+    let mut guard = Guard::start_with_actions(at_once, Some(&actions));
+    let chains = |said: crate::guard::Said| said.out.matches("f2b-web").count();
+    eventually("chains", || chains(guard.inside("iptables-save")) > 0);
+    let network = guard.network();
+    guard.down(Signal::KILL);
+    guard.in_network(&network, "iptables -F; iptables -X; ip6tables -F; ip6tables -X");
+    let lift = guard.in_network(&network, "stockade lift 192.0.2.1; iptables-save; ip6tables-save");
+    assert!(lift.out.contains("192.0.2.1: not banned"), "{lift:?}");
+    assert_eq!(chains(lift), 0);
+}
+
+#[test]
+fn a_stop_tells_how_many_bans_stay_where_jails_differ() {
+    if skipped("a_stop_tells_how_many_bans_stay_where_jails_differ") {
+        return;
+    }
+    let other = "stockade.onstop = keep\n[api]\nenabled = true\nfilter =\nbantime = 1h\nstockade.onstop = lift\n";
+    let mut guard = Guard::start(other);
+    guard.says("ban --jail web 192.0.2.1");
+    let addresses: Vec<String> = (0..5_000).map(|n| format!("198.18.{}.{}", n / 250, n % 250)).collect();
+    guard.says(&format!("ban --jail api {}", addresses.join(" ")));
+    eventually("all in the kernel", || guard.holds("192.0.2.1") && guard.holds("198.18.19.249"));
+    let stop = guard.says("stop");
+    assert!(stop.out.contains("; 5000 bans lifted from the kernel"), "{stop:?}");
+    assert!(stop.out.contains("; 1 ban stays in the kernel"), "{stop:?}");
+    guard.down(Signal::TERM);
 }

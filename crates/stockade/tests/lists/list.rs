@@ -98,6 +98,25 @@ fn whatever_stands_there_is_set_aside_and_nothing_is_overwritten() {
 }
 
 #[test]
+fn without_a_database_our_own_list_is_known_again() {
+    if skipped("without_a_database_our_own_list_is_known_again") {
+        return;
+    }
+    let mut guard = Guard::start("");
+    guard.down(Signal::TERM);
+    let server = guard.read("etc/fail2ban.local");
+    guard.write("etc/fail2ban.local", &format!("{server}dbfile = None\n").replacen("dbfile = /", "# /", 1));
+    guard.up();
+    guard.says("ban --jail web 192.0.2.1 2001:db8::/64");
+    eventually("in the list", || guard.lines().len() == 2);
+    guard.down(Signal::KILL);
+    assert_eq!(guard.lines().len(), 2);
+    guard.up();
+    eventually("nobody is banned", || guard.lines().is_empty());
+    assert!(!guard.home.join("lists/ip.web.blacklist.old").exists());
+}
+
+#[test]
 fn no_jails_list_is_a_file_of_another_jails() {
     if skipped("no_jails_list_is_a_file_of_another_jails") {
         return;

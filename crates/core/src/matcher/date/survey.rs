@@ -24,6 +24,9 @@ pub(in super::super) struct Survey {
     pub(in super::super) odd: Vec<(u32, u32)>,
     /// The earliest and the latest time of the regular lines.
     pub(in super::super) times: Option<(Timestamp, Timestamp)>,
+    /// Where each regular line begins, and where it goes on behind its date, if it begins with that.
+    /// Empty if nobody asked for it.
+    pub(in super::super) ends: Vec<(u32, Option<u32>)>,
 }
 
 /// A date that was read, for comparison with that of the next line. Places
@@ -34,7 +37,8 @@ struct Last<'t> {
     head: &'t [u8],
     /// Where its seconds are.
     seconds: usize,
-    /// Where it ends.
+    /// Where it begins and ends.
+    start: usize,
     end: usize,
     /// The zone that it states.
     zone: Option<&'t [u8]>,
@@ -43,8 +47,13 @@ struct Last<'t> {
 }
 
 impl Survey {
-    /// Reads the dates of all lines; `None` if the template has no short way.
-    pub(in super::super) fn of(text: &[u8], template: &Arc<Template>, clock: &Clock<'_>) -> Option<Survey> {
+    /// Reads the dates of all lines; `None` if the template has no short way. Notes where they end, if `headed`.
+    pub(in super::super) fn of(
+        text: &[u8],
+        template: &Arc<Template>,
+        clock: &Clock<'_>,
+        headed: bool,
+    ) -> Option<Survey> {
         template.fast()?;
         let mut survey = Survey {
             template: Some(Arc::clone(template)),
@@ -53,6 +62,7 @@ impl Survey {
             lines: 0,
             odd: Vec::new(),
             times: None,
+            ends: Vec::new(),
         };
         let mut last = Last::default();
         let bracket = template.fast()?.place == Place::Bracket;
@@ -62,8 +72,16 @@ impl Survey {
             let len = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
             let line = rest.get(..len).unwrap_or_default();
             survey.lines += 1;
-            if !survey.repeats(&mut last, line, bracket) && survey.read(line, &mut last, clock).is_none() {
-                survey.odd.push((u32::try_from(from).ok()?, u32::try_from(from + len).ok()?));
+            let repeats = survey.repeats(&mut last, line, bracket);
+            let cut = if repeats { Some((last.start, last.end)) } else { survey.read(line, &mut last, clock) };
+            match cut {
+                None => survey.odd.push((u32::try_from(from).ok()?, u32::try_from(from + len).ok()?)),
+                Some((start, end)) if headed => {
+                    let first = start == 0 && !bracket;
+                    let end = if first { Some(u32::try_from(from + end).ok()?) } else { None };
+                    survey.ends.push((u32::try_from(from).ok()?, end));
+                }
+                Some(_) => {}
             }
             from += len;
         }
@@ -72,7 +90,15 @@ impl Survey {
 
     /// That of journal entries: their number, the earliest and the latest time.
     pub(in super::super) fn of_journal(lines: u32, times: Option<(Timestamp, Timestamp)>) -> Survey {
-        Survey { template: None, now: Timestamp::default(), offset: None, lines, odd: Vec::new(), times }
+        Survey {
+            template: None,
+            now: Timestamp::default(),
+            offset: None,
+            lines,
+            odd: Vec::new(),
+            times,
+            ends: Vec::new(),
+        }
     }
 
     /// Was it made with this template and this clock? Zones are the same for all of a calendar.
@@ -133,8 +159,8 @@ impl Survey {
         }
     }
 
-    /// Reads a date that is another one.
-    fn read<'t>(&mut self, line: &'t [u8], last: &mut Last<'t>, clock: &Clock<'_>) -> Option<()> {
+    /// Reads a date that is another one, which begins and ends there.
+    fn read<'t>(&mut self, line: &'t [u8], last: &mut Last<'t>, clock: &Clock<'_>) -> Option<(usize, usize)> {
         let line = line.without_end();
         let found = self.template.as_ref()?.fast()?.find(line, &(0..line.len()))?;
         let from = self.place(line)?;
@@ -142,6 +168,7 @@ impl Survey {
         let this = Last {
             head: line.get(from..found.cut.end + 2).unwrap_or_default(),
             seconds: seconds - from,
+            start: found.cut.start - from,
             end: found.cut.end - from,
             zone: found.fields.extent(Field::Zone).and_then(|(start, end)| line.get(start..end)),
             minute: last.minute,
@@ -154,7 +181,7 @@ impl Survey {
             let number = text.iter().fold(0_i64, |sum, b| sum * 10 + i64::from(b.saturating_sub(b'0')));
             self.note(last.minute + Span::from_secs(number));
             *last = this;
-            return Some(());
+            return Some((found.cut.start, found.cut.end));
         }
         *last = Last::default();
         let time = |text: &[u8]| -> Option<Timestamp> {
@@ -171,7 +198,7 @@ impl Survey {
             *last = Last { minute, ..this };
         }
         self.note(at);
-        Some(())
+        Some((found.cut.start, found.cut.end))
     }
 }
 

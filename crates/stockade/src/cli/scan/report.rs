@@ -147,8 +147,10 @@ impl Report {
             say("");
         }
         let bans: u64 = rows.iter().map(|(_, seen)| seen.bans).sum();
-        let banned = if self.bans.is_some() { format!(", {bans} bans") } else { String::new() };
-        say(format!("{} lines, {} failures by {} addresses{banned}", self.lines, self.matched, rows.len()));
+        let banned = if self.bans.is_some() { format!(", {}", term::count(bans, "ban")) } else { String::new() };
+        let by = if rows.len() == 1 { "1 address".to_owned() } else { format!("{} addresses", rows.len()) };
+        let (lines, failures) = (term::count(self.lines, "line"), term::count(self.matched, "failure"));
+        say(format!("{lines}, {failures} by {by}{banned}"));
     }
 }
 

@@ -12,7 +12,7 @@ use crate::settings::{JailSettings, Settings};
 /// The table's name.
 pub(super) const TABLE: &str = "stockade-bridge";
 /// If nobody is left to remove the table, what is in it ends by itself.
-const LIFETIME: Span = Span::from_secs(8 * 3_600);
+pub(super) const LIFETIME: Span = Span::from_secs(8 * 3_600);
 
 /// The table, in force until it is dropped.
 pub(super) struct Bridge {
@@ -98,6 +98,11 @@ impl Drop for Bridge {
 /// A takeover that was killed may have left its table; nobody needs it once a guard stands.
 pub(super) fn remove_left() {
     drop(stockade_enforce::lift(TABLE, None));
+}
+
+/// Is there such a table?
+pub(super) fn stands() -> bool {
+    stockade_enforce::standing(TABLE).is_ok_and(|standing| standing.table)
 }
 
 /// What a jail's actions close of a banned address; everything where that can't be told.

@@ -12,12 +12,12 @@ mod units;
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use serde_json::json;
 
+use super::Exit;
 use super::term::{self, note, say};
-use super::{Common, Exit};
 use crate::places::Tree;
 use server::{Server, Who};
 use steps::{Change, Way};
@@ -45,13 +45,17 @@ pub(crate) struct TakeoverArgs {
     /// Leave the programs' names (fail2ban-client and its like) as they are
     #[arg(long)]
     keep_names: bool,
-    #[command(flatten)]
-    common: Common,
+    /// Configuration folder of both guards [default: /etc/fail2ban]
+    #[arg(short = 'c', long = "conf", value_name = "DIR")]
+    conf: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Changes places.
 pub(crate) fn takeover(args: &TakeoverArgs) -> Result<Exit> {
-    let conf = args.common.conf.clone().unwrap_or_else(|| PathBuf::from(TREE));
+    let conf = args.conf.clone().unwrap_or_else(|| PathBuf::from(TREE));
     let tree = Tree::of(Some(&conf));
     if !tree.is_foreign() {
         bail!("{} is no tree of fail2ban: there is no jail.conf in it; name another with -c", conf.display());
@@ -66,10 +70,10 @@ pub(crate) fn takeover(args: &TakeoverArgs) -> Result<Exit> {
         _ => None,
     };
     if let Some(done) = done {
-        if !args.dry_run && rustix::process::geteuid().is_root() {
-            bridge::remove_left();
+        if args.dry_run || !rustix::process::geteuid().is_root() {
+            bail!("{done}");
         }
-        bail!("{done}");
+        return Err(already(way, done));
     }
     if !rustix::process::geteuid().is_root() && !args.dry_run {
         bail!("only root can stop one guard and start the other; try `sudo stockade takeover`");
@@ -77,14 +81,14 @@ pub(crate) fn takeover(args: &TakeoverArgs) -> Result<Exit> {
     let change = Change::plan(way, conf, &tree, places, server, running.is_some(), args.keep_names)?;
     if args.dry_run {
         let plan = change.words();
-        if args.common.json {
+        if args.json {
             say(json!({ "way": way.word(), "plan": plan }).to_string());
         } else {
             plan.iter().zip(1..).for_each(|(step, number)| say(format!("{number}. {step}")));
         }
         return Ok(Exit::Done);
     }
-    let json = args.common.json;
+    let json = args.json;
     let told = |text: &str| if json { note(text) } else { say(text) };
     let done = change.carry_out(&told)?;
     if json {
@@ -106,4 +110,22 @@ pub(crate) fn takeover(args: &TakeoverArgs) -> Result<Exit> {
         }
     }
     Ok(if done.missing.is_empty() { Exit::Done } else { Exit::Refused })
+}
+
+/// The machine is as it should be. What becomes of a table that an earlier takeover has left, or still needs.
+fn already(way: Way, done: &str) -> anyhow::Error {
+    match way {
+        Way::Over => {
+            // Ours has all bans at once.
+            bridge::remove_left();
+            anyhow!("{done}")
+        }
+        Way::Back if bridge::stands() => anyhow!(
+            "{done}; the table inet {} still holds who was banned, until fail2ban has them again, at most {} h; \
+             `nft delete table inet {0}` ends that",
+            bridge::TABLE,
+            bridge::LIFETIME.secs() / 3_600
+        ),
+        Way::Back => anyhow!("{done}"),
+    }
 }

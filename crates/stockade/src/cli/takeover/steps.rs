@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use stockade_core::{FailureId, JailName};
 
-use super::bridge::{Bridge, TABLE, remove_left};
+use super::bridge::{Bridge, LIFETIME, TABLE, remove_left};
 use super::names::{self, Name};
 use super::server::{Listed, Server, Who};
 use super::units;
@@ -71,7 +71,8 @@ impl Held {
     fn stays(self) -> String {
         match self.bridge.map(Bridge::keep) {
             Some(true) => format!(
-                "the bans are held for an hour by the table inet {TABLE}; `nft delete table inet {TABLE}` ends that"
+                "the bans are held for {} h by the table inet {TABLE}; `nft delete table inet {TABLE}` ends that",
+                LIFETIME.secs() / 3_600
             ),
             Some(false) | None => "no ban is in force until then".to_owned(),
         }
@@ -138,13 +139,15 @@ impl Change {
         let mut words = Vec::new();
         if self.running {
             words.push(format!("hold all bans of {old} in a table of their own (inet stockade-bridge)"));
-            words.push(match (self.units, self.way) {
-                (true, Way::Over) => format!("systemctl disable --now {}", units::THEIRS),
-                (true, Way::Back) => format!("systemctl disable --now {}", units::OURS),
-                (false, _) => format!("stop {old}, which answers at {}", self.server.socket().display()),
+            words.push(match self.units {
+                true => format!("systemctl disable --now {}", self.old_unit()),
+                false => format!("stop {old}, which answers at {}", self.server.socket().display()),
             });
         } else {
             words.push(format!("{old} does not run: nothing to stop"));
+            if self.units && units::known(self.old_unit()) {
+                words.push(format!("systemctl disable --now {}", self.old_unit()));
+            }
         }
         for name in &self.names {
             words.push(match self.way {
@@ -192,6 +195,14 @@ impl Change {
         }
         let kept = held.bans.len().saturating_sub(missing.len());
         Ok(Done { bans: kept, handed_over, missing, seconds: begin.elapsed().as_secs_f64() })
+    }
+
+    /// What starts the old guard, where systemd does.
+    fn old_unit(&self) -> &'static str {
+        match self.way {
+            Way::Over => units::THEIRS,
+            Way::Back => units::OURS,
+        }
     }
 
     /// Is the old guard on its way out? Then until it has gone.
@@ -249,6 +260,11 @@ impl Change {
                 }
             }
             bridge.hold(&held.bans)?;
+        } else if self.units {
+            // It does not run, or is on its way out: the machine must not start both next time.
+            if units::known(self.old_unit()) {
+                units::off(self.old_unit())?;
+            }
         }
         self.start_new(told)
     }
@@ -262,6 +278,9 @@ impl Change {
             Way::Back => Way::Over,
         };
         if !self.running && wrong.is_empty() {
+            if self.units {
+                return why.context(format!("nobody guards, as before, and {} is disabled now", self.old_unit()));
+            }
             return why.context("everything is as it was before");
         }
         if self.running && self.old_runs() {

@@ -149,10 +149,10 @@ impl Jail {
         Some(&self.ours)
     }
 
-    /// Writes the list.
-    pub(super) fn write(&mut self, lines: &[String], began: Instant) {
+    /// Writes the list; `saved` if what this one and earlier processes have written is known.
+    pub(super) fn write(&mut self, lines: &[String], saved: bool, began: Instant) {
         let path = self.lists.list.display();
-        match blacklist::write(&self.lists.list, lines, self.standing, &self.ours) {
+        match blacklist::write(&self.lists.list, lines, self.standing, saved.then_some(&self.ours)) {
             Ok(written) => {
                 self.ours = vec![blacklist::content(lines)];
                 self.standing = Some(written.standing);

@@ -131,8 +131,8 @@ pub(crate) struct KeptBy {
 }
 
 enum Job {
-    /// These lists, in these jails that run; was the tree read again?
-    Set(Vec<ListSpec>, Vec<JailName>, bool),
+    /// These lists, in these jails that run.
+    Set(Vec<ListSpec>, Vec<JailName>),
     Close(Sender<()>),
 }
 
@@ -150,6 +150,8 @@ pub(crate) struct Around {
     pub(crate) store: StoreHandle,
     pub(crate) guard: GuardHandle,
     pub(crate) log: Log,
+    /// Is anything kept for the next process? If not, nobody knows then what this one has written.
+    pub(crate) saves: bool,
 }
 
 impl BlacklistHandle {
@@ -176,7 +178,11 @@ impl BlacklistHandle {
     /// nobody is kept any more. Where the tree was `read_again` who was let go
     /// is kept again.
     pub(crate) fn set(&self, lists: Vec<ListSpec>, running: Vec<JailName>, read_again: bool) {
-        drop(self.jobs.send(Job::Set(lists, running, read_again)));
+        // Here, not when the thread gets to it: who is let go after this is meant to stay so.
+        if read_again {
+            self.shared.let_go().clear();
+        }
+        drop(self.jobs.send(Job::Set(lists, running)));
         self.waker.wake();
     }
 
@@ -316,12 +322,7 @@ impl Thread {
         let mut close = None;
         for job in jobs {
             match job {
-                Job::Set(lists, running, read_again) => {
-                    if read_again {
-                        self.shared.let_go().clear();
-                    }
-                    self.set(lists, &running);
-                }
+                Job::Set(lists, running) => self.set(lists, &running),
                 Job::Close(done) => close = Some(done),
             }
         }
@@ -359,8 +360,10 @@ impl Thread {
                     let data: String = ours.iter().map(|mark| format!("{mark}\n")).collect();
                     let snapshot = Snapshot { name: format!("{WRITTEN}{name}").into(), data: data.into_bytes().into() };
                     self.around.store.send(StoreJob::Snapshots(vec![snapshot]));
+                    // A crash between the two must not leave a list that nobody knows.
+                    self.around.store.sync();
                 }
-                jail.write(&lines, now);
+                jail.write(&lines, self.around.saves, now);
             }
         }
         self.tell(&mut jail);
@@ -492,5 +495,51 @@ impl Thread {
         // What moved between two pages is in both.
         lines.dedup();
         Some(lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use stockade_core::Span;
+    use stockade_store::{Options, Store};
+
+    use super::*;
+    use crate::daemon::judge::inbox;
+    use crate::log::Aim;
+
+    #[test]
+    fn who_is_let_go_after_a_reload_stays_so_though_the_thread_comes_to_it_later() {
+        let folder = std::env::temp_dir().join(format!("stockade-let-go-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let aim = Aim::parse(&folder.join("own.log").to_string_lossy(), "auto").unwrap();
+        let log = Log::start(&aim, Level::Info, false).unwrap();
+        let judge = inbox();
+        let store = Store::open(Path::new(":memory:"), &Options::default()).unwrap().0;
+        let store = StoreHandle::start(store, Arc::clone(&judge), log.clone()).unwrap();
+        let guard = GuardHandle::new(Arc::clone(&judge), Span::from_secs(60));
+        let watcher = Watcher::new(Mode::default()).unwrap();
+        let (sender, jobs) = channel();
+        let handle = BlacklistHandle { shared: Arc::default(), jobs: sender, waker: watcher.waker() };
+        let mut thread = Thread {
+            around: Around { judge, store, guard, log, saves: true },
+            shared: Arc::clone(&handle.shared),
+            jobs,
+            watcher,
+            jails: BTreeMap::new(),
+            refused: Vec::new(),
+            written: BTreeMap::new(),
+        };
+        let jail = JailName::new("web");
+        handle.shared.flags.lock().unwrap().insert(jail.clone(), Arc::default());
+        let nets = ["192.0.2.1", "192.0.2.2"].map(|text| stockade_core::FailureId::parse(text).net().unwrap());
+        let is_let_go = |net| handle.shared.let_go().get(&jail).is_some_and(|let_go| let_go.covers(net));
+        handle.let_go(None, Some(&nets[..1]));
+        handle.set(Vec::new(), Vec::new(), true);
+        handle.let_go(None, Some(&nets[1..]));
+        assert!(thread.round());
+        assert_eq!(nets.map(is_let_go), [false, true]);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }
