@@ -167,6 +167,12 @@ impl<'w> Walk<'w> {
         }
     }
 
+    /// Are the regular lines too old to matter? All are or none, where they are unremarkable.
+    fn is_too_old(&self, survey: &Survey) -> bool {
+        let judged = self.mode.findtime && !self.block.in_operation;
+        judged && survey.times.is_some_and(|(first, _)| first < self.now - self.filter.findtime)
+    }
+
     /// The number of the line that begins here, from 0. Asked for in order.
     fn number(&mut self, from: usize) -> u32 {
         let (before, number) = self.numbered;
@@ -179,7 +185,8 @@ impl<'w> Walk<'w> {
 
 impl Matcher {
     /// Finds the failures of one block with the help of a scan of it: just what
-    /// [`Matcher::block`] finds, at [`Scan::now`].
+    /// [`Matcher::block`] finds, at [`Scan::now`]. Only searches that run out of steps can be
+    /// fewer: lines without a needle are not searched.
     pub fn scanned(&mut self, block: &Block, scan: &Scan) -> Batch {
         let filter = Arc::clone(&self.filter);
         self.terse = true;
@@ -242,25 +249,31 @@ impl Matcher {
     /// Lines with their date in their text.
     fn walk_file(&mut self, walk: &mut Walk<'_>, scan: &Scan, wanted: Wanted<'_>) {
         let text = &*walk.block.text;
-        let mut survey: Option<(Arc<Survey>, Vec<Stop>)> = None;
+        // A log whose dates take turns comes back to each of them: the stops are gathered once.
+        let mut surveys: Vec<(Arc<Survey>, Vec<Stop>)> = Vec::new();
+        let mut current: Option<usize> = None;
         let mut next = 0;
         while walk.at < text.len() {
             let sure = walk.filter.dates.as_ref().and_then(|t| self.choice.sure(t));
             let clock = walk.filter.clock(walk.now);
-            let known = match (&survey, &sure) {
+            let known = match (current.and_then(|at| surveys.get(at)), &sure) {
                 (Some((survey, _)), Some(template)) => survey.is_of(template, &clock),
                 _ => false,
             };
             if !known {
                 let made = sure.and_then(|template| scan.survey(text, template, &clock));
-                survey = made.map(|made| {
-                    let stops = wanted.stops(text, &made, scan.broken());
-                    (made, stops)
+                current = made.map(|made| {
+                    surveys.iter().position(|(survey, _)| Arc::ptr_eq(survey, &made)).unwrap_or_else(|| {
+                        let stops = wanted.stops(text, &made, scan.broken());
+                        surveys.push((made, stops));
+                        surveys.len() - 1
+                    })
                 });
                 next = 0;
             }
             let here = walk.at;
-            let Some((survey, stops)) = survey.as_ref().filter(|(s, _)| self.is_unremarkable(walk, s)) else {
+            let unremarkable = |(survey, _): &&(Arc<Survey>, _)| self.is_unremarkable(walk, survey);
+            let Some((survey, stops)) = current.and_then(|at| surveys.get(at)).filter(unremarkable) else {
                 // No line's date is sure before it was looked at.
                 self.look_at(walk, here, if wanted.has(here) { Care::Whole } else { Care::Date });
                 continue;
@@ -269,12 +282,12 @@ impl Matcher {
                 next = stops.partition_point(|stop| (stop.line.0 as usize) < here);
             }
             let Some(stop) = stops.get(next) else {
-                self.pass(walk, text.len());
+                self.pass(walk, survey, text.len());
                 break;
             };
             next += 1;
             let from = stop.line.0 as usize;
-            self.pass(walk, from);
+            self.pass(walk, survey, from);
             if stop.odd {
                 self.settle(walk, survey);
             }
@@ -285,14 +298,15 @@ impl Matcher {
             };
             self.look_at_extent(walk, from, stop.line.1 as usize, care);
         }
-        if let Some((survey, _)) = &survey {
+        if let Some((survey, _)) = current.and_then(|at| surveys.get(at)) {
             self.settle(walk, survey);
         }
     }
 
     /// Passes over the lines up to a place, of which none holds a needle, but for those that have to be kept.
-    fn pass(&mut self, walk: &mut Walk<'_>, to: usize) {
-        let several = walk.filter.maxlines > 1;
+    fn pass(&mut self, walk: &mut Walk<'_>, survey: &Survey, to: usize) {
+        // What is too old is not kept.
+        let several = walk.filter.maxlines > 1 && !walk.is_too_old(survey);
         while several && walk.at < to && self.awaits() {
             self.look_at(walk, walk.at, Care::Date);
         }
@@ -344,10 +358,7 @@ impl Matcher {
         self.choice.pass(u64::from(passed), wall);
         self.counters.lines += u64::from(passed);
         walk.lines += passed;
-        let oldest = walk.now - walk.filter.findtime;
-        let judged = walk.mode.findtime && !walk.block.in_operation;
-        if judged && survey.times.is_some_and(|(first, _)| first < oldest) {
-            // Then all of them are.
+        if walk.is_too_old(survey) {
             self.counters.too_old += u64::from(passed);
         }
         if owing != Owing::Nothing {
@@ -390,11 +401,11 @@ impl Matcher {
             return;
         }
         for stop in wanted.stops(&block.text, &survey, scan.broken()) {
-            self.pass(walk, stop.line.0 as usize);
+            self.pass(walk, &survey, stop.line.0 as usize);
             let care = if stop.candidate { Care::Whole } else { Care::Date };
             self.look_at_extent(walk, walk.at, stop.line.1 as usize, care);
         }
-        self.pass(walk, block.text.len());
+        self.pass(walk, &survey, block.text.len());
         self.settle(walk, &survey);
     }
 
