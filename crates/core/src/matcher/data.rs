@@ -72,6 +72,8 @@ pub(super) struct LineGroups<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Places(u16);
 
+const _: () = assert!(NAMES <= u16::BITS as usize, "each name has its bit");
+
 impl Places {
     #[inline]
     fn has(self, place: usize) -> bool {

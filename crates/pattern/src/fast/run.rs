@@ -214,13 +214,14 @@ impl Search<'_> {
                         0 => members(class_of, bytes, at, mask),
                         max => few_members(class_of, bytes, at, mask, max),
                     };
-                    self.charge(many);
                     let (low, high) = (at + usize::from(min), at + many);
                     let leaves = match bytes.get(high) {
                         Some(&byte) => is_in(class_of, byte, follow),
                         None => at_end,
                     };
+                    // As in `begin_run`: one that comes up short costs nothing.
                     if high >= low {
+                        self.charge(many);
                         if leaves && high > low {
                             self.scratch.frames.push((MOST | pc, short(low), short(high)));
                         }
