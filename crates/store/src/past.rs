@@ -42,10 +42,11 @@ impl Waiting {
             db.prepare_cached("SELECT seq, id FROM stockade_journal WHERE seq > ?1 AND kind IN (1, 5) ORDER BY seq")?;
         let mut rows = select.query([self.upto.max(numbers.projected)])?;
         while let Some(row) = rows.next()? {
-            let id = Cell::from(row.get_ref(1)?);
-            self.rows.push((hash(&self.state, id.text().unwrap_or_default()), row.get(0)?));
+            let (seq, id) = (row.get(0)?, Cell::from(row.get_ref(1)?));
+            self.rows.push((hash(&self.state, id.text().unwrap_or_default()), seq));
+            self.upto = seq;
         }
-        self.upto = numbers.last.max(self.rows.last().map_or(0, |(_, seq)| *seq));
+        self.upto = self.upto.max(numbers.last);
         let wanted = hash(&self.state, id);
         Ok(self.rows.iter().filter(|(hash, _)| *hash == wanted).map(|(_, seq)| *seq).collect())
     }

@@ -20,6 +20,8 @@ pub(super) struct Account {
     pub(super) adopted: bool,
     /// There was a ban since the start, or since all were removed at once: only then that is done again.
     pub(super) used: bool,
+    /// The last look here, or the repair after it, failed: what changed is still to be seen.
+    pub(super) unseen: bool,
 }
 
 impl Account {

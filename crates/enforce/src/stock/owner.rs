@@ -75,8 +75,6 @@ pub struct Stock {
     watch: Option<(Vec<String>, Watch)>,
     /// A load goes on: its own notifications would only slow it down.
     quiet: bool,
-    /// The last look or the repair after it failed somewhere: what changed there is still to be seen.
-    unseen: bool,
 }
 
 impl Stock {
@@ -556,7 +554,6 @@ impl Stock {
         let started: Vec<At> =
             (0..self.sides.len()).filter(|at| self.side(*at).is_some_and(|s| s.account.started)).collect();
         let view = self.view(&started);
-        let changed = self.unseen || changed;
         let (mut repaired, mut result) = (false, Ok(()));
         for at in started {
             let Some(side) = self.side(at) else { continue };
@@ -564,10 +561,11 @@ impl Stock {
                 Ok(whole) => whole,
                 Err(error) => {
                     result = result.and(Err(error));
+                    self.note_look(at, false);
                     continue;
                 }
             };
-            let doubtful = changed && matches!(side.way, Way::Nft(_));
+            let doubtful = (changed || side.account.unseen) && matches!(side.way, Way::Nft(_));
             let many = side.account.len() > ASKED_MAX;
             let replaced = many && side.account.len() <= REPLACED_MAX;
             let done = if !whole {
@@ -581,10 +579,17 @@ impl Stock {
             } else {
                 Ok(())
             };
+            self.note_look(at, done.is_ok());
             result = result.and(done);
         }
-        self.unseen = result.is_err();
         result.map(|()| repaired)
+    }
+
+    /// Whether all of one side was seen, and repaired where that was needed.
+    fn note_look(&mut self, at: At, seen: bool) {
+        if let Some(side) = self.sides.get_mut(at) {
+            side.account.unseen = !seen;
+        }
     }
 
     /// Are up to [`ASKED_MAX`] elements, spread over all, there?
@@ -743,7 +748,8 @@ impl Stock {
     /// Is there something whose loss nobody tells us of, or could the last look not see all, so that
     /// [`Stock::check`] is to be called now and then?
     pub fn wants_looks(&self) -> bool {
-        self.unseen || self.sides.iter().any(|side| side.account.started && !matches!(side.way, Way::Nft(_)))
+        let wants = |side: &Side| side.account.unseen || !matches!(side.way, Way::Nft(_));
+        self.sides.iter().any(|side| side.account.started && wants(side))
     }
 
     fn watch_tables(&mut self) {

@@ -28,6 +28,9 @@ const FOREIGN: &str = "another guard (fail2ban?) is at that socket";
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The same, where it is only asked whether stockade guards with another tree.
+const ELSEWHERE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// From when on it is asked who does not answer.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
 
@@ -83,13 +86,20 @@ pub(crate) fn or_elsewhere(mut error: anyhow::Error) -> anyhow::Error {
 /// Does stockade answer with the tree that it took over?
 pub(crate) fn is_elsewhere() -> bool {
     let theirs = crate::places::socket_of(Some(Path::new(TAKEN_OVER))).and_then(|socket| Client::at(&socket));
-    theirs.and_then(|mut client| client.ask("status", &json!({ "jail": null }))).is_ok()
+    theirs
+        .and_then(|mut client| {
+            client.patience = ELSEWHERE_PATIENCE;
+            client.ask("status", &json!({ "jail": null }))
+        })
+        .is_ok()
 }
 
 /// A connection to the daemon of one tree.
 pub(crate) struct Client {
     stream: BufReader<UnixStream>,
     socket: PathBuf,
+    /// How long an answer may take.
+    patience: Duration,
 }
 
 impl Client {
@@ -114,7 +124,7 @@ impl Client {
         if !rustix::process::geteuid().is_root() && plain_file::is_foreign(peer.as_raw()) {
             bail!("the daemon at {} is user {}'s, not root's and not yours", socket.display(), peer.as_raw());
         }
-        Ok(Client { stream: BufReader::new(stream), socket: socket.to_owned() })
+        Ok(Client { stream: BufReader::new(stream), socket: socket.to_owned(), patience: PATIENCE })
     }
 
     /// Waits for the first byte of an answer. Who is silent is asked who it is:
@@ -122,7 +132,7 @@ impl Client {
     fn wait(&mut self) -> Result<()> {
         self.stream.get_ref().set_read_timeout(Some(SILENT_AFTER))?;
         let first = self.stream.fill_buf().map(<[u8]>::len);
-        self.stream.get_ref().set_read_timeout(Some(PATIENCE))?;
+        self.stream.get_ref().set_read_timeout(Some(self.patience))?;
         if first.is_err_and(|e| matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)) {
             let asked = Connection::open(&self.socket, Some(PROBE_PATIENCE)).ok();
             let answer = asked.and_then(|mut asked| asked.ask(&[WHO_WORD.into()]).ok());

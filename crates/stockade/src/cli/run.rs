@@ -100,13 +100,14 @@ pub(crate) fn reload(args: &PlainArgs) -> Result<Exit> {
 
 /// Replaces the running process by a new one.
 pub(crate) fn restart(args: &PlainArgs) -> Result<Exit> {
+    let socket = crate::places::socket_of(args.common.conf.as_deref())?;
     let mut client = Client::connect(&args.common)?;
     let before = number(&client.ask("status", &json!({}))?, "started");
     client.ask("restart", &json!({}))?;
     drop(client);
     for _ in 0..600 {
         std::thread::sleep(std::time::Duration::from_millis(50));
-        let Ok(mut client) = Client::connect(&args.common) else { continue };
+        let Ok(mut client) = Client::at(&socket) else { continue };
         let Ok(status) = client.ask("status", &json!({})) else { continue };
         if number(&status, "started") != before {
             say(if args.common.json {
@@ -122,11 +123,12 @@ pub(crate) fn restart(args: &PlainArgs) -> Result<Exit> {
 
 /// Stops the daemon and waits until it has gone.
 pub(crate) fn stop(args: &StopArgs) -> Result<Exit> {
+    let socket = crate::places::socket_of(args.common.conf.as_deref())?;
     let mut client = Client::connect(&args.common)?;
     let answer = client.ask("stop", &json!({ "lift": args.lift, "keep": args.keep }))?;
     drop(client);
     for _ in 0..600 {
-        match Client::connect(&args.common) {
+        match Client::at(&socket) {
             Err(_) => break,
             Ok(_) => std::thread::sleep(std::time::Duration::from_millis(50)),
         }
