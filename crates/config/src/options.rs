@@ -184,7 +184,7 @@ pub const OWN: &[OwnRow] = &[
     OwnRow { name: "stockade.foundlines", scope: Daemon, kind: Int, drop_in: "0", own: "100", doc: "lines about single failures per second in the own log; further ones are summed up; 0 writes all" },
     OwnRow { name: "stockade.onstop", scope: Jail, kind: Choice(&["lift", "keep"]), drop_in: "lift", own: "keep", doc: "are bans lifted when a client says stop?" },
     OwnRow { name: "stockade.watchglob", scope: Jail, kind: Bool, drop_in: "false", own: "true", doc: "take up new files that match a pattern of logpath" },
-    OwnRow { name: "stockade.keepcounts", scope: Jail, kind: Bool, drop_in: "true", own: "true", doc: "keep the counts of failures over a restart (of a flood the 131,072 heaviest)" },
+    OwnRow { name: "stockade.keepcounts", scope: Jail, kind: Bool, drop_in: "true", own: "true", doc: "keep the counts of failures over a restart (of a flood the 65,536 heaviest)" },
     OwnRow { name: "stockade.journalfirst", scope: Jail, kind: Bool, drop_in: "false", own: "true", doc: "with backend = auto and a journalmatch: read the journal where there is one, else the files" },
     OwnRow { name: "stockade.native", scope: Jail, kind: Choice(&["auto", "off"]), drop_in: "auto", own: "auto", doc: "do the work of well-known firewall actions without starting programs" },
     OwnRow { name: "stockade.guard", scope: Jail, kind: Choice(&["refuse", "warn", "off"]), drop_in: "warn", own: "refuse", doc: "what if a ban would lock out this host or its administrator?" },

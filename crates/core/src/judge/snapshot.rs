@@ -30,7 +30,7 @@ pub const SNAPSHOT_DETAIL_BYTES_MAX: usize = 128 << 20;
 
 /// The most tallies of one jail in a snapshot. The lowest counts are left out first, and among equals the oldest,
 /// as where the table itself is full; making the snapshot must not hold up decisions.
-pub const SNAPSHOT_TALLIES_MAX: usize = 131_072;
+pub const SNAPSHOT_TALLIES_MAX: usize = 65_536;
 
 const MAGIC: &[u8; 5] = b"STKJ\x01";
 

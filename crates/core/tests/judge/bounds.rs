@@ -168,7 +168,7 @@ fn a_snapshot_of_a_flood_keeps_the_highest_counts_and_the_newest() {
     let new = || judge(|spec| spec.maxretry = 3, Bounds::default());
     let (mut flooded, mut out) = (new(), Outputs::default());
     let most = u32::try_from(SNAPSHOT_TALLIES_MAX).unwrap();
-    let heavy = || (0..100).map(|n| id(n * 1000));
+    let heavy = || (0..100).map(|n| id(n * 500));
     fail(&mut flooded, 1, (0..most + 5000).map(id), &mut out);
     fail(&mut flooded, 2, heavy(), &mut out);
     // Once each, but later than the flood.
